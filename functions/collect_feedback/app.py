@@ -1,0 +1,31 @@
+"""POST /models/{model}/feedback: take labels, hand them on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from evergreen import bootstrap
+from evergreen.domain.errors import BadRequestError
+from evergreen.inbound import HttpRequest, http_answer, http_problem
+from evergreen.usecases.collect_feedback import collect_feedback
+
+logger = Logger(service="collect_feedback")
+metrics = Metrics(namespace="Evergreen")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Validate the labels and hand all of them on, or none."""
+    try:
+        request = HttpRequest.parse(event)
+        taken = collect_feedback(request.path["model"], request.body, now=request.time, ports=bootstrap.ports())
+    except BadRequestError as error:
+        return http_problem(error.status, "The labels can't be taken as they are", error.problems)
+    metrics.add_dimension("Model", taken.model)
+    metrics.add_metric("Labels", MetricUnit.Count, taken.labels)
+    return http_answer(202, {"model": taken.model, "labels": taken.labels})

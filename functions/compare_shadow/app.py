@@ -1,0 +1,37 @@
+"""While a version is in shadow: start it, judge it, act on the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from evergreen import bootstrap
+from evergreen.inbound import LedgerEvent, Tick, is_ledger_event
+from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
+
+logger = Logger(service="compare_shadow")
+metrics = Metrics(namespace="Evergreen")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """A ledger event may free or take the shadow's place; a schedule's tick judges who is in it."""
+    ports = bootstrap.ports()
+    if is_ledger_event(event):
+        change = LedgerEvent.parse(event)
+        shadow = start_shadow(change.model, now=change.time, ports=ports)
+        return {"model": change.model, "shadow": None if shadow is None else shadow.version}
+    tick = Tick.parse(event)
+    assert tick.model is not None and tick.version is not None, "compare_shadow's schedules name model and version"
+    decision = compare_shadow(tick.model, tick.version, now=tick.time, ports=ports, schedule=tick.schedule)
+    if decision is None:
+        return {"model": tick.model, "verdict": None}
+    metrics.add_dimension("Model", tick.model)
+    metrics.add_metric("ShadowRows", MetricUnit.Count, decision.evidence["rows"])
+    metrics.add_metric("ShadowGain", MetricUnit.NoUnit, decision.evidence["gain"])
+    logger.info("compared", model=tick.model, version=tick.version, verdict=decision.verdict, because=decision.because)
+    return {"model": tick.model, "verdict": decision.verdict, "because": decision.because}

@@ -1,0 +1,37 @@
+"""Schedule or alarm: decide for every model whether it is to be retrained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from evergreen import bootstrap
+from evergreen.inbound import Tick, is_business_event, parse_business_event
+from evergreen.usecases.evaluate_triggers import evaluate_triggers, request_retraining
+
+logger = Logger(service="evaluate_triggers")
+metrics = Metrics(namespace="Evergreen")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Evaluate each model; a business event asks for one model's retraining."""
+    ports = bootstrap.ports()
+    if is_business_event(event):
+        wish = parse_business_event(event)
+        decision = request_retraining(wish.model, reason=wish.reason, actor=wish.source, now=wish.time, ports=ports)
+        return {wish.model: decision.because}
+    tick = Tick.parse(event)
+    models = [tick.model] if tick.model else ports.ledger.models()
+    decisions = {model: evaluate_triggers(model, now=tick.time, ports=ports) for model in models}
+    for model, decision in decisions.items():
+        if decision is not None:
+            logger.info("evaluated", model=model, retrain=decision.retrain, because=decision.because)
+    retrain = sum(decision is not None and decision.retrain for decision in decisions.values())
+    metrics.add_metric("Evaluations", MetricUnit.Count, len(decisions))
+    metrics.add_metric("RetrainingsRequested", MetricUnit.Count, retrain)
+    return {model: "not in production" if d is None else d.because for model, d in decisions.items()}

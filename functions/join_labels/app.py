@@ -1,0 +1,30 @@
+"""A ground-truth file has arrived: join it with the captures to outcomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from evergreen import bootstrap
+from evergreen.inbound import ObjectCreated
+from evergreen.usecases.join_labels import join_labels
+
+logger = Logger(service="join_labels")
+metrics = Metrics(namespace="Evergreen")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Join one file; what has no capture yet is kept, what can't be read is quarantined, both are counted."""
+    created = ObjectCreated.parse(event)
+    labels = join_labels(created.key, now=created.time, ports=bootstrap.ports())
+    metrics.add_dimension("Model", labels.model)
+    metrics.add_metric("JoinedLabels", MetricUnit.Count, labels.joined)
+    metrics.add_metric("PendingLabels", MetricUnit.Count, labels.pending)
+    metrics.add_metric("QuarantinedLabels", MetricUnit.Count, labels.quarantined)
+    logger.info("joined", key=created.key, joined=labels.joined, pending=labels.pending)
+    return {"joined": labels.joined, "pending": labels.pending, "quarantined": labels.quarantined}

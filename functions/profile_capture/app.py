@@ -1,0 +1,29 @@
+"""A capture file has arrived: compact it to Parquet and profile it, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from evergreen import bootstrap
+from evergreen.inbound import ObjectCreated
+from evergreen.usecases.profile_capture import profile_capture
+
+logger = Logger(service="profile_capture")
+metrics = Metrics(namespace="Evergreen")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Compact and profile one file; malformed lines are kept in quarantine and counted."""
+    created = ObjectCreated.parse(event)
+    compacted = profile_capture(created.key, created.etag, now=created.time, ports=bootstrap.ports())
+    metrics.add_dimension("Model", compacted.model)
+    metrics.add_metric("CapturedRows", MetricUnit.Count, compacted.rows)
+    metrics.add_metric("QuarantinedLines", MetricUnit.Count, compacted.quarantined)
+    logger.info("compacted", key=created.key, rows=compacted.rows, quarantined=compacted.quarantined)
+    return {"rows": compacted.rows, "quarantined": compacted.quarantined}

@@ -1,0 +1,29 @@
+"""Every 15 minutes: compare the ledger with the endpoint, the jobs and the schedules, and repair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from evergreen import bootstrap
+from evergreen.inbound import Tick
+from evergreen.usecases.reconcile import reconcile
+
+logger = Logger(service="reconcile")
+metrics = Metrics(namespace="Evergreen")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Reconcile every model."""
+    tick, ports = Tick.parse(event), bootstrap.ports()
+    repairs = {model: reconcile(model, now=tick.time, ports=ports) for model in ports.ledger.models()}
+    for model, found in repairs.items():
+        for repair in found:
+            logger.warning("repaired", model=model, what=repair.what, found=repair.found, expected=repair.expected)
+    metrics.add_metric("Repairs", MetricUnit.Count, sum(map(len, repairs.values())))
+    return {model: len(found) for model, found in repairs.items()}

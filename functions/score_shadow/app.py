@@ -1,0 +1,33 @@
+"""A production capture file has arrived: score it with the version in shadow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from evergreen import bootstrap
+from evergreen.inbound import ObjectCreated
+from evergreen.usecases.score_shadow import score_shadow
+
+logger = Logger(service="score_shadow")
+metrics = Metrics(namespace="Evergreen")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Score one file; a shadow that fails is counted and touches nothing else."""
+    created = ObjectCreated.parse(event)
+    scores = score_shadow(created.key, now=created.time, ports=bootstrap.ports())
+    if scores.version is None:
+        return {"rows": 0}
+    metrics.add_dimension("Model", scores.model)
+    metrics.add_dimension("Version", str(scores.version))
+    metrics.add_metric("ShadowScored", MetricUnit.Count, scores.rows)
+    metrics.add_metric("ShadowErrors", MetricUnit.Count, bool(scores.failure))
+    if scores.failure:
+        logger.error("the shadow failed", version=scores.version, failure=scores.failure)
+    return {"rows": scores.rows}

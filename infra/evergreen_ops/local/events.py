@@ -1,0 +1,279 @@
+"""EventBridge: rules that deliver to any target, with AWS's input transformations, and the events AWS services send."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from moto.events.exceptions import ResourceNotFoundException, ValidationException
+from moto.events.models import EventsBackend, Rule, events_backends
+from moto.moto_api._internal import mock_random
+
+from .arns import ACCOUNT, REGION
+from .delivery import Parcel, RetryPolicy
+from .patterns import matches
+from .templates import fill, look_up
+
+if TYPE_CHECKING:
+    from .cloud import LocalCloud
+
+PRINCIPAL = "events.amazonaws.com"
+ENTRIES_PER_CALL = 10
+
+
+class Events:
+    """The event buses of the cloud."""
+
+    def __init__(self, cloud: LocalCloud):
+        self.cloud = cloud
+
+    def emit(
+        self,
+        *,
+        source: str,
+        detail_type: str,
+        detail: Mapping[str, Any],
+        resources: Sequence[str] = (),
+        bus: str = "default",
+        time: datetime | None = None,
+    ) -> str:
+        """Put one event on ``bus`` as a service would; return its id.
+
+        Parameters
+        ----------
+        detail
+            A JSON object.
+        time
+            When it happened; the clock's now unless given.
+        """
+        envelope = self.envelope(source, detail_type, detail, resources, time)
+        self.publish(bus, envelope)
+        return str(envelope["id"])
+
+    def envelope(
+        self,
+        source: str,
+        detail_type: str,
+        detail: Mapping[str, Any],
+        resources: Sequence[str] = (),
+        time: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Wrap ``detail`` in AWS's envelope."""
+        return {
+            "version": "0",
+            "id": str(mock_random.uuid4()),
+            "detail-type": detail_type,
+            "source": source,
+            "account": ACCOUNT,
+            "time": event_time(time or self.cloud.clock.now),
+            "region": REGION,
+            "resources": list(resources),
+            "detail": detail,
+        }
+
+    def publish(self, bus: str, envelope: Mapping[str, Any]) -> None:
+        """Send ``envelope`` to every target of every rule of ``bus`` that it fits."""
+        try:
+            event_bus = events_backends[ACCOUNT][REGION].describe_event_bus(bus)
+        except ResourceNotFoundException:
+            return  # AWS drops events for a bus that is gone
+        for rule in list(event_bus.rules.values()):
+            pattern = rule.event_pattern.dump()
+            if rule.state != "DISABLED" and pattern and matches(pattern, envelope):
+                self.send_to_targets(rule, envelope)
+
+    def send_to_targets(self, rule: Rule, envelope: Mapping[str, Any]) -> None:
+        """Send ``envelope`` to the targets of ``rule``, each with its own input."""
+        for target in rule.targets:
+            self.cloud.courier.send(
+                Parcel(
+                    arn=target["Arn"],
+                    body=target_input(target, envelope, ingestion_time=event_time(self.cloud.clock.now)),
+                    principal=PRINCIPAL,
+                    target=target,
+                    envelope=envelope,
+                    retry=RetryPolicy.parse(target.get("RetryPolicy")),
+                    dead_letter_arn=(target.get("DeadLetterConfig") or {}).get("Arn"),
+                    labels={"RULE_ARN": rule.arn, "TARGET_ARN": target["Arn"]},
+                )
+            )
+
+
+def event_time(moment: datetime) -> str:
+    """Return the time as events carry it.
+
+    Examples
+    --------
+    >>> event_time(datetime(2026, 1, 1, 12, tzinfo=UTC))
+    '2026-01-01T12:00:00Z'
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def target_input(target: Mapping[str, Any], event: Mapping[str, Any], *, ingestion_time: str) -> str:
+    """Return what a target is sent: the event, or what the target makes of it.
+
+    Examples
+    --------
+    >>> event = {"detail": {"model": "fraud", "n": 3}}
+    >>> target_input({"InputPath": "$.detail.model"}, event, ingestion_time="")
+    '"fraud"'
+    >>> transformer = {"InputPathsMap": {"m": "$.detail.model", "n": "$.detail.n"}, "InputTemplate": '{"model": <m>, "n": <n>}'}
+    >>> target_input({"InputTransformer": transformer}, event, ingestion_time="")
+    '{"model": "fraud", "n": 3}'
+    """
+    if target.get("Input") is not None:
+        return str(target["Input"])
+    if target.get("InputPath") is not None:
+        return json.dumps(look_up(target["InputPath"], event))
+    transformer = target.get("InputTransformer")
+    if not transformer:
+        return json.dumps(event)
+    paths = transformer.get("InputPathsMap", {})
+    reserved: dict[str, Any] = {
+        "aws.events.event.json": event,
+        "aws.events.event": {k: v for k, v in event.items() if k != "detail"},
+        "aws.events.event.ingestion-time": ingestion_time,
+    }
+
+    def value(name: str) -> Any:
+        if name in reserved:
+            return reserved[name]
+        return look_up(paths[name], event) if name in paths else None
+
+    return fill(transformer["InputTemplate"], value)
+
+
+# -- what replaces moto's own ----------------------------------------------------------------------------------------
+
+
+def patched_put_events(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``EventsBackend.put_events``: validated as AWS does, delivered on the agenda."""
+
+    def put_events(self: EventsBackend, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if len(events) > ENTRIES_PER_CALL:
+            raise ValidationException(
+                "1 validation error detected: Value '[PutEventsRequestEntry]' at 'entries' failed to satisfy "
+                "constraint: Member must have length less than or equal to 10"
+            )
+        return [_put_entry(cloud, entry) for entry in events]
+
+    return put_events
+
+
+def _put_entry(cloud: LocalCloud, entry: Mapping[str, Any]) -> dict[str, Any]:
+    for name in ("Source", "DetailType", "Detail"):
+        if not entry.get(name):
+            message = f"Parameter {name} is not valid. Reason: {name} is a required argument."
+            return {"ErrorCode": "InvalidArgument", "ErrorMessage": message}
+    try:
+        detail = json.loads(entry["Detail"])
+    except ValueError:
+        return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
+    bus = (entry.get("EventBusName") or "default").split("/")[-1]
+    event_id = cloud.events.emit(
+        source=entry["Source"],
+        detail_type=entry["DetailType"],
+        detail=detail,
+        resources=entry.get("Resources") or (),
+        bus=bus,
+        time=moment(entry.get("Time")),
+    )
+    return {"EventId": event_id}
+
+
+def moment(given: object) -> datetime | None:
+    """Read a time in any of the forms that requests and templates use: none, a datetime, epoch seconds, ISO 8601.
+
+    Examples
+    --------
+    >>> moment(0) == moment("1970-01-01T00:00:00Z") == datetime(1970, 1, 1, tzinfo=UTC)
+    True
+    """
+    match given:
+        case None | "":
+            return None
+        case datetime():
+            return given if given.tzinfo else given.replace(tzinfo=UTC)
+        case int() | float():
+            return datetime.fromtimestamp(given, UTC)
+    text = str(given)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return datetime.fromtimestamp(float(text), UTC)
+    parsed = datetime.fromisoformat(text)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def patched_rule_send(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``Rule.send_to_targets``: the way in for moto's own services."""
+
+    def send_to_targets(self: Rule, original_event: Mapping[str, Any], transform_input: bool = True) -> None:
+        event = {k: v for k, v in original_event.items() if k not in ("ingestion-time", "replay-name")}
+        event["time"] = event_time(moment(event.get("time")) or cloud.clock.now)
+        pattern = self.event_pattern.dump()
+        if self.state != "DISABLED" and pattern and matches(pattern, event):
+            cloud.events.send_to_targets(self, event)
+
+    return send_to_targets
+
+
+_S3_DETAIL_TYPES = {
+    "ObjectCreated": "Object Created",
+    "ObjectRemoved": "Object Deleted",
+    "ObjectTagging": "Object Tags Added",
+    "ObjectAcl": "Object ACL Updated",
+    "ObjectRestore": "Object Restore Completed",
+}
+_S3_REASONS = {
+    "ObjectCreated:Put": "PutObject",
+    "ObjectCreated:Post": "POST Object",
+    "ObjectCreated:Copy": "CopyObject",
+    "ObjectCreated:CompleteMultipartUpload": "CompleteMultipartUpload",
+    "ObjectRemoved:Delete": "DeleteObject",
+}
+
+
+def patched_s3_event(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``moto.s3.notifications._send_event_bridge_message``: S3's events in AWS's exact shape."""
+    sequence = 0
+
+    def send(account_id: str, bucket: Any, event_name: Any, key: Any) -> None:
+        nonlocal sequence
+        name = str(getattr(event_name, "value", event_name)).removeprefix("s3:")
+        detail_type = _S3_DETAIL_TYPES.get(name.split(":")[0])
+        if detail_type is None:
+            return
+        sequence += 1
+        detail: dict[str, Any] = {
+            "version": "0",
+            "bucket": {"name": bucket.name},
+            "object": {
+                "key": key.name,
+                "size": key.size,
+                "etag": key.etag.replace('"', ""),
+                **({"version-id": key.version_id} if bucket.is_versioned and key.version_id else {}),
+                "sequencer": f"{sequence:016X}",
+            },
+            "request-id": f"{sequence:016X}",
+            "requester": account_id,
+            "source-ip-address": "127.0.0.1",
+        }
+        if name in _S3_REASONS:
+            detail["reason"] = _S3_REASONS[name]
+        if name == "ObjectRemoved:Delete":
+            detail["deletion-type"] = "Permanently Deleted"
+        cloud.events.emit(source="aws.s3", detail_type=detail_type, detail=detail, resources=[bucket.arn])
+
+    return send
+
+
+def patched_s3_to_lambda(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``moto.s3.notifications._invoke_awslambda``: an asynchronous call."""
+
+    def invoke(account_id: str, event_body: Any, fn_arn: str, region_name: str) -> None:
+        cloud.courier.send(Parcel(fn_arn, json.dumps(event_body), principal="s3.amazonaws.com"))
+
+    return invoke

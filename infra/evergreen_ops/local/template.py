@@ -1,0 +1,191 @@
+"""Templates: read, checked, packaged and transformed, on the same path whether deployed here or over the API."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.models import CloudFormationBackend, Stack
+from samtranslator.model.exceptions import InvalidDocumentException
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+from .arns import ACCOUNT, REGION
+from .errors import LocalCloudError, TemplateError
+from .support import unsupported
+
+if TYPE_CHECKING:
+    from .cloud import LocalCloud
+
+CODE_BUCKET = "evergreen-local-code"
+_CODE_PROPERTY = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
+_SERVERLESS = "AWS::Serverless-2016-10-31"
+_LEFT_OUT = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+
+
+class _ManagedPolicies:
+    """The managed policies a SAM template may call by name."""
+
+    def load(self) -> dict[str, str]:
+        service_role = "arn:aws:iam::aws:policy/service-role"
+        return {
+            "AWSLambdaBasicExecutionRole": f"{service_role}/AWSLambdaBasicExecutionRole",
+            "AWSXRayDaemonWriteAccess": "arn:aws:iam::aws:policy/AWSXRayDaemonWriteAccess",
+            "AWSXrayWriteOnlyAccess": "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess",
+        }
+
+
+def read_template(path: Path) -> dict[str, Any]:
+    """Read a YAML or JSON template with CloudFormation's short forms.
+
+    Raises
+    ------
+    TemplateError
+        When it is no template.
+    """
+    try:
+        template = yaml_parse(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TemplateError(f"Cannot read the template {path}: {error}") from error
+    if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
+        raise TemplateError(f"{path} is no CloudFormation template: it has no Resources.")
+    return template
+
+
+def package(template: Mapping[str, Any], folder: Path, cloud: LocalCloud) -> dict[str, Any]:
+    """Put local code directories into the cloud's code bucket, and remember the directories themselves.
+
+    Functions run from the directories, so nothing is unzipped; the objects are there so that a changed file is a
+    changed template.
+    """
+    packaged: dict[str, Any] = copy.deepcopy(dict(template))
+    defaults = packaged.get("Globals", {}).get("Function", {}).get("CodeUri")
+    for logical_id, resource in packaged["Resources"].items():
+        name = _CODE_PROPERTY.get(resource.get("Type", ""))
+        if name is None:
+            continue
+        properties = resource.setdefault("Properties", {})
+        given = properties.get(name, defaults if name == "CodeUri" else None)
+        if not isinstance(given, str) or given.startswith("s3://"):
+            continue
+        directory = (folder / given).resolve()
+        if not directory.is_dir():
+            raise TemplateError(f"{name} of {logical_id} is {given!r}: there is no directory {directory}.")
+        properties[name] = f"s3://{CODE_BUCKET}/{_store(directory, cloud)}"
+    packaged.get("Globals", {}).get("Function", {}).pop("CodeUri", None)
+    return packaged
+
+
+def _store(directory: Path, cloud: LocalCloud) -> str:
+    from moto.s3.models import s3_backends
+
+    backend = s3_backends[ACCOUNT]["aws"]
+    if CODE_BUCKET not in backend.buckets:
+        backend.create_bucket(CODE_BUCKET, REGION)
+    zipped = zip_directory(directory)
+    key = f"{hashlib.sha256(zipped).hexdigest()}.zip"
+    backend.put_object(CODE_BUCKET, key, zipped)
+    cloud.functions.code_dirs[(CODE_BUCKET, key)] = directory
+    return key
+
+
+def zip_directory(directory: Path) -> bytes:
+    """Zip a directory so that the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(directory.rglob("*")):
+            if path.is_file() and not _LEFT_OUT & set(path.parts):
+                archive.writestr(zipfile.ZipInfo(str(path.relative_to(directory))), path.read_bytes())
+    return buffer.getvalue()
+
+
+def translate(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the SAM transform when the template asks for it.
+
+    Raises
+    ------
+    TemplateError
+        When SAM refuses the template.
+    """
+    wanted = template.get("Transform") or ()
+    if _SERVERLESS not in ([wanted] if isinstance(wanted, str) else wanted):
+        return dict(template)
+    try:
+        given = copy.deepcopy(dict(template))
+        transformed: dict[str, Any] = transform(given, dict(parameters), _ManagedPolicies())  # type: ignore[arg-type]
+    except InvalidDocumentException as error:
+        causes = "; ".join(sorted(cause.message for cause in error.causes))
+        raise TemplateError(f"SAM refuses the template: {causes}") from error
+    transformed.pop("Transform", None)
+    return transformed
+
+
+def prepare(text: str, parameters: Mapping[str, Any], cloud: LocalCloud) -> str:
+    """Turn what a caller hands to CloudFormation into what moto deploys: transformed and checked.
+
+    Raises
+    ------
+    UnsupportedResourceError
+        For the first type or property that the local cloud lacks.
+    """
+    template = yaml_parse(text)
+    transformed = translate(template, parameters)
+    resources = transformed.get("Resources") or {}
+    certain = {name: resource for name, resource in resources.items() if "Condition" not in resource}
+    for error in unsupported(certain):
+        raise error
+    return json.dumps(transformed)
+
+
+# -- what replaces moto's own ----------------------------------------------------------------------------------------
+
+
+def _parameter_values(given: Any) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    return {
+        item.get("parameter_key") or item.get("ParameterKey"): item.get("parameter_value", item.get("ParameterValue"))
+        for item in given or []
+    }
+
+
+def patched_take_template(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``CloudFormationBackend.create_stack``, ``create_change_set`` and ``update_stack``: transformed and checked."""
+
+    def take(self: CloudFormationBackend, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if kwargs.get("template"):
+                values = _parameter_values(kwargs.get("parameters"))
+                kwargs["template"] = prepare(kwargs["template"], values, cloud)
+            return original(self, *args, **kwargs)
+        except LocalCloudError as error:
+            raise ValidationError(message=str(error)) from error
+
+    return take
+
+
+def patched_execute_change_set(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``CloudFormationBackend.execute_change_set``: the stack gets its outputs."""
+
+    def execute_change_set(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
+        change_set = self.describe_change_set(change_set_name)
+        try:
+            original(self, change_set_name, stack_name)
+        except LocalCloudError as error:
+            raise ValidationError(message=str(error)) from error
+        if change_set is not None:
+            _refresh_outputs(self.stacks[change_set.stack_id])
+
+    return execute_change_set
+
+
+def _refresh_outputs(stack: Stack) -> None:
+    stack._parse_template()
+    stack.output_map = stack._create_output_map()

@@ -1,0 +1,275 @@
+"""The policies that people run today, on the same stream with the same recipe: what Evergreen is compared with."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from evergreen.spec import ModelSpec
+from evergreen_ops.replay.metrics import Quality, quality
+from evergreen_ops.replay.resources import peak_rss_mb
+from evergreen_ops.replay.specs import Base
+from evergreen_ops.replay.streams import Stream
+
+Array = npt.NDArray[Any]
+CHECK_ROWS = 500
+NEVER_ROWS = 20_000
+# The tutorial's own limits, whatever the spec says.
+TUTORIAL_ACCURACY, TUTORIAL_ERROR_RATIO = 0.85, 1.2
+TUTORIAL_DRIFT_SHARE, TUTORIAL_P_VALUE = 0.3, 0.05
+TUTORIAL_NEW_SAMPLES, TUTORIAL_SHIFT = 1_000, 0.2
+FEWEST_LABELS = 100
+
+
+class PolicyError(ValueError):
+    """A policy that is not known."""
+
+
+class FittedModel(Protocol):
+    """A model that the recipe made."""
+
+    def predict(self, rows: Array) -> tuple[Array, Array | None]:
+        """Predictions of the stream's rows, and their probabilities [N, K] (None for regression)."""
+
+
+class Recipe(Protocol):
+    """How a model is trained: the same for every policy."""
+
+    def fit(self, rows: Array) -> FittedModel:
+        """Train on these rows of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When to retrain. ``every`` rows (None: never), or when ``fires`` says so."""
+
+    name: str
+    every: int | None = None
+    fires: Callable[[Window], str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the tutorial's triggers look at: the last rows, and the rows that the model in use was trained on."""
+
+    stream: Stream
+    spec: ModelSpec
+    recent: Array  # rows asked since the last check
+    labelled: Array  # of the newest rows, those whose label is known by now
+    trained_on: Array
+    predictions: Array  # of every row so far
+    trained_predictions: Array
+    reference_error: float | None  # regression: MAE on the first labels after the training
+    new_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyResult:
+    """A policy's figures, with the same fields as the replay's own summary."""
+
+    policy: str
+    rows: int
+    quality: Quality
+    trainings: int
+    rows_trained: int
+    triggers: dict[str, int]
+    wall_seconds: float
+    peak_rss_mb: float
+    actual: Array = field(repr=False)
+    predicted: Array = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for summary.json; every training is a promotion and nothing is ever rolled back."""
+        return {
+            "rows": self.rows,
+            **self.quality.to_json(),
+            "trainings": self.trainings,
+            "rows_trained": self.rows_trained,
+            "promotions": self.trainings,
+            "rollbacks": 0,
+            "triggers": self.triggers,
+            "wall_seconds": self.wall_seconds,
+            "peak_rss_mb": self.peak_rss_mb,
+        }
+
+
+def parse_policies(text: str) -> tuple[Policy, ...]:
+    """Read ``never,every:500,tutorial``.
+
+    Raises
+    ------
+    PolicyError
+        Names the policy that is not known.
+
+    Examples
+    --------
+    >>> [policy.name for policy in parse_policies("never,every:500")]
+    ['never', 'every:500']
+    """
+    names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise PolicyError("--compare names no policy: choose from never, every:N (rows), tutorial")
+    return tuple(_parse(name) for name in names)
+
+
+def simulate(
+    policy: Policy,
+    stream: Stream,
+    spec: ModelSpec,
+    base: Base,
+    recipe: Recipe,
+    *,
+    on_progress: Callable[[int, int], None] = lambda rows, trainings: None,
+) -> PolicyResult:
+    """Run a policy over the stream.
+
+    A label is known from its `label_time` on. A retraining takes effect at once, without a gate, on the newest labelled rows
+    of the spec's training window, at most its `max_rows`. The first model is the replay's own and no retraining.
+
+    Parameters
+    ----------
+    on_progress : callable
+        Told how many rows have been asked and how often the model has been retrained.
+
+    Returns
+    -------
+    PolicyResult
+    """
+    started = time.perf_counter()
+    trained_on = labelled_rows(stream, spec, np.arange(base.rows), np.datetime64(base.until.replace(tzinfo=None), "us"))
+    model = recipe.fit(trained_on)
+    predictions = np.empty(stream.rows, dtype=object if stream.classes else float)
+    probabilities = np.empty((stream.rows, len(stream.classes))) if stream.classes else None
+    trainings = rows_trained = last_check = 0
+    fired: Counter[str] = Counter()
+    reference: tuple[Array, float | None] = (model.predict(trained_on)[0], None)
+    known = stream.labelled
+    never = policy.every is None and policy.fires is None
+    for block in _blocks(stream, base, policy.every or (NEVER_ROWS if never else CHECK_ROWS)):
+        predicted, probable = model.predict(block)
+        predictions[block] = predicted
+        if probabilities is not None and probable is not None:
+            probabilities[block] = probable
+        on_progress(int(block[-1]) + 1 - base.rows, trainings)
+        if never or block[-1] + 1 == stream.rows:
+            continue
+        now = stream.event_time[block[-1]]
+        reason: str | None = "new_data"
+        if policy.fires is not None:
+            asked = np.arange(base.rows, block[-1] + 1)
+            answered = asked[known[asked] & (stream.label_time[asked] <= now)]
+            recent = answered[-CHECK_ROWS:]
+            if stream.classes is None and reference[1] is None and len(recent):
+                reference = (reference[0], float(np.abs(stream.label[recent] - predictions[recent].astype(float)).mean()))
+            new = len(answered) - last_check
+            window = Window(
+                stream, spec, block, recent, trained_on, predictions, reference[0], reference[1], new_samples=new
+            )
+            reason = policy.fires(window)
+            last_check = len(answered) if reason else last_check
+        if reason is None:
+            continue
+        trained_on = labelled_rows(stream, spec, np.arange(block[-1] + 1), now)
+        model = recipe.fit(trained_on)
+        reference = (model.predict(trained_on)[0] if policy.fires is not None else predictions[:0], None)
+        fired[reason] += 1
+        trainings += 1
+        rows_trained += len(trained_on)
+    scored = np.flatnonzero(known & (np.arange(stream.rows) >= base.rows))
+    actual, predicted = stream.label[scored], predictions[scored]
+    return PolicyResult(
+        policy=policy.name,
+        rows=stream.rows - base.rows,
+        quality=quality(actual, predicted, None if probabilities is None else probabilities[scored], stream.classes),
+        trainings=trainings,
+        rows_trained=rows_trained,
+        triggers=dict(sorted(fired.items())),
+        wall_seconds=round(time.perf_counter() - started, 2),
+        peak_rss_mb=peak_rss_mb(),
+        actual=actual,
+        predicted=predicted,
+    )
+
+
+def labelled_rows(stream: Stream, spec: ModelSpec, asked: Array, now: np.datetime64) -> Array:
+    """Return, of the rows `asked`, those a training may use at `now`: labelled by then, in the window, the newest."""
+    in_window = stream.event_time[asked] >= now - np.timedelta64(spec.training.window)
+    usable = asked[in_window & (stream.label_time[asked] <= now)]  # NaT compares as False
+    return usable[-spec.training.max_rows :]
+
+
+def tutorial_fires(window: Window) -> str | None:
+    """The tutorial's four triggers, as it gives them: the first that fires, or None.
+
+    Accuracy below 0.85 (regression: the error 1.2 times what it was after the training); more than 0.3 of the columns with a
+    KS or chi-squared p-value below .05; 1,000 new samples; predictions shifted by more than 0.2 (classes: half the summed
+    difference of their shares; regression: the difference of the means in standard deviations).
+    """
+    if _too_wrong(window):
+        return "performance"
+    if _drift_share(window) > TUTORIAL_DRIFT_SHARE:
+        return "data_drift"
+    if window.new_samples >= TUTORIAL_NEW_SAMPLES:
+        return "new_data"
+    if _prediction_shift(window) > TUTORIAL_SHIFT:
+        return "prediction_shift"
+    return None
+
+
+def _too_wrong(window: Window) -> bool:
+    rows = window.labelled
+    if len(rows) < FEWEST_LABELS:
+        return False
+    if window.stream.classes is None:
+        error = np.abs(window.stream.label[rows] - window.predictions[rows].astype(float)).mean()
+        return window.reference_error is not None and bool(error > TUTORIAL_ERROR_RATIO * window.reference_error)
+    return bool(np.mean(window.stream.label[rows] == window.predictions[rows]) < TUTORIAL_ACCURACY)
+
+
+def _drift_share(window: Window) -> float:
+    from scipy.stats import chi2_contingency, ks_2samp
+
+    drifted = 0
+    for name in window.spec.features:
+        new, old = window.stream.columns[name][window.recent], window.stream.columns[name][window.trained_on]
+        if new.dtype == object:
+            names, codes = np.unique(np.concatenate([old, new]).astype(str), return_inverse=True)
+            table = np.stack([np.bincount(part, minlength=len(names)) for part in (codes[: len(old)], codes[len(old) :])])
+            drifted += len(names) > 1 and chi2_contingency(table).pvalue < TUTORIAL_P_VALUE
+        else:
+            new, old = new[~np.isnan(new)], old[~np.isnan(old)]
+            drifted += len(new) > 0 and len(old) > 0 and ks_2samp(old, new, method="asymp").pvalue < TUTORIAL_P_VALUE
+    return drifted / len(window.spec.features)
+
+
+def _prediction_shift(window: Window) -> float:
+    new, old = window.predictions[window.recent], window.trained_predictions
+    if window.stream.classes is None:
+        spread = float(np.std(old.astype(float))) or 1.0
+        return float(abs(np.mean(new.astype(float)) - np.mean(old.astype(float))) / spread)
+    return 0.5 * sum(abs(float(np.mean(new == name)) - float(np.mean(old == name))) for name in window.stream.classes)
+
+
+def _blocks(stream: Stream, base: Base, scored_rows: int) -> Sequence[Array]:
+    """The rows after the base, cut after each so many rows that ever get a label."""
+    rows = np.arange(base.rows, stream.rows)
+    scored = np.cumsum(stream.labelled[rows])
+    cuts = np.searchsorted(scored, np.arange(scored_rows, scored[-1] + 1, scored_rows), side="left") + 1
+    return [block for block in np.split(rows, cuts) if len(block)]
+
+
+def _parse(name: str) -> Policy:
+    if name == "never":
+        return Policy(name)
+    if name == "tutorial":
+        return Policy(name, fires=tutorial_fires)
+    if (match := re.fullmatch(r"every:(\d+)", name)) and int(match[1]) > 0:
+        return Policy(name, every=int(match[1]))
+    raise PolicyError(f"--compare names {name!r}, which is no policy: choose from never, every:N (rows), tutorial")

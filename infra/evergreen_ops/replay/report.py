@@ -1,0 +1,346 @@
+"""The report of a replay: report.html, summary.json, events.jsonl and spec.yaml in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evergreen_ops.replay.charts import Band, Marker, Series, health_chart
+from evergreen_ops.replay.result import Replay, retrainings
+from evergreen_ops.replay.streams import as_datetime
+from evergreen_ops.replay.timeline import Event, Line, Mark, kind_of, line_of, lines, time_of, words
+
+TEMPLATE = "report.html.j2"
+FEWEST_POINTS, MOST_POINTS = 12, 120
+NARROW, WIDE = (350, 260), (980, 320)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table in the report; ``style`` is its class in the style sheet."""
+
+    cells: tuple[str, ...]
+    style: str = ""
+
+
+def write(replay: Replay, folder: Path) -> None:
+    """Write the four files; what was there under the same names is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = replay.summary()
+    (folder / "spec.yaml").write_text(replay.spec.to_yaml(), encoding="utf-8")
+    (folder / "events.jsonl").write_text(events_text(replay.events), encoding="utf-8")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(render(replay, summary), encoding="utf-8")
+
+
+def events_text(events: Iterable[Event]) -> str:
+    """Return the history as JSON Lines, keys sorted.
+
+    Examples
+    --------
+    >>> events_text([{"type": "ModelApplied", "epoch": 1}])
+    '{"epoch":1,"type":"ModelApplied"}\\n'
+    """
+    return "".join(json.dumps(event, sort_keys=True, separators=(",", ":")) + "\n" for event in events)
+
+
+def render(replay: Replay, summary: Mapping[str, Any]) -> str:
+    """Return the page: one file, no script, nothing fetched from anywhere."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("evergreen_ops.replay", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    told = list(lines(replay.events))
+    return environment.get_template(TEMPLATE).render(
+        title=words(replay.stream.name),
+        period=_period(replay),
+        notes=replay.stream.notes,
+        cards=_cards(summary),
+        verdict=_verdict(summary),
+        comparison=_comparison(summary),
+        comparison_head=_comparison_head(summary),
+        charts=_charts(replay),
+        never_drawn="never" in summary["compare"],
+        chart_text=_chart_text(replay),
+        triggers=_trigger_rows(replay.events),
+        verdicts=_verdict_rows(replay.events),
+        drill=_drill_rows(summary),
+        timeline=[(f"{line.time:%Y-%m-%d %H:%M}", line.mark.value, line.title, line.because) for line in told],
+        spec=replay.spec.to_yaml(),
+        cost=f"{summary['wall_seconds']:,.0f} s, {summary['peak_rss_mb']:,.0f} MB",
+    )
+
+
+def _period(replay: Replay) -> str:
+    stream = replay.stream
+    first, last = as_datetime(stream.event_time[replay.base.rows]), as_datetime(stream.event_time[-1])
+    rows = stream.rows - replay.base.rows
+    return f"{rows:,} requests from {_day(first)} to {_day(last)}; the first model was trained on {replay.base.rows:,} before"
+
+
+def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Headline figures: name, value, and how it stands against never retraining where that was compared."""
+    never = summary["compare"].get("never", {})
+    cards = [
+        (name, _figure(key, summary[key]), _against(key, summary[key], never.get(key)))
+        for name, key in _QUALITY
+        if summary[key] is not None
+    ]
+    return [
+        *cards,
+        ("retrainings", f"{summary['trainings']}", f"{summary['rows_trained']:,} rows"),
+        ("promotions", f"{summary['promotions']}", f"version {summary['production_version']} in production"),
+        ("rollbacks", f"{summary['rollbacks']}", f"{summary['failed_requests']:,} failed requests"),
+    ]
+
+
+_QUALITY = (
+    ("accuracy", "accuracy"),
+    ("AUC", "auc"),
+    ("kappa", "kappa"),
+    ("mean error", "mae"),
+    ("worst 1,000 rows", "worst_window"),
+)
+
+
+def _figure(key: str, value: float | None, *, points: bool = True) -> str:
+    if value is None:
+        return "-"
+    share = key in ("accuracy", "worst_window") and 0 <= value <= 1 and points
+    return f"{value:.1%}" if share else f"{value:,.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _against(key: str, value: float | None, never: float | None) -> str:
+    if value is None or never is None:
+        return ""
+    return f"never retrained: {_figure(key, never)}"
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    """The page's first sentence: what the loop was worth."""
+    never = summary["compare"].get("never")
+    changes = f"{summary['trainings']} retrainings and {summary['promotions']} promotions"
+    if never is None:
+        return f"Evergreen kept the model with {changes}."
+    if summary["mae"] is not None:
+        gain = (never["mae"] - summary["mae"]) / never["mae"]
+        return f"With {changes} the mean error was {abs(gain):.1%} {'lower' if gain >= 0 else 'higher'} than never retrained."
+    gain = 100 * (summary["accuracy"] - never["accuracy"])
+    auc = "" if summary["auc"] is None or never["auc"] is None else f", AUC {summary['auc'] - never['auc']:+.3f}"
+    return f"With {changes}: accuracy {gain:+.1f} points against a model that is never retrained{auc}."
+
+
+def _comparison_head(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    quality = [name for name, key in _QUALITY if summary[key] is not None]
+    return ("policy", *quality, "retrainings", "rows trained", "seconds")
+
+
+def _comparison(summary: Mapping[str, Any]) -> list[Row]:
+    if not summary["compare"]:
+        return []
+    keys = [key for _, key in _QUALITY if summary[key] is not None]
+    figures = [("evergreen", summary), *summary["compare"].items()]
+    return [
+        Row(
+            (
+                name,
+                *(_figure(key, values[key]) for key in keys),
+                f"{values['trainings']}",
+                f"{values['rows_trained']:,}",
+                f"{values['wall_seconds']:,.0f}",
+            ),
+            "ours" if name == "evergreen" else "",
+        )
+        for name, values in figures
+    ]
+
+
+def _charts(replay: Replay) -> tuple[tuple[str, str], ...]:
+    """The health chart drawn for a phone and for a wide window; none if too few labels came back."""
+    series = _health(replay)
+    if not series or len(series[0].times) < 2:
+        return ()
+    markers, bands = _markers(replay.events), _bands(replay)
+    return tuple(
+        (
+            name,
+            health_chart(
+                series,
+                markers,
+                bands,
+                width=width,
+                height=height,
+                label=_chart_text(replay),
+                percent=replay.stream.classes is not None,
+            ),
+        )
+        for name, (width, height) in (("narrow", NARROW), ("wide", WIDE))
+    )
+
+
+def _chart_text(replay: Replay) -> str:
+    measure = "Accuracy" if replay.stream.classes else "Mean absolute error"
+    return f"{measure} of each {_chunk(len(replay.scored)):,} labelled requests"
+
+
+def _chunk(rows: int) -> int:
+    """Rows a point: 1,000, fewer when that makes too few points, more when too many."""
+    size = min(1_000, max(1, rows // FEWEST_POINTS))
+    return size * max(1, -(-rows // (size * MOST_POINTS)))
+
+
+def _health(replay: Replay) -> list[Series]:
+    scored = replay.scored
+    if len(scored) == 0:
+        return []
+    stream, chunk = replay.stream, _chunk(len(scored))
+    ours = _series("Evergreen", "ours", replay, scored, stream.label[scored], replay.served.predictions[scored], chunk)
+    never = next((result for result in replay.comparisons if result.policy == "never"), None)
+    if never is None:
+        return [ours]
+    rows = np.flatnonzero(stream.labelled & (np.arange(stream.rows) >= replay.base.rows))
+    return [_series("never retrained", "never", replay, rows, never.actual, never.predicted, chunk), ours]
+
+
+def _series(name: str, style: str, replay: Replay, rows: Any, actual: Any, predicted: Any, chunk: int) -> Series:
+    if replay.stream.classes is None:
+        losses = np.abs(actual.astype(float) - predicted.astype(float))
+    else:
+        losses = (actual == predicted).astype(float)
+    starts = np.arange(0, max(len(rows) - chunk // 2, 1), chunk)
+    middles = np.minimum(starts + chunk // 2, len(rows) - 1)
+    times = [as_datetime(replay.stream.event_time[rows[middle]]) for middle in middles]
+    sizes = np.diff(np.append(starts, len(rows)))
+    return Series(name, style, times, (np.add.reduceat(losses, starts) / sizes).round(5).tolist())
+
+
+_MARKERS = {Mark.TRAINING: "training", Mark.PROMOTION: "promotion", Mark.ROLLBACK: "rollback"}
+_MARKED = ("CandidateRegistered", "CandidateRejected", "VersionPromoted", "VersionRolledBack")
+
+
+def _markers(events: Sequence[Event]) -> list[Marker]:
+    told = [(event, line_of(event)) for event in events if kind_of(event) in _MARKED]
+    return [Marker(line.time, _MARKERS[line.mark], str(line)) for _, line in told if line is not None]
+
+
+def _bands(replay: Replay) -> list[Band]:
+    """Who was in production when, from the history."""
+    changes: list[tuple[datetime, int]] = []
+    for event in replay.events:
+        if kind_of(event) == "VersionPromoted":
+            changes.append((time_of(event), int(event["version"])))
+        elif kind_of(event) == "VersionRolledBack":
+            changes.append((time_of(event), int(event["to_version"])))
+    last = as_datetime(replay.stream.event_time[-1])
+    ends = [start for start, _ in changes[1:]] + [max([last, *(start for start, _ in changes)])]
+    bad = {int(event["version"]) for event in replay.events if kind_of(event) == "VersionRolledBack"}
+    return [
+        Band(start, end, f"v{version}", "bad" if version in bad else f"tone{version % 3}", _band_title(version, start, end))
+        for (start, version), end in zip(changes, ends, strict=True)
+    ]
+
+
+def _band_title(version: int, start: datetime, end: datetime) -> str:
+    return f"version {version} in production from {_day(start)} to {_day(end)}"
+
+
+def _trigger_rows(events: Sequence[Event]) -> list[Row]:
+    """Each retraining with its reason and what became of it."""
+    outcome = {event["decision_id"]: line for event in events if (line := _ending(event)) is not None}
+    return [
+        Row(
+            (
+                f"{time_of(event):%Y-%m-%d}",
+                words(event["trigger"]),
+                str(event.get("because", "")),
+                outcome.get(event["decision_id"], "still open"),
+            )
+        )
+        for event in retrainings(events)
+    ]
+
+
+def _ending(event: Event) -> str | None:
+    match kind_of(event):
+        case "CandidateRegistered" if event.get("decision_id"):
+            return f"version {event['version']}"
+        case "CandidateRejected":
+            return f"failed its gate: {event.get('because', '')}"
+        case "TrainingFailed" if event.get("final"):
+            return f"failed: {event.get('because', '')}"
+        case _:
+            return None
+
+
+def _verdict_rows(events: Sequence[Event]) -> list[Row]:
+    """Each shadow verdict with its evidence."""
+    rows = []
+    for event in events:
+        if kind_of(event) not in ("PromotionApproved", "CandidateRetired", "PromotionProposed", "RollbackDecided"):
+            continue
+        evidence = event.get("evidence") or {}
+        if "gain" not in evidence:
+            continue
+        low, high = evidence["interval"]
+        verdict = {"CandidateRetired": "keep", "RollbackDecided": "roll back"}.get(kind_of(event), "promote")
+        rows.append(
+            Row(
+                (
+                    f"{time_of(event):%Y-%m-%d}",
+                    f"{evidence['version']} against {evidence['judged_against']}",
+                    verdict,
+                    f"{evidence['rows']:,}",
+                    f"{evidence['production_loss']:.4f} / {evidence['shadow_loss']:.4f}",
+                    f"{evidence['gain']:+.4f}",
+                    f"{low:+.4f} to {high:+.4f}",
+                    _e_value(evidence["log_e_keep" if verdict == "keep" else "log_e_promote"]),
+                ),
+                verdict.replace(" ", "-"),
+            )
+        )
+    return rows
+
+
+def _e_value(log_e: float) -> str:
+    exponent = log_e / np.log(10)
+    return f"10^{exponent:.1f}" if exponent >= 3 else f"{np.exp(log_e):.1f}"
+
+
+def _drill_rows(summary: Mapping[str, Any]) -> list[Row]:
+    return [
+        Row(
+            (
+                outcome["kind"],
+                f"{outcome['version']}" if outcome["version"] is not None else "-",
+                f"rolled back to {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back",
+                "-" if outcome["after_minutes"] is None else _duration(outcome["after_minutes"]),
+                outcome["reason"],
+            ),
+            "" if outcome["rolled_back"] else "bad",
+        )
+        for outcome in summary["drill"]
+    ]
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.0f} h" if minutes < 2_880 else f"{minutes / 1_440:.1f} days"
+
+
+def _day(time: datetime) -> str:
+    return f"{time:%d %b %Y}".lstrip("0")
+
+
+__all__ = ["Line", "events_text", "render", "write"]

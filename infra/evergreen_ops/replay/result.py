@@ -1,0 +1,159 @@
+"""What a replay found: the history, what was served, and the summary drawn from both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evergreen.spec import ModelSpec
+from evergreen_ops.replay.metrics import Quality, quality
+from evergreen_ops.replay.policies import PolicyResult
+from evergreen_ops.replay.specs import Base
+from evergreen_ops.replay.streams import Stream
+from evergreen_ops.replay.timeline import Event, kind_of
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What production answered to each row of the stream; version 0 where it answered nothing.
+
+    Attributes
+    ----------
+    predictions : ndarray [N]
+        Class labels (object) or numbers.
+    probabilities : ndarray [N, K] or None
+    versions : ndarray of int [N]
+    failed : ndarray of bool [N]
+        Requests that were answered with an error.
+    """
+
+    predictions: Array
+    probabilities: Array | None
+    versions: Array
+    failed: Array
+
+    @classmethod
+    def nothing(cls, stream: Stream) -> Served:
+        """Room for the answers to a stream."""
+        return cls(
+            predictions=np.full(stream.rows, None if stream.classes else np.nan, dtype=object if stream.classes else float),
+            probabilities=np.full((stream.rows, len(stream.classes)), np.nan) if stream.classes else None,
+            versions=np.zeros(stream.rows, dtype=np.int32),
+            failed=np.zeros(stream.rows, dtype=bool),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DrillOutcome:
+    """One bad version that was promoted on purpose, and what became of it."""
+
+    kind: str  # errors, latency, quality
+    version: int | None
+    rolled_back: bool
+    reason: str
+    to_version: int | None
+    after_minutes: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for summary.json."""
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "rolled_back": self.rolled_back,
+            "reason": self.reason,
+            "to_version": self.to_version,
+            "after_minutes": self.after_minutes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A finished replay."""
+
+    stream: Stream
+    spec: ModelSpec
+    base: Base
+    events: tuple[Event, ...]
+    served: Served
+    wall_seconds: float
+    peak_rss_mb: float
+    drill: tuple[DrillOutcome, ...] = ()
+    comparisons: tuple[PolicyResult, ...] = ()
+
+    @property
+    def scored(self) -> Array:
+        """The rows that were answered and whose label became known."""
+        return np.flatnonzero(self.stream.labelled & (self.served.versions > 0) & ~self.served.failed)
+
+    @property
+    def quality(self) -> Quality:
+        """How good the answers were."""
+        rows, probabilities = self.scored, self.served.probabilities
+        return quality(
+            self.stream.label[rows],
+            self.served.predictions[rows],
+            None if probabilities is None else probabilities[rows],
+            self.stream.classes,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return what summary.json holds. The first model is neither a retraining nor a promotion."""
+        trained = trained_rows(self.events)
+        return {
+            "stream": self.stream.name,
+            "task": self.stream.task,
+            "rows": self.stream.rows - self.base.rows,
+            **self.quality.to_json(),
+            "trainings": len(trained),
+            "rows_trained": sum(trained.values()),
+            "promotions": sum(kind_of(e) == "VersionPromoted" and e["replaced"] is not None for e in self.events),
+            "rollbacks": sum(kind_of(e) == "VersionRolledBack" for e in self.events),
+            "triggers": triggers(self.events),
+            "production_version": production_version(self.events),
+            "failed_requests": int(self.served.failed.sum()),
+            "wall_seconds": self.wall_seconds,
+            "peak_rss_mb": self.peak_rss_mb,
+            "drill": [outcome.to_json() for outcome in self.drill],
+            "compare": {result.policy: result.to_json() for result in self.comparisons},
+        }
+
+
+def retrainings(events: Sequence[Event]) -> list[Event]:
+    """Return the requests to retrain; the first of all asked for the first model and is not one of them."""
+    return [event for event in events if kind_of(event) == "RetrainingRequested"][1:]
+
+
+def trained_rows(events: Sequence[Event]) -> dict[str, int]:
+    """Return the rows of each retraining whose job was started, by decision."""
+    wanted = {event["decision_id"] for event in retrainings(events)}
+    started = (event for event in events if kind_of(event) == "TrainingStarted")
+    return {event["decision_id"]: int(event["rows"]) for event in started if event["decision_id"] in wanted}
+
+
+def triggers(events: Sequence[Event]) -> dict[str, int]:
+    """Return how often each trigger caused a retraining.
+
+    Examples
+    --------
+    >>> request = {"type": "RetrainingRequested", "decision_id": "d"}
+    >>> triggers([{**request, "trigger": "manual"}, {**request, "trigger": "data_drift"}])
+    {'data_drift': 1}
+    """
+    return dict(sorted(Counter(str(event["trigger"]) for event in retrainings(events)).items()))
+
+
+def production_version(events: Sequence[Event]) -> int | None:
+    """Return the version in production after the last event."""
+    for event in reversed(events):
+        if kind_of(event) == "VersionPromoted":
+            return int(event["version"])
+        if kind_of(event) == "VersionRolledBack":
+            return int(event["to_version"])
+    return None

@@ -1,0 +1,184 @@
+"""Model specs for streams: the bundled one, and one inferred from a stream's columns, pace and span."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from evergreen.spec import ModelSpec, SpecError, format_duration
+from evergreen_ops.replay.streams import Stream, StreamError, as_datetime, as_instant
+
+BUNDLED_SPEC = Path(__file__).with_name("late_flights.yaml")
+BUNDLED_BASE_UNTIL = datetime(2013, 2, 1, 5, tzinfo=UTC)  # the first of February begins in New York
+
+BASE_SHARE = 0.1
+FEWEST_BASE_ROWS, MOST_BASE_ROWS = 500, 5_000
+CYCLE_ROWS = 300
+STEPS = 2_000
+
+_MINUTE, _HOUR, _DAY, _WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
+_ROUND = tuple(
+    number * unit
+    for unit, numbers in (
+        (_MINUTE, (1, 2, 5, 10, 15, 30)),
+        (_HOUR, (1, 2, 3, 6, 12)),
+        (_DAY, (1, 2, 3, 4, 5)),
+        (_WEEK, (1, 2, 3, 4, 6, 8, 13, 26, 39, 52, 104, 208, 520)),
+    )
+    for number in numbers
+)
+_CYCLES = (_MINUTE, 15 * _MINUTE, _HOUR, 6 * _HOUR, _DAY, _WEEK, 2 * _WEEK, 4 * _WEEK, 13 * _WEEK, 52 * _WEEK)
+_STEPS = (*(n * _MINUTE for n in (1, 5, 15, 30)), *(n * _HOUR for n in (1, 2, 3, 4, 6, 12)), _DAY, 2 * _DAY, _WEEK)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The part of a stream that came before Evergreen: it trains the first model and is not scored."""
+
+    rows: int
+    until: datetime
+
+
+def bundled_spec() -> ModelSpec:
+    """Return the spec that ``evergreen replay`` runs when none is named.
+
+    Examples
+    --------
+    >>> bundled_spec().model
+    'late_flights'
+    """
+    return ModelSpec.from_yaml(BUNDLED_SPEC.read_text(encoding="utf-8"))
+
+
+def read_spec(path: Path, stream: Stream) -> ModelSpec:
+    """Read a user's spec and check that the stream has what it names.
+
+    Raises
+    ------
+    SpecError
+        The spec is invalid.
+    StreamError
+        The spec's task, classes or features are not the stream's.
+    """
+    try:
+        spec = ModelSpec.from_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError((f"{path} can't be read: {error.strerror if isinstance(error, OSError) else error}",)) from error
+    missing = [name for name in spec.features if name not in stream.features]
+    if missing:
+        raise StreamError(f"the spec's features {', '.join(missing)} are not in the stream: it has {_names(stream)}")
+    wrong = [name for name, feature in spec.features.items() if feature.type != stream.features[name]]
+    if wrong:
+        raise StreamError(f"the spec's feature {wrong[0]} is {stream.features[wrong[0]]} in the stream: correct its type")
+    if spec.task.value != stream.task:
+        raise StreamError(f"the spec's task is {spec.task}, the stream's is {stream.task}: use --task {spec.task}")
+    unknown = sorted(set(stream.classes or ()) - set(spec.labels.classes or ()))
+    if unknown:
+        raise StreamError(f"the stream's label {unknown[0]} is not in the spec's labels.classes: add it")
+    return spec
+
+
+def base_of(stream: Stream, base_until: datetime | None = None) -> Base:
+    """Return the stream's first part: up to `base_until`, else a tenth of the rows, at least 500 and at most 5,000."""
+    if base_until is None:
+        rows = min(max(round(stream.rows * BASE_SHARE), FEWEST_BASE_ROWS), MOST_BASE_ROWS, stream.rows // 2)
+        base_until = as_datetime(stream.event_time[rows])
+    rows = int(np.searchsorted(stream.event_time, as_instant(base_until), side="left"))
+    if rows == 0 or rows == stream.rows:
+        raise StreamError(f"the base ends at {base_until:%Y-%m-%d %H:%M}, outside the stream: choose a time within it")
+    return Base(rows=rows, until=base_until)
+
+
+def default_step(stream: Stream) -> timedelta:
+    """Return the time between two batches of requests: about 2,000 of them in the stream's span.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from evergreen_ops.replay.streams import read_table
+    >>> default_step(read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month"))
+    datetime.timedelta(seconds=1800)
+    """
+    wanted = stream.span / STEPS
+    return next((step for step in _STEPS if step >= wanted), _STEPS[-1])
+
+
+def infer_spec(stream: Stream) -> ModelSpec:
+    """Write a spec for a stream: its columns as features, and every period scaled to its pace and span.
+
+    A week is the natural cycle of traffic, if the stream is long enough to have several and brings enough rows in one; a
+    slower stream gets a longer one. How long a check looks back, how long a model rests after a training and how long a
+    shadow may take follow from how many rows that takes.
+
+    Parameters
+    ----------
+    stream : Stream
+
+    Returns
+    -------
+    ModelSpec
+    """
+    cycle = _cycle(stream)
+
+    def time_for(rows: int, *, at_least: timedelta) -> str:
+        return format_duration(max(_rounded(timedelta(days=rows / stream.rows_per_day)), at_least))
+
+    classification = stream.task != "regression"
+    return ModelSpec.parse(
+        {
+            "model": stream.name,
+            "task": stream.task,
+            "features": {name: {"type": kind} for name, kind in stream.features.items()},
+            "labels": {
+                "classes": list(stream.classes) if stream.classes else None,
+                "maturity": format_duration(_maturity(stream)),
+            },
+            "triggers": {
+                "cycle": format_duration(cycle),
+                "cooldown": time_for(2_000, at_least=cycle),
+                "monthly_budget": max(1, math.ceil(30 * stream.rows_per_day / 2_500)),
+                "performance": {"look_back": time_for(500, at_least=cycle)},
+                "schedule": {"every": time_for(5_000, at_least=cycle), "longest_age": time_for(5_000, at_least=cycle)},
+            },
+            "training": {
+                "params": {"n_estimators": 60, "max_depth": 20, "min_samples_leaf": 2},
+                "window": time_for(10_000, at_least=4 * cycle),
+                "max_rows": 20_000,
+            },
+            "shadow": {
+                "metric": "brier" if classification else "absolute_error",
+                "cycle": format_duration(cycle),
+                "max_time": time_for(2_500, at_least=3 * cycle),
+            },
+            "deployment": {
+                "ops_bake": time_for(100, at_least=30 * _MINUTE),
+                "ops_bake_longest": time_for(300, at_least=2 * _DAY),
+                "quality_bake": time_for(1_500, at_least=2 * cycle),
+            },
+        }
+    )
+
+
+def _cycle(stream: Stream) -> timedelta:
+    shortest = _WEEK if stream.times_given and stream.span >= 8 * _WEEK else _CYCLES[0]
+    enough = (c for c in _CYCLES if c >= shortest and stream.rows_per_day * (c / _DAY) >= CYCLE_ROWS)
+    return next(enough, _CYCLES[-1])
+
+
+def _maturity(stream: Stream) -> timedelta:
+    known = stream.labelled
+    delays = (stream.label_time[known] - stream.event_time[known]).astype("timedelta64[us]").astype("int64")
+    return _rounded(timedelta(microseconds=float(np.quantile(delays, 0.99))))
+
+
+def _rounded(duration: timedelta) -> timedelta:
+    """The next duration that a person would write."""
+    return next((known for known in _ROUND if known >= duration), _ROUND[-1])
+
+
+def _names(stream: Stream) -> str:
+    return ", ".join(list(stream.features)[:30])

@@ -1,0 +1,66 @@
+"""Schedules on EventBridge Scheduler that exist only while a bake, a shadow or a retry is pending."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_scheduler import EventBridgeSchedulerClient
+
+
+class EventBridgeSchedules:
+    """See :class:`evergreen.ports.Schedules`."""
+
+    def __init__(
+        self, client: EventBridgeSchedulerClient, *, group: str, role_arn: str, dlq_arn: str, function_arn_prefix: str
+    ) -> None:
+        self._client = client
+        self._group = group
+        self._role_arn = role_arn
+        self._dlq_arn = dlq_arn
+        self._function_arn_prefix = function_arn_prefix
+
+    def every(
+        self, name: str, period: timedelta, *, start: datetime, end: datetime, function: str, payload: Mapping[str, Any]
+    ) -> None:
+        minutes = max(1, round(period / timedelta(minutes=1)))
+        unit = "minute" if minutes == 1 else "minutes"
+        self._create(
+            name, f"rate({minutes} {unit})", function, payload, StartDate=start.astimezone(UTC), EndDate=end.astimezone(UTC)
+        )
+
+    def once(self, name: str, at: datetime, *, function: str, payload: Mapping[str, Any]) -> None:
+        self._create(name, f"at({at.astimezone(UTC):%Y-%m-%dT%H:%M:%S})", function, payload)
+
+    def _create(self, name: str, expression: str, function: str, payload: Mapping[str, Any], **dates: datetime) -> None:
+        try:
+            self._client.create_schedule(
+                Name=name,
+                GroupName=self._group,
+                ScheduleExpression=expression,
+                ScheduleExpressionTimezone="UTC",
+                FlexibleTimeWindow={"Mode": "OFF"},
+                ActionAfterCompletion="DELETE",
+                Target={
+                    "Arn": f"{self._function_arn_prefix}{function}",
+                    "RoleArn": self._role_arn,
+                    "Input": json.dumps({**payload, "time": "<aws.scheduler.scheduled-time>"}),
+                    "DeadLetterConfig": {"Arn": self._dlq_arn},
+                },
+                **dates,  # type: ignore[arg-type]
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConflictException":
+                raise  # a schedule of that name is this schedule: names say what they are for
+
+    def remove(self, name: str) -> None:
+        try:
+            self._client.delete_schedule(Name=name, GroupName=self._group)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise

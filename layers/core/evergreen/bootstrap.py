@@ -1,0 +1,146 @@
+"""The one place that builds clients: each at first use, kept while the settings are the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from evergreen.settings import Settings
+
+if TYPE_CHECKING:
+    from evergreen import ports as p
+
+
+class AwsPorts:
+    """All ports on AWS. An adapter's module is imported when the port is first used: no handler pays for another's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def _client(self, service: str) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=20)
+        # The stubs type each service by a literal; here the name is data.
+        return boto3.client(service, region_name=self.settings.region, config=config)  # type: ignore[call-overload]
+
+    @cached_property
+    def _s3(self) -> Any:
+        return self._client("s3")
+
+    @cached_property
+    def _dynamodb(self) -> Any:
+        return self._client("dynamodb")
+
+    @cached_property
+    def ledger(self) -> p.Ledger:
+        from evergreen.aws.ledger import DynamoLedger
+
+        return DynamoLedger(self._dynamodb, self.settings.ledger_table)
+
+    @cached_property
+    def data(self) -> p.Files:
+        from evergreen.aws.files import S3Files
+
+        return S3Files(self._s3, self.settings.data_bucket)
+
+    @cached_property
+    def artifacts(self) -> p.Files:
+        from evergreen.aws.files import S3Files
+
+        return S3Files(self._s3, self.settings.artifact_bucket)
+
+    @cached_property
+    def catalog(self) -> p.Catalog:
+        from evergreen.aws.catalog import DynamoCatalog
+
+        return DynamoCatalog(self._dynamodb, self.settings.catalog_table)
+
+    @cached_property
+    def aliases(self) -> p.Aliases:
+        from evergreen.aws.aliases import DynamoAliases
+
+        return DynamoAliases(self._dynamodb, self.settings.alias_table)
+
+    @cached_property
+    def trainer(self) -> p.Trainer:
+        from evergreen.aws.trainer import SageMakerTrainer
+
+        return SageMakerTrainer(
+            self._client("sagemaker"),
+            role_arn=self.settings.training_role_arn,
+            image=self.settings.training_image,
+            mlflow_tracking_uri=self.settings.mlflow_tracking_uri,
+        )
+
+    @cached_property
+    def schedules(self) -> p.Schedules:
+        from evergreen.aws.schedules import EventBridgeSchedules
+
+        return EventBridgeSchedules(
+            self._client("scheduler"),
+            group=self.settings.schedule_group,
+            role_arn=self.settings.scheduler_role_arn,
+            dlq_arn=self.settings.schedule_dlq_arn,
+            function_arn_prefix=self.settings.function_arn_prefix,
+        )
+
+    @cached_property
+    def captures(self) -> p.LineStream:
+        from evergreen.aws.streams import FirehoseLines
+
+        return FirehoseLines(self._client("firehose"), self.settings.capture_stream)
+
+    @cached_property
+    def labels(self) -> p.LineStream:
+        from evergreen.aws.streams import FirehoseLines
+
+        return FirehoseLines(self._client("firehose"), self.settings.label_stream)
+
+    @cached_property
+    def feedback(self) -> p.FeedbackQueue:
+        from evergreen.aws.streams import SqsFeedback
+
+        return SqsFeedback(self._client("sqs"), self.settings.feedback_queue_url)
+
+    @cached_property
+    def traffic(self) -> p.TrafficMetrics:
+        from evergreen.aws.traffic import CloudWatchTraffic
+
+        return CloudWatchTraffic(self._client("cloudwatch"))
+
+    @cached_property
+    def registry(self) -> p.Registry | None:
+        if not self.settings.mlflow_tracking_uri:
+            return None
+        from evergreen.aws.registry import MlflowRegistry
+
+        return MlflowRegistry(self.settings.mlflow_tracking_uri)
+
+
+@lru_cache(maxsize=8)
+def _ports(settings: Settings) -> AwsPorts:
+    return AwsPorts(settings)
+
+
+def ports(environment: Mapping[str, str] | None = None) -> AwsPorts:
+    """The ports for an environment (the process's own by default)."""
+    return _ports(Settings.from_environment(os.environ if environment is None else environment))
+
+
+def ports_for(outputs: Mapping[str, str]) -> AwsPorts:
+    """The ports for a deployed stack's outputs: what an engineer's command works with."""
+    return ports({_variable(name): value for name, value in outputs.items()})
+
+
+def _variable(output: str) -> str:
+    """DataBucket -> DATA_BUCKET."""
+    return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(output)).upper()
+
+
+def reset() -> None:
+    """Forget every client; for when the cloud behind them is gone (a closed local cloud)."""
+    _ports.cache_clear()

@@ -1,0 +1,1 @@
+"""The pure core: states, decisions and their reasons. No boto3, no clock, no randomness."""

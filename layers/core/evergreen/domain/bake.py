@@ -1,0 +1,68 @@
+"""The ops bake: whether a version that has just taken over answers without errors and in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from evergreen.domain.lifecycle import Bake, RollbackCause
+from evergreen.spec import ModelSpec
+from evergreen.statistics import sequential
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a version answered in a span of time."""
+
+    requests: int
+    errors: int
+    slow: int  # slower than the objective
+
+
+@dataclass(frozen=True, slots=True)
+class BakeDecision:
+    """`cause` names why to roll back; `passed` ends the watch; neither: go on watching."""
+
+    cause: RollbackCause | None
+    passed: bool
+    because: str
+    evidence: dict[str, Any]
+
+
+def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic, now: datetime) -> BakeDecision:
+    """Judge errors and slow answers since the repoint against the replaced version's last 24 hours."""
+    rules = spec.deployment
+    errors = sequential.bake_health(
+        traffic.errors, traffic.requests, baseline.errors, baseline.requests, tolerance=rules.tolerance, limit=rules.error_rate
+    )
+    slow = sequential.bake_health(
+        traffic.slow, traffic.requests, baseline.slow, baseline.requests, tolerance=rules.tolerance, floor=rules.slow_share
+    )
+    evidence = {
+        "requests": traffic.requests,
+        "errors": traffic.errors,
+        "slow": traffic.slow,
+        "baseline_requests": baseline.requests,
+        "baseline_errors": baseline.errors,
+        "baseline_slow": baseline.slow,
+        "log_e_errors": round(float(errors.log_e), 4),
+        "log_e_slow": round(float(slow.log_e), 4),
+        "log_e_threshold": round(float(errors.threshold), 4),
+    }
+    if errors.health == "roll_back":
+        because = f"{traffic.errors} of {traffic.requests} requests failed, {errors.p0:.1%} is tolerated"
+        return BakeDecision(RollbackCause.ERRORS, False, because, evidence)
+    if slow.health == "roll_back":
+        because = f"{traffic.slow} of {traffic.requests} requests took over {rules.latency_ms:.0f} ms, {slow.p0:.1%} is tolerated"
+        return BakeDecision(RollbackCause.LATENCY, False, because, evidence)
+    watched = now - bake.since
+    if watched < rules.ops_bake:
+        return BakeDecision(None, False, f"watched {watched}, the bake lasts {rules.ops_bake}", evidence)
+    enough = errors.health != "too_little_traffic"
+    if not enough and watched < rules.ops_bake_longest:
+        because = f"{traffic.requests} requests are too few to judge: the bake is extended"
+        return BakeDecision(None, False, because, evidence)
+    summary = f"{traffic.errors} of {traffic.requests} requests failed, {traffic.slow} were slow"
+    because = summary if enough else f"{summary}; too little traffic within {rules.ops_bake_longest}"
+    return BakeDecision(None, True, because, evidence)

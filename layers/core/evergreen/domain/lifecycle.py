@@ -1,0 +1,516 @@
+"""A model's life as a state machine: what the state is, which events there are, and what each does to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, assert_never
+
+from evergreen.domain.errors import IllegalTransitionError, UnknownVersionError
+
+
+class VersionStatus(StrEnum):
+    """Where a version stands."""
+
+    CANDIDATE = "candidate"  # passed its gate
+    SHADOW = "shadow"  # answers the same requests, unseen
+    APPROVED = "approved"  # proven (or forced), not yet in production
+    BAKING = "baking"  # in production, watched
+    GOOD = "good"  # survived its bakes: fit to roll back to
+    REJECTED = "rejected"  # lost in shadow
+    ROLLED_BACK = "rolled_back"  # was bad in production: never again
+
+
+class ShadowRole(StrEnum):
+    """Why a version runs in shadow."""
+
+    CHALLENGER = "challenger"  # a candidate that wants production's place
+    SENTINEL = "sentinel"  # the replaced version, watching over the new one during the quality bake
+
+
+class BakePhase(StrEnum):
+    """What is watched after a repoint."""
+
+    OPS = "ops"  # errors and latency, minutes
+    QUALITY = "quality"  # labels, days
+
+
+class RollbackCause(StrEnum):
+    """Why a version is taken out of production."""
+
+    ERRORS = "errors"
+    LATENCY = "latency"
+    QUALITY = "quality"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A trained model that passed its gate."""
+
+    number: int
+    status: VersionStatus
+    artifact: str  # s3 uri of model.tar.gz
+    sha256: str
+    fingerprint: str  # of the feature schema
+    registered_at: datetime
+    decision_id: str = ""
+    rows_trained: int = 0
+    trained_until: datetime | None = None
+    reference: str = ""  # s3 key of reference.json
+    promoted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The one open retraining."""
+
+    decision_id: str
+    trigger: str
+    requested_at: datetime
+    attempt: int = 0
+    job_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Who runs in shadow, against whom, since when."""
+
+    version: int
+    role: ShadowRole
+    judged_against: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Bake:
+    """The watch over the newest production version."""
+
+    version: int
+    replaced: int | None
+    phase: BakePhase
+    since: datetime  # of this phase
+
+
+@dataclass(frozen=True, slots=True)
+class Repoint:
+    """A repoint that is decided and not yet done."""
+
+    version: int
+    instead_of: int | None
+    cause: RollbackCause | None  # None: a promotion
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """Everything that is true of a model now; ``epoch`` counts the events that made it so."""
+
+    model: str
+    epoch: int = 0
+    spec: dict[str, Any] = field(default_factory=dict)
+    paused: bool = False
+    production: int | None = None
+    shadow: Shadow | None = None
+    bake: Bake | None = None
+    run: Run | None = None
+    repoint: Repoint | None = None
+    versions: tuple[Version, ...] = ()
+    retrainings: tuple[datetime, ...] = ()  # when retrainings were requested, the last 31 days
+    last_hash: str = ""  # of the newest history item
+
+    def version(self, number: int) -> Version:
+        """The version of that number.
+
+        Raises
+        ------
+        UnknownVersionError
+        """
+        for version in self.versions:
+            if version.number == number:
+                return version
+        raise UnknownVersionError(self.model, number, tuple(v.number for v in self.versions))
+
+    @property
+    def production_version(self) -> Version | None:
+        """The version that answers, or None before the first promotion."""
+        return None if self.production is None else self.version(self.production)
+
+    @property
+    def waiting_candidate(self) -> Version | None:
+        """The newest candidate that has not been in shadow yet."""
+        waiting = [v for v in self.versions if v.status is VersionStatus.CANDIDATE]
+        return waiting[-1] if waiting else None
+
+    def last_known_good(self) -> Version | None:
+        """Where a rollback goes: the newest version that survived its bakes and reads the same features."""
+        production = self.production_version
+        good = [
+            v
+            for v in self.versions
+            if v.status is VersionStatus.GOOD
+            and v.number != self.production
+            and (production is None or v.fingerprint == production.fingerprint)
+        ]
+        return max(good, key=lambda v: (v.promoted_at is not None, v.promoted_at, v.number)) if good else None
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a model: when, who or what did it, and why."""
+
+    time: datetime
+    actor: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelApplied(Event):
+    """A spec was applied."""
+
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingRequested(Event):
+    """A retraining was decided."""
+
+    decision_id: str
+    trigger: str
+    checks: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingHeldBack(Event):
+    """A trigger fired and governance said no: what would have been done."""
+
+    would_have: str
+    checks: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStarted(Event):
+    """A training job runs."""
+
+    decision_id: str
+    job_name: str
+    attempt: int
+    rows: int
+    snapshot: str  # sha256 of the data manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFailed(Event):
+    """A training job ended without a model; ``final`` when it is not tried again."""
+
+    decision_id: str
+    job_name: str
+    attempt: int
+    final: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRegistered(Event):
+    """A trained version passed its gate."""
+
+    version: int
+    decision_id: str
+    artifact: str
+    sha256: str
+    fingerprint: str
+    rows_trained: int
+    trained_until: datetime | None
+    reference: str
+    gate: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRejected(Event):
+    """A trained model failed its gate; it gets no version number."""
+
+    decision_id: str
+    gate: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowStarted(Event):
+    """A candidate answers the production requests, unseen."""
+
+    version: int
+    judged_against: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionProposed(Event):
+    """A candidate is proven; a person has to approve."""
+
+    version: int
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionApproved(Event):
+    """A version is to take production's place, judged against ``instead_of``."""
+
+    version: int
+    instead_of: int | None
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRetired(Event):
+    """A candidate did not earn production's place."""
+
+    version: int
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionPromoted(Event):
+    """The endpoint answers with the version; ``endpoint`` is its configuration as read back."""
+
+    version: int
+    replaced: int | None
+    endpoint: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakePassed(Event):
+    """A phase of the watch ended well."""
+
+    version: int
+    phase: BakePhase
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackDecided(Event):
+    """The production version is bad and is to be replaced by a good one."""
+
+    version: int
+    to_version: int
+    cause: RollbackCause
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackImpossible(Event):
+    """The production version is bad and there is no known good one: production is left as it is."""
+
+    version: int
+    cause: RollbackCause
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRolledBack(Event):
+    """The endpoint answers with the known good version again."""
+
+    version: int
+    to_version: int
+    cause: RollbackCause
+    endpoint: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceRepaired(Event):
+    """Reconcile found reality unlike the ledger and repaired it."""
+
+    what: str
+    found: str
+    expected: str
+
+
+AnyEvent = (
+    ModelApplied
+    | RetrainingRequested
+    | RetrainingHeldBack
+    | TrainingStarted
+    | TrainingFailed
+    | CandidateRegistered
+    | CandidateRejected
+    | ShadowStarted
+    | PromotionProposed
+    | PromotionApproved
+    | CandidateRetired
+    | VersionPromoted
+    | BakePassed
+    | RollbackDecided
+    | RollbackImpossible
+    | VersionRolledBack
+    | DifferenceRepaired
+)
+
+_BUDGET_WINDOW = timedelta(days=31)
+_KEPT_VERSIONS = 200
+
+
+def transition(state: ModelState, event: AnyEvent) -> ModelState:
+    """The state after the event.
+
+    Raises
+    ------
+    IllegalTransitionError
+        The event can't happen in this state.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> t = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> state = transition(ModelState("churn"), ModelApplied(time=t, actor="ada", because="new model", spec={}))
+    >>> state = transition(state, RetrainingRequested(time=t, actor="ada", because="first", decision_id="d1", trigger="manual"))
+    >>> state.epoch, state.run.decision_id
+    (2, 'd1')
+    """
+    return replace(_apply(state, event), epoch=state.epoch + 1)
+
+
+def _apply(state: ModelState, event: AnyEvent) -> ModelState:
+    refuse = _Refusal(state, event)
+    match event:
+        case ModelApplied():
+            return replace(state, spec=event.spec)
+        case RetrainingRequested():
+            if state.run is not None:
+                refuse(f"retraining {state.run.decision_id} is still open")
+            recent = tuple(t for t in state.retrainings if event.time - t < _BUDGET_WINDOW)
+            run = Run(event.decision_id, event.trigger, event.time)
+            return replace(state, run=run, retrainings=(*recent, event.time))
+        case RetrainingHeldBack() | DifferenceRepaired() | PromotionProposed():
+            return state
+        case RollbackImpossible():
+            # Said once, loudly: the watch ends, and the version never counts as good.
+            sentinel = state.shadow is not None and state.shadow.role is ShadowRole.SENTINEL
+            return replace(state, bake=None, shadow=None if sentinel else state.shadow)
+        case TrainingStarted():
+            run = _open_run(state, event.decision_id, refuse)
+            return replace(state, run=replace(run, job_name=event.job_name, attempt=event.attempt))
+        case TrainingFailed():
+            run = _open_run(state, event.decision_id, refuse)
+            if event.final:
+                return replace(state, run=None)
+            return replace(state, run=replace(run, job_name=None, attempt=event.attempt + 1))
+        case CandidateRejected():
+            _open_run(state, event.decision_id, refuse)
+            return replace(state, run=None)
+        case CandidateRegistered():
+            return _register(state, event, refuse)
+        case ShadowStarted():
+            if state.shadow is not None:
+                refuse(f"version {state.shadow.version} is in shadow already")
+            if event.judged_against != state.production:
+                refuse(f"production is {state.production}, not {event.judged_against}")
+            shadow = Shadow(event.version, ShadowRole.CHALLENGER, event.judged_against, event.time)
+            return replace(_mark(state, event.version, VersionStatus.SHADOW), shadow=shadow)
+        case PromotionApproved():
+            if state.repoint is not None:
+                refuse(f"a repoint to version {state.repoint.version} is under way")
+            if event.instead_of != state.production:
+                refuse(f"judged against version {event.instead_of}, production is {state.production}: compare again")
+            if state.version(event.version).status is VersionStatus.ROLLED_BACK:
+                refuse(f"version {event.version} was rolled back before")
+            approved = _mark(state, event.version, VersionStatus.APPROVED)
+            shadow = None if _in_shadow(state, event.version) else state.shadow
+            return replace(approved, shadow=shadow, repoint=Repoint(event.version, event.instead_of, None))
+        case CandidateRetired():
+            retired = _mark(state, event.version, VersionStatus.REJECTED)
+            return replace(retired, shadow=None if _in_shadow(state, event.version) else state.shadow)
+        case VersionPromoted():
+            return _promote(state, event, refuse)
+        case BakePassed():
+            return _pass_bake(state, event, refuse)
+        case RollbackDecided():
+            if event.version != state.production:
+                refuse(f"version {event.version} is not in production, {state.production} is")
+            if state.repoint is not None:
+                refuse(f"a repoint to version {state.repoint.version} is under way")
+            if state.version(event.to_version).status is not VersionStatus.GOOD:
+                refuse(f"version {event.to_version} is not known to be good")
+            return replace(state, repoint=Repoint(event.to_version, event.version, event.cause))
+        case VersionRolledBack():
+            if state.repoint is None or state.repoint.cause is None or state.repoint.version != event.to_version:
+                refuse("no such rollback was decided")
+            marked = _mark(state, event.version, VersionStatus.ROLLED_BACK)
+            if marked.shadow is not None and marked.shadow.role is ShadowRole.CHALLENGER:
+                marked = _mark(marked, marked.shadow.version, VersionStatus.CANDIDATE)  # to be compared again
+            return replace(marked, production=event.to_version, repoint=None, bake=None, shadow=None)
+        case _:
+            assert_never(event)
+
+
+class _Refusal:
+    def __init__(self, state: ModelState, event: Event) -> None:
+        self._model, self._event = state.model, type(event).__name__
+
+    def __call__(self, because: str) -> None:
+        raise IllegalTransitionError(self._model, self._event, because)
+
+
+def _open_run(state: ModelState, decision_id: str, refuse: _Refusal) -> Run:
+    if state.run is None or state.run.decision_id != decision_id:
+        raise IllegalTransitionError(state.model, refuse._event, f"retraining {decision_id} is not open")
+    return state.run
+
+
+def _in_shadow(state: ModelState, version: int) -> bool:
+    return state.shadow is not None and state.shadow.version == version
+
+
+def _mark(state: ModelState, number: int, status: VersionStatus, promoted_at: datetime | None = None) -> ModelState:
+    version = state.version(number)
+    marked = replace(version, status=status, promoted_at=promoted_at or version.promoted_at)
+    return replace(state, versions=tuple(marked if v.number == number else v for v in state.versions))
+
+
+def _register(state: ModelState, event: CandidateRegistered, refuse: _Refusal) -> ModelState:
+    expected = next_version(state)
+    if event.version != expected:
+        refuse(f"the next version is {expected}, not {event.version}")
+    version = Version(
+        number=event.version,
+        status=VersionStatus.CANDIDATE,
+        artifact=event.artifact,
+        sha256=event.sha256,
+        fingerprint=event.fingerprint,
+        registered_at=event.time,
+        decision_id=event.decision_id,
+        rows_trained=event.rows_trained,
+        trained_until=event.trained_until,
+        reference=event.reference,
+    )
+    run = None if state.run is not None and state.run.decision_id == event.decision_id else state.run
+    return replace(state, versions=(*state.versions, version)[-_KEPT_VERSIONS:], run=run)
+
+
+def next_version(state: ModelState) -> int:
+    """The number that the next registered version gets."""
+    return state.versions[-1].number + 1 if state.versions else 1
+
+
+def _promote(state: ModelState, event: VersionPromoted, refuse: _Refusal) -> ModelState:
+    repoint = state.repoint
+    if repoint is None or repoint.cause is not None or repoint.version != event.version:
+        refuse("no such promotion was approved")
+    promoted = _mark(state, event.version, VersionStatus.BAKING, event.time)
+    if event.replaced is not None and state.version(event.replaced).status is VersionStatus.BAKING:
+        # Replaced before its own bake ended: it has not shown that it is good.
+        promoted = _mark(promoted, event.replaced, VersionStatus.REJECTED)
+    if promoted.shadow is not None and promoted.shadow.role is ShadowRole.CHALLENGER:
+        promoted = _mark(promoted, promoted.shadow.version, VersionStatus.CANDIDATE)  # judged against an older one
+    bake = Bake(event.version, event.replaced, BakePhase.OPS, event.time)
+    return replace(promoted, production=event.version, repoint=None, bake=bake, shadow=None)
+
+
+def _pass_bake(state: ModelState, event: BakePassed, refuse: _Refusal) -> ModelState:
+    bake = state.bake
+    if bake is None or bake.version != event.version or bake.phase is not event.phase:
+        raise IllegalTransitionError(state.model, "BakePassed", f"version {event.version} is not in its {event.phase} bake")
+    replaced = state.version(bake.replaced) if bake.replaced is not None else None
+    if event.phase is BakePhase.OPS and replaced is not None and replaced.status is VersionStatus.GOOD:
+        sentinel = Shadow(replaced.number, ShadowRole.SENTINEL, bake.version, event.time)
+        return replace(state, bake=replace(bake, phase=BakePhase.QUALITY, since=event.time), shadow=sentinel)
+    shadow = None if state.shadow is not None and state.shadow.role is ShadowRole.SENTINEL else state.shadow
+    return replace(_mark(state, bake.version, VersionStatus.GOOD), bake=None, shadow=shadow)

@@ -1,0 +1,213 @@
+"""What the use cases need from the world, as Protocols; `evergreen.aws` implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from evergreen.domain.bake import Traffic
+from evergreen.domain.lifecycle import AnyEvent, ModelState
+
+
+class Ledger(Protocol):
+    """Each model's state and its append-only history: the truth."""
+
+    def read(self, model: str) -> ModelState:
+        """The newest state; raises UnknownModelError."""
+
+    def record(self, state: ModelState, *events: AnyEvent) -> ModelState:
+        """Write the events and the state after them in one transaction; raises StaleStateError."""
+
+    def models(self) -> tuple[str, ...]:
+        """Every model that has a spec, sorted."""
+
+    def history(self, model: str) -> list[dict[str, Any]]:
+        """Every event of the model, oldest first, as plain data."""
+
+
+class Files(Protocol):
+    """A bucket."""
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes; raises FileNotFoundError."""
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
+        """The object's bytes and ETag, or None."""
+
+    def put(self, key: str, body: bytes, *, content_type: str = "application/octet-stream") -> str:
+        """Write the object and answer its ETag."""
+
+    def put_if(self, key: str, body: bytes, *, etag: str | None) -> str:
+        """Write only over the version with this ETag (None: only a new object); raises ConflictingWriteError."""
+
+    def delete(self, key: str) -> None:
+        """Delete the object; no error if it is gone."""
+
+    def keys(self, prefix: str) -> Iterable[str]:
+        """Keys below the prefix, sorted."""
+
+    def uri(self, key: str) -> str:
+        """The s3:// uri of a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """One stored file of a model and the sums that decisions need of it."""
+
+    model: str
+    kind: str  # compact-production, compact-shadow, profile, profile-day, outcomes, base-data, pending-labels
+    time: datetime  # the hour of the file
+    key: str
+    rows: int
+    etag: str = ""
+    sums: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Catalog(Protocol):
+    """Which files exist, by model, kind and hour: an index, so that nothing lists a bucket."""
+
+    def add(self, entry: CatalogEntry) -> None:
+        """Record the file; recording it twice changes nothing."""
+
+    def remove(self, entry: CatalogEntry) -> None:
+        """Forget the file."""
+
+    def between(self, model: str, kind: str, start: datetime, end: datetime) -> list[CatalogEntry]:
+        """Files with start <= time < end, in order of time and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRecord:
+    """What an alias points to: all that the predict function needs to answer."""
+
+    model: str
+    alias: str  # production | shadow
+    version: int
+    artifact: str  # key in the artifact bucket
+    sha256: str
+    epoch: int  # of the decision behind it: an older decision never overwrites a newer one
+    latency_ms: float = 1_000.0
+
+
+class Aliases(Protocol):
+    """The endpoint's aliases, kind `lambda`."""
+
+    def read(self, model: str, alias: str) -> AliasRecord | None:
+        """What the alias points to as it really is, or None."""
+
+    def repoint(self, record: AliasRecord) -> AliasRecord:
+        """Point the alias, unless a newer decision did; answers what it points to now."""
+
+    def clear(self, model: str, alias: str, epoch: int) -> None:
+        """Point the alias nowhere, unless a newer decision pointed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """A training job, by a name that says what it is for."""
+
+    job_name: str
+    model: str
+    hyperparameters: Mapping[str, str]
+    source: str  # s3 uri of sourcedir.tar.gz
+    manifest: str  # s3 uri of the ManifestFile channel
+    production: str | None  # s3 prefix of production's artifact
+    output: str  # s3 prefix
+    instance_type: str
+    instance_count: int
+    volume_gb: int
+    max_runtime: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStatus:
+    """A training job as it really is."""
+
+    status: str  # InProgress, Completed, Failed, Stopping, Stopped
+    artifact: str | None
+    reason: str
+
+
+class Trainer(Protocol):
+    """Training jobs."""
+
+    def start(self, request: TrainingRequest) -> None:
+        """Start the job; a job of that name that exists already is the same job."""
+
+    def status(self, job_name: str) -> TrainingStatus | None:
+        """The job as it is, or None when there is none."""
+
+
+class Schedules(Protocol):
+    """Schedules that exist only while something is pending."""
+
+    def every(self, name: str, period: timedelta, *, start: datetime, end: datetime, function: str, payload: Mapping[str, Any]) -> None:
+        """Call the function each period until the end; ensuring it twice changes nothing."""
+
+    def once(self, name: str, at: datetime, *, function: str, payload: Mapping[str, Any]) -> None:
+        """Call the function once."""
+
+    def remove(self, name: str) -> None:
+        """Delete the schedule; no error if it is gone."""
+
+
+class LineStream(Protocol):
+    """A Firehose stream of JSON Lines on its way to the data bucket."""
+
+    def put(self, lines: Sequence[bytes]) -> int:
+        """Hand the lines over; answers how many were refused."""
+
+
+class FeedbackQueue(Protocol):
+    """Labelled rows on their way to learn_online."""
+
+    def send(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Send the messages."""
+
+
+class TrafficMetrics(Protocol):
+    """What versions answered, from CloudWatch."""
+
+    def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
+        """Requests, errors and slow answers of one version."""
+
+
+class Registry(Protocol):
+    """The model registry: a projection of the ledger, never the truth."""
+
+    def register(self, model: str, version: int, *, artifact: str, tags: Mapping[str, str]) -> None:
+        """Register the version, once."""
+
+    def point(self, model: str, alias: str, version: int | None) -> None:
+        """Set the alias, or delete it."""
+
+
+class Ports(Protocol):
+    """All ports; each is built at first use."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def data(self) -> Files: ...
+    @property
+    def artifacts(self) -> Files: ...
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def aliases(self) -> Aliases: ...
+    @property
+    def trainer(self) -> Trainer: ...
+    @property
+    def schedules(self) -> Schedules: ...
+    @property
+    def captures(self) -> LineStream: ...
+    @property
+    def labels(self) -> LineStream: ...
+    @property
+    def feedback(self) -> FeedbackQueue: ...
+    @property
+    def traffic(self) -> TrafficMetrics: ...
+    @property
+    def registry(self) -> Registry | None: ...

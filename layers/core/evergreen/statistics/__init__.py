@@ -1,0 +1,12 @@
+"""The statistics behind Evergreen's four decisions, on counts and in plain numpy.
+
+- ``sequential``: is the shadow better (promote, keep, need_more_data), is a new version healthy (bake)?
+- ``degradation``: has the accuracy in production fallen below what is acceptable?
+- ``profile``: mergeable counts of a file's columns per bin.
+- ``drift``: does the window look different from the model's own history?
+- ``special``: the few special functions these need, in logs, so that no Lambda has to import scipy.
+- ``checks``, ``words``: how bad input is refused, and enums that are their own text.
+
+Nothing here reads a clock, an environment or a service, and nothing is random. It runs on Python 3.10 and
+numpy 1.26 too, because a training job packs it.
+"""

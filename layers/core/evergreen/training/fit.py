@@ -1,0 +1,226 @@
+"""Train one version: validate forward in time, fit on every row, export, compare, and describe what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evergreen.schema import FeatureSchema, SchemaError, Task
+from evergreen.scoring import FACTS_FILE, MODEL_FILE, Artifact, ArtifactError, Predictions
+from evergreen.training.artifact import canonical_json
+from evergreen.training.export import Agreement, compare, to_onnx
+from evergreen.training.job import TrainingError, TrainingJob
+from evergreen.training.leaks import Leak, find_leaks
+from evergreen.training.metrics import DIGITS, classification_metrics, regression_metrics
+from evergreen.training.recipe import Fitted, fit, new_estimator
+from evergreen.training.reference import Validated, reference
+from evergreen.training.rows import Rows
+
+__all__ = ["REFERENCE_FILE", "Metrics", "Trained", "train"]
+
+REFERENCE_FILE = "reference.json"
+ERROR_QUANTILE = 0.8
+Metrics = Mapping[str, "float | None"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training job made.
+
+    Parameters
+    ----------
+    files
+        The artifact: model.onnx, model.json and reference.json.
+    fitted
+        The fitted recipe, as scikit-learn objects.
+    schema
+        With the classes found.
+    validation
+        Metrics of the version, fitted on the older rows, on the newest ones.
+    production
+        Metrics of the version now in production on the same rows, if it was given and takes the same features.
+    leaks
+        Features that alone give the label away.
+    agreement
+        How far ONNX Runtime and scikit-learn are apart.
+    rows
+        How many rows the version is fitted on.
+    """
+
+    files: Mapping[str, bytes]
+    fitted: Fitted
+    schema: FeatureSchema
+    validation: Metrics
+    production: Metrics | None
+    leaks: tuple[Leak, ...]
+    agreement: Agreement
+    rows: int
+
+
+def train(
+    job: TrainingJob, rows: Rows, production: Artifact | None = None, *, report: Callable[[str], None] = print
+) -> Trained:
+    """Train a version as the job says; the same rows and seed give the same bytes.
+
+    Parameters
+    ----------
+    job
+        What to train.
+    rows
+        Labelled rows, oldest first.
+    production
+        The version now in production, to be scored on the same validation slice.
+    report
+        Takes a line on each step, for the job's log.
+
+    Raises
+    ------
+    TrainingError
+        Too few rows, a label that does not vary or does not fit the task, an estimator that can't be made, fitted
+        or exported.
+    """
+    new_estimator(job)  # a wrong estimator fails before anything is fitted
+    if len(rows) < job.min_rows:
+        raise TrainingError(
+            f"{len(rows)} labelled rows are fewer than min_rows {job.min_rows}; wait for labels or lower "
+            "training.min_rows"
+        )
+    rows = dataclasses.replace(rows, schema=_with_classes(rows))
+    schema = rows.schema
+    held_out = min(max(1, round(len(rows) * job.validation_fraction)), len(rows) - 1)
+    earlier, later = rows.slice(0, len(rows) - held_out), rows.slice(len(rows) - held_out, len(rows))
+    _require_variety(earlier, "the older part of the rows, which the validation fits on,")
+
+    report(f"fitting {job.estimator} on the oldest {len(earlier)} rows, validating on the newest {len(later)}")
+    first = fit(earlier, job)
+    answered = _answers(first, later)
+    validation = _metrics(later, answered)
+    in_production = _production_metrics(production, later, report)
+    leaks = find_leaks(earlier, later)
+    validated, tolerance = _validated(later, answered)
+
+    report(f"fitting {job.estimator} on all {len(rows)} rows")
+    fitted = fit(rows, job)
+    report("exporting to ONNX")
+    onnx = to_onnx(fitted, schema)
+    agreement = compare(onnx, fitted, schema, later)
+    report(
+        f"ONNX Runtime and scikit-learn agree to {agreement.max_difference:g} on {agreement.rows} rows "
+        f"({agreement.disagreeing_share:.4%} disagree)"
+    )
+    facts = {
+        **schema.to_json(),
+        "model": job.model,
+        "schema_fingerprint": schema.fingerprint,
+        "rows_trained": len(rows),
+        "rows_validated": len(later),
+        "trained_from": rows.time(0).isoformat(),
+        "trained_until": rows.time(len(rows) - 1).isoformat(),
+        "metrics": {"validation": dict(validation), "production": in_production and dict(in_production)},
+        "error_tolerance": tolerance,
+        "leaks": [dataclasses.asdict(leak) for leak in leaks],
+        "estimator": job.estimator,
+        "params": dict(job.params),
+        "seed": job.seed,
+        "decision_id": job.decision_id,
+        "onnx_max_difference": agreement.max_difference,
+        "onnx_disagreeing_share": agreement.disagreeing_share,
+    }
+    described = reference(rows, validated, cycle_days=job.cycle_days)
+    files = {
+        MODEL_FILE: onnx,
+        FACTS_FILE: canonical_json(facts),
+        REFERENCE_FILE: json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False).encode(),
+    }
+    return Trained(files, fitted, schema, validation, in_production, leaks, agreement, len(rows))
+
+
+def _with_classes(rows: Rows) -> FeatureSchema:
+    schema = rows.schema
+    if not schema.task.is_classification:
+        wrong = int(np.sum(~np.isfinite(rows.actual)))
+        if wrong:
+            raise TrainingError(f"{wrong} of {len(rows)} labels are no finite numbers; correct the ground truth")
+        _require_variety(rows, "the rows")
+        return schema
+    _require_variety(rows, "the rows")
+    counts = Counter(rows.actual.tolist())
+    strangers = sorted(set(counts) - set(schema.classes or counts))
+    if strangers:
+        raise TrainingError(
+            f"{sum(counts[label] for label in strangers)} of {len(rows)} labels are none of the model's classes, the "
+            f"first {strangers[0]!r}; add it to labels.classes or correct the ground truth"
+        )
+    try:
+        return schema.with_classes(schema.classes or counts)
+    except SchemaError as error:
+        shown = ", ".join(f"{label!r} ({count})" for label, count in sorted(counts.items())[:5])
+        raise TrainingError(
+            f"the task is {schema.task.value}, but {len(rows)} rows have {len(counts)} labels: {shown}; "
+            "choose task multiclass or regression, or correct the ground truth"
+        ) from error
+
+
+def _require_variety(rows: Rows, what: str) -> None:
+    if not len(rows) or np.all(rows.actual == rows.actual[0]):
+        only = repr(rows.actual[0]) if rows.schema.task.is_classification else f"{rows.actual[0]:g}"
+        raise TrainingError(
+            f"all {len(rows)} labels of {what} are {only}; there is nothing to learn, so widen training.window"
+        )
+
+
+def _answers(fitted: Fitted, rows: Rows) -> Predictions:
+    matrix = fitted.preparation.matrix(rows)
+    if rows.schema.classes is None:
+        return Predictions(None, fitted.values(matrix), None)
+    probabilities = fitted.probabilities(matrix, rows.schema.classes)
+    labels = [rows.schema.classes[index] for index in probabilities.argmax(axis=1)]
+    return Predictions(labels, None, probabilities)
+
+
+def _metrics(rows: Rows, answered: Predictions) -> Metrics:
+    if answered.labels is None or answered.probabilities is None or rows.schema.classes is None:
+        return regression_metrics(rows.actual, np.asarray(answered.values))
+    return classification_metrics(rows.actual, answered.labels, answered.probabilities, rows.schema.classes)
+
+
+def _production_metrics(production: Artifact | None, rows: Rows, report: Callable[[str], None]) -> Metrics | None:
+    """Score the version in production on the same rows; None, with a line that says why, when it can't be."""
+    if production is None:
+        return None
+    theirs, ours = production.schema, rows.schema
+    missing = set(theirs.features) - set(ours.features)
+    if missing or theirs.task is not ours.task:
+        names = ", ".join(sorted(feature.name for feature in missing)) or f"task {theirs.task.value}"
+        report(f"warning: production is not scored on the validation rows, since it needs {names}")
+        return None
+    try:
+        answered = production.scorer().score(rows.columns())
+    except ArtifactError as error:
+        report(f"warning: production is not scored on the validation rows: {error}")
+        return None
+    if answered.labels is None or answered.probabilities is None or theirs.classes is None or ours.classes is None:
+        return _metrics(rows, answered)
+    everyone = tuple(sorted({*theirs.classes, *ours.classes}))
+    aligned = np.zeros((len(rows), len(everyone)))
+    aligned[:, [everyone.index(label) for label in theirs.classes]] = answered.probabilities
+    return classification_metrics(rows.actual, answered.labels, aligned, everyone)
+
+
+def _validated(rows: Rows, answered: Predictions) -> tuple[Validated, float | None]:
+    """Return what reference.json tells of the validation, and a regression's error tolerance."""
+    if answered.labels is None or answered.probabilities is None:
+        errors: npt.NDArray[np.float64] = np.abs(np.asarray(answered.values) - rows.actual.astype(np.float64))
+        tolerance = round(float(np.quantile(errors, ERROR_QUANTILE)), DIGITS)
+        return Validated(rows.times, np.asarray(answered.values), errors <= tolerance), tolerance
+    labels = np.array(answered.labels, dtype=object)
+    binary = rows.schema.task is Task.BINARY
+    answers: npt.NDArray[Any] = answered.probabilities[:, 1] if binary else labels
+    return Validated(rows.times, answers, labels == rows.actual), None

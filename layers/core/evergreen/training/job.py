@@ -1,0 +1,181 @@
+"""One training job's request: hyperparameters in, a checked :class:`TrainingJob` out, or a reason in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from evergreen.schema import FeatureSchema, SchemaError, Task
+
+__all__ = ["DEFAULT_PARAMS", "TrainingError", "TrainingJob"]
+
+DEFAULT_ESTIMATORS = {
+    Task.BINARY: "RandomForestClassifier",
+    Task.MULTICLASS: "RandomForestClassifier",
+    Task.REGRESSION: "RandomForestRegressor",
+}
+DEFAULT_PARAMS: Mapping[str, Mapping[str, Any]] = {
+    "RandomForestClassifier": {"n_estimators": 200, "max_depth": 20},
+    "RandomForestRegressor": {"n_estimators": 200, "max_depth": 20},
+}
+
+
+class TrainingError(Exception):
+    """A training job that can't succeed, with the reason a user reads in FailureReason: one sentence, one line."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to train.
+
+    Parameters
+    ----------
+    model
+        The model's name.
+    schema
+        Task and features; and the classes that labels may have, or ``None`` to find them in the data.
+    estimator
+        A scikit-learn class name.
+    params
+        Its keyword arguments, over the defaults of :data:`DEFAULT_PARAMS`.
+    seed
+        Every random choice derives from it.
+    validation_fraction
+        The share of newest rows that the metrics are measured on.
+    max_rows
+        Only the newest so many rows are used; ``None`` for all.
+    min_rows
+        Fewer labelled rows fail the job.
+    decision_id
+        The retraining decision this job carries out.
+    trained_from, trained_until
+        Rows with an inference time before or after these are ignored.
+    cycle_days
+        Length of the cycle that drift is compared over.
+    """
+
+    model: str
+    schema: FeatureSchema
+    estimator: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    validation_fraction: float = 0.2
+    max_rows: int | None = None
+    min_rows: int = 100
+    decision_id: str = ""
+    trained_from: datetime | None = None
+    trained_until: datetime | None = None
+    cycle_days: int = 7
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_fraction < 1:
+            raise TrainingError(
+                f"validation_fraction is {self.validation_fraction}, which leaves no rows on one side; "
+                "choose a share between 0 and 1"
+            )
+        for name in ("min_rows", "cycle_days"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} is {getattr(self, name)}; choose 1 or more")
+        if self.max_rows is not None and self.max_rows < self.min_rows:
+            raise TrainingError(
+                f"max_rows is {self.max_rows}, below min_rows {self.min_rows}, so no training could ever start; "
+                "raise max_rows or lower min_rows"
+            )
+
+    @classmethod
+    def from_hyperparameters(cls, values: Mapping[str, Any]) -> TrainingJob:
+        """Read a job out of hyperparameters, whose values may be strings, JSON in strings, or decoded already.
+
+        SageMaker passes strings; its toolkit passes them on as arguments and decodes them into SM_HPS.
+
+        Raises
+        ------
+        TrainingError
+            A hyperparameter is missing or holds what it can't.
+
+        Examples
+        --------
+        >>> job = TrainingJob.from_hyperparameters(
+        ...     {"model": "flights", "task": "binary", "features": '[{"name": "temp", "type": "number"}]', "seed": "3"}
+        ... )
+        >>> job.estimator, job.params, job.seed
+        ('RandomForestClassifier', {'n_estimators': 200, 'max_depth': 20}, 3)
+        """
+        decoded = {name: _decoded(value) for name, value in values.items() if value not in (None, "")}
+        for name in ("model", "task", "features"):
+            if name not in decoded:
+                raise TrainingError(
+                    f"hyperparameter {name} is missing; launch_training passes it, so pass it by hand too"
+                )
+        schema = _schema(decoded["task"], decoded["features"], decoded.get("classes"))
+        estimator = str(decoded.get("estimator") or DEFAULT_ESTIMATORS[schema.task])
+        params = decoded.get("params") or {}
+        if not isinstance(params, dict):
+            raise TrainingError(f"hyperparameter params is {params!r}; pass a JSON object of keyword arguments")
+        return cls(
+            model=str(decoded["model"]),
+            schema=schema,
+            estimator=estimator,
+            params={**DEFAULT_PARAMS.get(estimator, {}), **params},
+            seed=_integer(decoded, "seed", 0),
+            validation_fraction=_number(decoded, "validation_fraction", 0.2),
+            max_rows=_integer(decoded, "max_rows", 0) or None,
+            min_rows=_integer(decoded, "min_rows", 100),
+            decision_id=str(decoded.get("decision_id", "")),
+            trained_from=_time(decoded, "trained_from"),
+            trained_until=_time(decoded, "trained_until"),
+            cycle_days=_integer(decoded, "cycle_days", 7),
+        )
+
+
+def _schema(task: Any, features: Any, classes: Any) -> FeatureSchema:
+    if not isinstance(features, list) or not all(isinstance(entry, dict) for entry in features):
+        raise TrainingError(f"hyperparameter features is {features!r}; pass a JSON list of {{name, type}}")
+    if classes is not None and not isinstance(classes, list):
+        raise TrainingError(f"hyperparameter classes is {classes!r}; pass a JSON list of strings")
+    try:
+        return FeatureSchema.from_json({"task": task, "features": features, "classes": classes or None})
+    except SchemaError as error:
+        raise TrainingError(str(error)) from error
+
+
+def _decoded(value: Any) -> Any:
+    """Undo as many layers of JSON encoding as a string carries; what is no JSON stays the string it is."""
+    while isinstance(value, str):
+        try:
+            inner = json.loads(value)
+        except json.JSONDecodeError:
+            return value
+        # A decision id of digits only, or a model named "null", is a name and no number.
+        if not isinstance(inner, (str, list, dict)):
+            return value
+        value = inner
+    return value
+
+
+def _number(values: Mapping[str, Any], name: str, default: float) -> float:
+    try:
+        return float(values.get(name, default))
+    except (TypeError, ValueError):
+        raise TrainingError(f"hyperparameter {name} is {values[name]!r}; pass a number") from None
+
+
+def _integer(values: Mapping[str, Any], name: str, default: int) -> int:
+    number = _number(values, name, default)
+    if number != int(number):
+        raise TrainingError(f"hyperparameter {name} is {values[name]!r}; pass a whole number")
+    return int(number)
+
+
+def _time(values: Mapping[str, Any], name: str) -> datetime | None:
+    text = values.get(name)
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        raise TrainingError(f"hyperparameter {name} is {text!r}; pass an ISO 8601 time") from None
+    return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time

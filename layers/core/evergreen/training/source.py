@@ -1,0 +1,61 @@
+"""The source a training job runs: train.py, the part of this package it needs, and its pins, in one archive.
+
+Standard library only: launch_training calls it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from evergreen.training.artifact import pack
+
+__all__ = ["METRIC_DEFINITIONS", "PROGRAM", "REQUIREMENTS", "pack_source", "source_key"]
+
+PROGRAM = "train.py"
+"""The hyperparameter sagemaker_program."""
+
+REQUIREMENTS = (
+    "skl2onnx==1.20.0",
+    "onnx==1.23.2",
+    "onnxruntime==1.23.2",
+    "skops==0.16.0",
+    "pyarrow>=15",
+    "mlflow-skinny==3.17.2",
+)
+"""What AWS's scikit-learn image lacks, at versions that still run on its Python 3.10 and numpy 1.26."""
+
+_METRICS = ("accuracy", "kappa", "auc", "brier", "log_loss", "mae", "rmse")
+METRIC_DEFINITIONS: tuple[dict[str, Any], ...] = tuple(
+    {"Name": f"{side}_{name}", "Regex": rf"{side}_{name}=([-+0-9.eE]+);"}
+    for side in ("validation", "production")
+    for name in _METRICS
+)
+"""How SageMaker reads the metrics out of the job's log."""
+
+_PARTS = ("__init__.py", "schema.py", "scoring.py")
+_PACKAGES = ("statistics", "training")
+
+
+def pack_source() -> bytes:
+    """Return sourcedir.tar.gz, the same bytes for the same source.
+
+    Examples
+    --------
+    >>> pack_source() == pack_source()
+    True
+    """
+    package = Path(__file__).resolve().parent.parent
+    files = {f"evergreen/{name}": (package / name).read_bytes() for name in _PARTS}
+    for folder in _PACKAGES:
+        for file in (package / folder).rglob("*.py"):
+            files[f"evergreen/{file.relative_to(package).as_posix()}"] = file.read_bytes()
+    files[PROGRAM] = (package / "training" / "train.py").read_bytes()
+    files["requirements.txt"] = ("\n".join(REQUIREMENTS) + "\n").encode()
+    return pack(files)
+
+
+def source_key(content: bytes) -> str:
+    """Return the archive's key in the artifact bucket, by what it holds."""
+    return f"source/{hashlib.sha256(content).hexdigest()}/sourcedir.tar.gz"

@@ -1,0 +1,205 @@
+"""The program of a training job: SageMaker's container contract in, an artifact or a reason for its failure out.
+
+Runs as ``python train.py --task binary ...`` beside the ``evergreen`` package, where SageMaker's toolkit puts both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from evergreen.scoring import Artifact, ArtifactError
+from evergreen.training.artifact import canonical_json
+from evergreen.training.fit import Trained, train
+from evergreen.training.job import TrainingError, TrainingJob
+from evergreen.training.rows import read_rows
+
+__all__ = ["main"]
+
+HYPERPARAMETERS = (
+    "model",
+    "task",
+    "features",
+    "classes",
+    "estimator",
+    "params",
+    "seed",
+    "validation_fraction",
+    "max_rows",
+    "min_rows",
+    "decision_id",
+    "trained_from",
+    "trained_until",
+    "cycle_days",
+)
+FAILURE_LENGTH = 1024
+"""What SageMaker keeps of the failure file as FailureReason."""
+STOPPED = 143
+"""Exit code of a process that SIGTERM ended."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """The folders of one training job, wherever the container is based.
+
+    Parameters
+    ----------
+    training, production
+        Input channels; ``production`` is ``None`` when the job has no such channel.
+    model
+        What is put here becomes model.tar.gz.
+    output_data
+        What is put here becomes output.tar.gz.
+    failure
+        The file whose text becomes FailureReason.
+    checkpoints
+        Kept when the job is stopped.
+    """
+
+    training: Path
+    production: Path | None
+    model: Path
+    output_data: Path
+    failure: Path
+    checkpoints: Path
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Container:
+        """Find the folders in the SM_* variables, or at their documented places."""
+        base = Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+        inputs = base / "input" / "data"
+        production = Path(environment.get("SM_CHANNEL_PRODUCTION", str(inputs / "production")))
+        output = Path(environment.get("SM_OUTPUT_DIR", str(base / "output")))
+        return cls(
+            training=Path(environment.get("SM_CHANNEL_TRAINING", str(inputs / "training"))),
+            production=production if production.is_dir() else None,
+            model=Path(environment.get("SM_MODEL_DIR", str(base / "model"))),
+            output_data=Path(environment.get("SM_OUTPUT_DATA_DIR", str(output / "data"))),
+            failure=output / "failure",
+            checkpoints=base / "checkpoints",
+        )
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Run one training job.
+
+    Parameters
+    ----------
+    arguments
+        ``--name value`` hyperparameters; the process's own when ``None``. SM_HPS and the container's
+        hyperparameters.json are read too, and win: the toolkit mangles nested values on the command line.
+    environment
+        The process's own when ``None``.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 1 with one line in the failure file.
+    """
+    variables = os.environ if environment is None else environment
+    container = Container.of(variables)
+    signal.signal(signal.SIGTERM, _stop(container))
+    try:
+        job = TrainingJob.from_hyperparameters(_hyperparameters(arguments, variables))
+        rows = read_rows(container.training, job)
+        trained = train(job, rows, _production(container), report=_say)
+    except TrainingError as error:
+        return _fail(container, str(error))
+    except MemoryError:
+        return _fail(container, "the training ran out of memory; choose a larger instance or lower training.max_rows")
+    container.model.mkdir(parents=True, exist_ok=True)
+    for name, content in sorted(trained.files.items()):
+        (container.model / name).write_bytes(content)
+    _write_pipeline(container.output_data, trained)
+    for line in metric_lines(trained):
+        _say(line)
+    if variables.get("MLFLOW_TRACKING_URI"):
+        from evergreen.training.tracking import record_run
+
+        record_run(job, trained, variables, report=_say)
+    return 0
+
+
+def metric_lines(trained: Trained) -> list[str]:
+    """Return the lines that the job's metric definitions read, ``validation_accuracy=0.91;`` and the like."""
+    metrics = [("validation", trained.validation), ("production", trained.production or {})]
+    return [
+        f"{side}_{name}={value};" for side, values in metrics for name, value in values.items() if value is not None
+    ] + [f"rows_trained={trained.rows};", f"onnx_max_difference={trained.agreement.max_difference};"]
+
+
+def _hyperparameters(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description="Train a model under SageMaker's container contract.")
+    for name in HYPERPARAMETERS:
+        parser.add_argument(f"--{name}")
+    given, _ = parser.parse_known_args(arguments)
+    values: dict[str, Any] = {name: value for name, value in vars(given).items() if value is not None}
+    exact = environment.get("SM_HPS")
+    if exact:
+        values.update(json.loads(exact))
+    return {name: value for name, value in values.items() if name in HYPERPARAMETERS}
+
+
+def _production(container: Container) -> Artifact | None:
+    """Read production's artifact; its hash was checked when its version was registered, here it is only scored."""
+    if container.production is None:
+        return None
+    archives = sorted(container.production.rglob("*.tar.gz"))
+    try:
+        if archives:
+            return Artifact.from_trusted_tar(archives[0].read_bytes())
+        models = sorted(container.production.rglob("model.onnx"))
+        return Artifact.load(models[0].parent) if models else None
+    except ArtifactError as error:
+        _say(f"warning: production is not scored on the validation rows: {error}")
+        return None
+
+
+def _write_pipeline(folder: Path, trained: Trained) -> None:
+    """Keep the scikit-learn pipeline beside the artifact, for people: skops, so no pickle.
+
+    It stays out of the artifact, which holds the same bytes for the same data: skops writes object ids and trees'
+    uninitialised padding, and a forest would double what the predict function loads.
+    """
+    import skops.io
+
+    folder.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(trained.fitted.pipeline(), folder / "model.skops")
+    (folder / "metrics.json").write_bytes(
+        canonical_json({"validation": dict(trained.validation), "production": trained.production})
+    )
+
+
+def _fail(container: Container, reason: str) -> int:
+    line = " ".join(reason.split())[:FAILURE_LENGTH]
+    print(f"training failed: {line}", file=sys.stderr, flush=True)
+    if container.failure.parent.is_dir():
+        container.failure.write_text(line)
+    return 1
+
+
+def _stop(container: Container) -> Any:
+    def handler(signum: int, frame: FrameType | None) -> None:
+        # A forest can't be resumed: the note says that nothing was kept, and the job starts over when it is tried again.
+        if container.checkpoints.is_dir():
+            (container.checkpoints / "stopped.json").write_bytes(canonical_json({"stopped": True, "resumable": False}))
+        _say("stopped on request before the version was complete; nothing was written")
+        os._exit(STOPPED)  # the threads that fit trees don't listen to exceptions
+
+    return handler
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

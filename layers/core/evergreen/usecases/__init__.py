@@ -1,0 +1,1 @@
+"""What each function does, in terms of ports and the time of its event."""

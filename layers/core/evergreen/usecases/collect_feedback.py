@@ -1,0 +1,100 @@
+"""Take labels over HTTP, validate them, and hand them on: to the ground truth, and to online learning."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from evergreen.domain.errors import BadRequestError, UnknownModelError
+from evergreen.formats import GroundTruth, ground_truth_line
+from evergreen.ports import Ports
+from evergreen.schema import Task
+from evergreen.spec import ModelSpec
+
+MAX_LABELS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackTaken:
+    """How many labels were handed on."""
+
+    model: str
+    labels: int
+    online: int
+
+
+def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> FeedbackTaken:
+    """Hand labels on: ``{"labels": [{"inference_id": "...", "label": ..., "features": {...}}]}``.
+
+    `features` is only needed for online learning of rows that were not captured.
+
+    Raises
+    ------
+    BadRequestError
+        The model is unknown (404), or a label is not one the model can have; each problem names its entry.
+    """
+    try:
+        spec = ModelSpec.parse(ports.ledger.read(model).spec)
+    except UnknownModelError as error:
+        raise BadRequestError((str(error),), status=404) from error
+    labels, features = _parse(body, spec)
+    refused = ports.labels.put([ground_truth_line(label, model=model) for label in labels])
+    if refused:
+        raise ConnectionError(f"the label stream refused {refused} of {len(labels)} labels: send the request again")
+    messages: list[dict[str, Any]] = []
+    if spec.online.enabled:
+        messages = [
+            {"model": model, "inference_id": label.event_id, "label": label.label, "features": row, "time": now.isoformat()}
+            for label, row in zip(labels, features, strict=True)
+            if row is not None
+        ]
+        ports.feedback.send(messages)
+    return FeedbackTaken(model, len(labels), len(messages))
+
+
+def _parse(body: str, spec: ModelSpec) -> tuple[list[GroundTruth], list[dict[str, Any] | None]]:
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise BadRequestError((f"the body is not JSON: {error}",)) from error
+    entries = document.get("labels") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BadRequestError(('the body has no labels: send {"labels": [{"inference_id": "...", "label": ...}]}',))
+    if not 1 <= len(entries) <= MAX_LABELS:
+        status = 413 if entries else 400
+        raise BadRequestError((f"the request has {len(entries)} labels: send 1 to {MAX_LABELS}",), status=status)
+    labels, features, problems = [], [], []
+    schema = spec.schema()
+    for i, entry in enumerate(entries):
+        event_id = entry.get("inference_id")
+        if not isinstance(event_id, str) or not 0 < len(event_id) <= 128:
+            problems.append(f"labels[{i}].inference_id is {event_id!r}: send the id of the answer, 1 to 128 characters")
+            continue
+        text, problem = _label(entry.get("label"), spec)
+        row = entry.get("features")
+        if problem is None and row is not None:
+            found = schema.validate(row) if isinstance(row, dict) else ["features is not an object"]
+            problem = found[0] if found else None
+        if problem is not None:
+            problems.append(f"labels[{i}]: {problem}")
+            continue
+        labels.append(GroundTruth(event_id, text))
+        features.append(row)
+    if problems:
+        raise BadRequestError(tuple(problems[:20]), status=422)
+    return labels, features
+
+
+def _label(value: object, spec: ModelSpec) -> tuple[str, str | None]:
+    if spec.task is Task.REGRESSION:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return "", f"label is {value!r}: send a finite number"
+        return repr(float(value)), None
+    text = str(value)
+    classes = spec.labels.classes or ()
+    if text not in classes:
+        return "", f"label is {value!r}: the model's classes are {', '.join(classes)}"
+    return text, None

@@ -1,0 +1,210 @@
+"""The shadow's life: start it, judge it while it runs, and act on the verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from evergreen import outcomes
+from evergreen.domain.lifecycle import (
+    AnyEvent,
+    BakePassed,
+    BakePhase,
+    CandidateRetired,
+    ModelState,
+    PromotionApproved,
+    PromotionProposed,
+    RollbackCause,
+    RollbackDecided,
+    RollbackImpossible,
+    Shadow,
+    ShadowRole,
+    ShadowStarted,
+    VersionStatus,
+)
+from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide
+from evergreen.ports import AliasRecord, Ports
+from evergreen.spec import ModelSpec
+from evergreen.usecases.recording import decide_and_record
+
+ACTOR = "compare_shadow"
+_LOOK_EVERY = timedelta(days=1)
+
+
+def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
+    """Put the waiting candidate, or the sentinel of a quality bake, behind the shadow alias; None when there is none.
+
+    Called on every event after which the shadow's place may be free or newly taken; calling it again changes nothing.
+    """
+
+    def take_place(state: ModelState) -> Sequence[AnyEvent]:
+        candidate = state.waiting_candidate
+        busy = state.shadow is not None or state.repoint is not None or state.bake is not None
+        if candidate is None or busy or state.production is None:
+            return ()
+        started = ShadowStarted(
+            time=now,
+            actor=ACTOR,
+            because=f"version {candidate.number} answers the requests of version {state.production}, unseen",
+            version=candidate.number,
+            judged_against=state.production,
+        )
+        return (started,)
+
+    state, _ = decide_and_record(ports.ledger, model, take_place)
+    shadow = state.shadow
+    if shadow is None:
+        ports.aliases.clear(model, "shadow", state.epoch)
+        return None
+    spec = ModelSpec.parse(state.spec)
+    version = state.version(shadow.version)
+    ports.aliases.repoint(alias_record(state, spec, "shadow", version.number))
+    name = schedule_name(model, shadow)
+    longest = spec.shadow.max_time if shadow.role is ShadowRole.CHALLENGER else spec.deployment.quality_bake
+    every = min(_LOOK_EVERY, spec.shadow.cycle)
+    ports.schedules.every(
+        name,
+        every,
+        start=shadow.since + every,
+        end=shadow.since + longest + spec.labels.maturity + 2 * every,
+        function="compare-shadow",
+        payload={"model": model, "version": shadow.version, "schedule": name},
+    )
+    return shadow
+
+
+def schedule_name(model: str, shadow: Shadow) -> str:
+    """The name of the schedule on which a shadow is judged."""
+    return f"{model}.{shadow.role}.v{shadow.version}.{shadow.judged_against}"
+
+
+def alias_record(state: ModelState, spec: ModelSpec, alias: str, number: int) -> AliasRecord:
+    """What an alias that points to the version holds."""
+    version = state.version(number)
+    return AliasRecord(
+        model=state.model,
+        alias=alias,
+        version=number,
+        artifact=version.artifact.removeprefix("s3://").split("/", 1)[1],
+        sha256=version.sha256,
+        epoch=state.epoch,
+        latency_ms=spec.deployment.latency_ms,
+    )
+
+
+def compare_shadow(model: str, version: int, *, now: datetime, ports: Ports, schedule: str = "") -> ShadowDecision | None:
+    """Judge the version in shadow and record a verdict that ends it; None when it is not in shadow any more."""
+    state = ports.ledger.read(model)
+    shadow = state.shadow
+    if shadow is None or shadow.version != version:
+        if schedule:
+            ports.schedules.remove(schedule)
+        return None
+    spec = ModelSpec.parse(state.spec)
+    decision = decide(shadow, spec, _paired(state, shadow, spec, now, ports), now)
+    _store(model, decision, now, ports)
+
+    def conclude(current: ModelState) -> Sequence[AnyEvent]:
+        if current.shadow != shadow:
+            return ()
+        match shadow.role:
+            case ShadowRole.CHALLENGER:
+                return _challenger(current, spec, shadow, decision, now)
+            case ShadowRole.SENTINEL:
+                return _sentinel(current, spec, shadow, decision, now)
+
+    _, events = decide_and_record(ports.ledger, model, conclude)
+    if events and schedule and not isinstance(events[0], PromotionProposed):
+        ports.schedules.remove(schedule)
+    return decision
+
+
+def _paired(state: ModelState, shadow: Shadow, spec: ModelSpec, now: datetime, ports: Ports) -> PairedOutcomes:
+    entries = ports.catalog.between(state.model, "outcomes", shadow.since - timedelta(hours=1), now)
+    tables = [outcomes.from_parquet(ports.data.get(entry.key), outcomes.PAIR_COLUMNS) for entry in entries]
+    schema = spec.schema()
+    empty = outcomes.outcome_schema(schema)
+    table = outcomes.concat(tables, empty)
+    return outcomes.paired(
+        table,
+        production=shadow.judged_against,
+        shadow=shadow.version,
+        metric=spec.shadow_metric,
+        classes=schema.classes,
+    )
+
+
+def _store(model: str, decision: ShadowDecision, now: datetime, ports: Ports) -> None:
+    document = {"time": now.isoformat(), "verdict": decision.verdict, "because": decision.because, **decision.evidence}
+    key = f"decisions/{model}/{now:%Y/%m/%d}/{now:%H%M%S}-shadow.json"
+    ports.data.put(key, json.dumps(document, indent=1).encode(), content_type="application/json")
+
+
+def _challenger(
+    state: ModelState, spec: ModelSpec, shadow: Shadow, decision: ShadowDecision, now: datetime
+) -> Sequence[AnyEvent]:
+    if decision.verdict == "keep":
+        retired = CandidateRetired(
+            time=now, actor=ACTOR, because=decision.because, version=shadow.version, evidence=decision.evidence
+        )
+        return (retired,)
+    if decision.verdict != "promote" or state.paused:
+        return ()
+    if spec.deployment.approval == "manual":
+        proposed = PromotionProposed(
+            time=now, actor=ACTOR, because=decision.because, version=shadow.version, evidence=decision.evidence
+        )
+        return (proposed,)
+    approved = PromotionApproved(
+        time=now,
+        actor=ACTOR,
+        because=decision.because,
+        version=shadow.version,
+        instead_of=shadow.judged_against,
+        evidence=decision.evidence,
+    )
+    return (approved,)
+
+
+def _sentinel(
+    state: ModelState, spec: ModelSpec, shadow: Shadow, decision: ShadowDecision, now: datetime
+) -> Sequence[AnyEvent]:
+    """The replaced version is proven better: roll back. The quality bake's time is up without that: the bake is passed."""
+    bake = state.bake
+    if bake is None or bake.phase is not BakePhase.QUALITY or state.repoint is not None:
+        return ()
+    if decision.verdict == "promote":
+        because = f"version {shadow.version} is proven better: {decision.because}"
+        return (roll_back_event(state, RollbackCause.QUALITY, because, decision.evidence, actor=ACTOR, now=now),)
+    if now - bake.since >= spec.deployment.quality_bake:
+        passed = BakePassed(
+            time=now,
+            actor=ACTOR,
+            because=f"version {shadow.version} was not proven better in {spec.deployment.quality_bake.days} days",
+            version=bake.version,
+            phase=BakePhase.QUALITY,
+            evidence=decision.evidence,
+        )
+        return (passed,)
+    return ()
+
+
+def roll_back_event(
+    state: ModelState, cause: RollbackCause, because: str, evidence: dict[str, object], *, actor: str, now: datetime
+) -> RollbackDecided | RollbackImpossible:
+    """Roll back to the last known good version; where there is none, say so and leave production as it is."""
+    assert state.production is not None, "nothing is in production: there is nothing to roll back"
+    good = state.last_known_good()
+    if good is None or good.status is not VersionStatus.GOOD:
+        return RollbackImpossible(
+            time=now,
+            actor=actor,
+            because=f"{because}; no other version is known to be good: production is left as it is",
+            version=state.production,
+            cause=cause,
+            evidence=evidence,
+        )
+    return RollbackDecided(
+        time=now, actor=actor, because=because, version=state.production, to_version=good.number, cause=cause, evidence=evidence
+    )

@@ -1,0 +1,130 @@
+"""Join a ground-truth file with the captures of both versions to outcomes, once, on arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+import pyarrow as pa
+
+from evergreen import ids, outcomes
+from evergreen.domain.lifecycle import ModelState
+from evergreen.formats import FileKey, GroundTruth, ground_truth_line, quarantine_body, read_ground_truth
+from evergreen.ports import CatalogEntry, Ports
+from evergreen.schema import FeatureSchema
+from evergreen.spec import ModelSpec
+from evergreen.usecases.references import load_reference
+
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedLabels:
+    """What became of one ground-truth file."""
+
+    model: str
+    joined: int
+    pending: int
+    quarantined: int
+
+
+def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
+    """Join one ground-truth file.
+
+    The result depends on the file and the captures alone, so a second delivery writes the same again. Labels whose
+    capture is not there yet are kept as pending, and joined again by reconcile until they are past their maturity.
+    """
+    file = FileKey.parse(key)
+    state = ports.ledger.read(file.model)
+    spec = ModelSpec.parse(state.spec)
+    labels, malformed = read_ground_truth(ports.data.get(key))
+    if malformed:
+        ports.data.put(file.beside("quarantine/ground-truth", "jsonl"), quarantine_body(malformed))
+    joined, missing = _join(labels, file, state, spec, now, ports)
+    if missing:
+        _keep_pending(missing, file, ports)
+    return JoinedLabels(file.model, joined, len(missing), len(malformed))
+
+
+def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedLabels:
+    """Join labels that came before their capture; past maturity the rest is put into quarantine and counted."""
+    file = FileKey.parse(entry.key)
+    state = ports.ledger.read(file.model)
+    spec = ModelSpec.parse(state.spec)
+    labels, _ = read_ground_truth(ports.data.get(entry.key))
+    joined, missing = _join(labels, file, state, spec, now, ports)
+    overdue = now - file.hour > spec.labels.maturity + timedelta(days=1)
+    if missing and overdue:
+        lines = b"".join(ground_truth_line(label, model=file.model) + b"\n" for label in missing)
+        ports.data.put(file.beside("quarantine/labels-without-capture", "jsonl"), lines)
+    if not missing or overdue:
+        ports.catalog.remove(entry)
+        return JoinedLabels(file.model, joined, 0, len(missing))
+    return JoinedLabels(file.model, joined, len(missing), 0)
+
+
+def _keep_pending(missing: Sequence[GroundTruth], file: FileKey, ports: Ports) -> None:
+    lines = b"".join(ground_truth_line(label, model=file.model) + b"\n" for label in missing)
+    key = file.beside("pending-labels", "jsonl")
+    ports.data.put(key, lines)
+    ports.catalog.add(CatalogEntry(file.model, "pending-labels", file.hour, key, len(missing)))
+
+
+def _join(
+    labels: Sequence[GroundTruth], file: FileKey, state: ModelState, spec: ModelSpec, now: datetime, ports: Ports
+) -> tuple[int, list[GroundTruth]]:
+    if not labels:
+        return 0, []
+    schema = spec.schema()
+    hours = _hours(labels, file.hour, spec.labels.maturity)
+    production = _captures(file.model, "compact-production", hours, schema, ports)
+    shadow = _captures(file.model, "compact-shadow", hours, schema, ports)
+    table, missing = outcomes.join(labels, now, production, shadow, schema)
+    if table.num_rows:
+        stem = file.stem if file.kind == "ground-truth" else f"{file.stem}.late"
+        key = file.beside("outcomes", "parquet", stem=stem)
+        etag = ports.data.put(key, outcomes.to_parquet(table))
+        daily = outcomes.daily_counts(table, error_tolerance=_error_tolerance(state, ports))
+        sums = {"daily": daily}
+        ports.catalog.add(CatalogEntry(file.model, "outcomes", file.hour, key, table.num_rows, etag, sums))
+    return table.num_rows, missing
+
+
+def _error_tolerance(state: ModelState, ports: Ports) -> float | None:
+    version = state.production_version
+    if version is None or not version.reference:
+        return None
+    return load_reference(ports, version.reference).error_tolerance
+
+
+def _hours(labels: Iterable[GroundTruth], label_hour: datetime, maturity: timedelta) -> list[datetime]:
+    """The hours whose captures may hold the labels' requests.
+
+    A UUIDv7 names its hour (the file may be the next one's: streams buffer); any other id is looked for in the
+    maturity window before the label.
+    """
+    hours: set[datetime] = set()
+    for label in labels:
+        time = ids.time_of(label.event_id)
+        if time is None:
+            count = int(maturity / _HOUR) + 1
+            return [label_hour - i * _HOUR for i in range(count, -2, -1)]
+        hour = time.replace(minute=0, second=0, microsecond=0)
+        hours.update((hour, hour + _HOUR))
+    return sorted(hours)
+
+
+def _captures(model: str, kind: str, hours: Sequence[datetime], schema: FeatureSchema, ports: Ports) -> pa.Table:
+    wanted = set(hours)
+    entries = ports.catalog.between(model, kind, hours[0], hours[-1] + _HOUR)
+    tables = [_read(ports, entry.key, entry.etag) for entry in entries if entry.time in wanted]
+    return outcomes.concat(tables, outcomes.capture_schema(schema))
+
+
+@lru_cache(maxsize=32)
+def _read(ports: Ports, key: str, etag: str) -> pa.Table:
+    """A compacted file never changes under its ETag; the labels of one hour come in several files."""
+    return outcomes.from_parquet(ports.data.get(key))
+

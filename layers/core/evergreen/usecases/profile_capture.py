@@ -1,0 +1,99 @@
+"""Compact a capture file to Parquet and profile it, once, on arrival."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen import outcomes
+from evergreen.domain.errors import UnknownVersionError
+from evergreen.domain.lifecycle import ModelState
+from evergreen.formats import Capture, FileKey, MalformedLine, quarantine_body, read_captures
+from evergreen.ports import CatalogEntry, Ports
+from evergreen.schema import FeatureSchema
+from evergreen.spec import ModelSpec
+from evergreen.statistics.profile import Profile
+from evergreen.usecases.references import load_reference
+
+
+@dataclass(frozen=True, slots=True)
+class CompactedCapture:
+    """What became of one capture file."""
+
+    model: str
+    variant: str
+    rows: int
+    quarantined: int
+    profiled: int
+
+
+def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> CompactedCapture:
+    """Compact one capture file and, for production, count its profile.
+
+    The result depends on the file alone, so a second delivery writes the same again. Malformed lines are kept in
+    quarantine with the reason for each.
+    """
+    file = FileKey.parse(key)
+    state = ports.ledger.read(file.model)
+    schema = ModelSpec.parse(state.spec).schema()
+    captures, malformed = read_captures(ports.data.get(key))
+    try:
+        table = outcomes.captures_to_table(captures, schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        captures, refused = _keep_readable(captures, schema)
+        malformed = [*malformed, *refused]
+        table = outcomes.captures_to_table(captures, schema)
+    if malformed:
+        ports.data.put(file.beside("quarantine/captures", "jsonl"), quarantine_body(malformed))
+    target = file.beside("compact", "parquet")
+    target_etag = ports.data.put(target, outcomes.to_parquet(table))
+    kind = f"compact-{file.variant}"
+    ports.catalog.add(CatalogEntry(file.model, kind, file.hour, target, table.num_rows, target_etag))
+    profiled = _profile(file, table, state, ports) if file.variant == "production" else 0
+    return CompactedCapture(file.model, file.variant, table.num_rows, len(malformed), profiled)
+
+
+def _keep_readable(captures: list[Capture], schema: FeatureSchema) -> tuple[list[Capture], list[MalformedLine]]:
+    """Split captures into those that fit the schema and those that do not."""
+    kept, refused = [], []
+    for number, capture in enumerate(captures, start=1):
+        try:
+            outcomes.captures_to_table([capture], schema)
+            kept.append(capture)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            line = json.dumps({"eventId": capture.event_id})
+            refused.append(MalformedLine(number, line, f"does not fit the feature schema: {error}"))
+    return kept, refused
+
+
+def _profile(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) -> int:
+    """Profile the rows of each version in that version's own bins, so that they add up with its reference."""
+    schema = ModelSpec.parse(state.spec).schema()
+    profiled = 0
+    for number in sorted(set(table["version"].to_pylist())):
+        try:
+            version = state.version(number)
+        except UnknownVersionError:
+            continue
+        if not version.reference:
+            continue
+        reference = load_reference(ports, version.reference)
+        rows = table.filter(pc.equal(table["version"], number))
+        document = {"features": _encode(Profile.count(outcomes.feature_columns(rows, schema), reference.binning))}
+        if reference.prediction_binning is not None:
+            answers = dict(outcomes.prediction_column(rows, schema))
+            document["prediction"] = _encode(Profile.count(answers, reference.prediction_binning))
+        key = file.beside("profiles", f"v{number}.json")
+        ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
+        ports.catalog.add(CatalogEntry(file.model, f"profile-v{number}", file.hour, key, rows.num_rows))
+        profiled += rows.num_rows
+    return profiled
+
+
+def _encode(profile: Profile) -> str:
+    return base64.b64encode(profile.to_bytes()).decode()
