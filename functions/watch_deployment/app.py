@@ -30,7 +30,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {model: None if d is None else d.because for model, d in decisions.items()}
     tick = Tick.parse(event)
     assert tick.model is not None, "watch_deployment's schedules name the model"
-    decision = watch_deployment(
-        tick.model, now=tick.time, ports=ports, version=tick.version, schedule=tick.schedule
-    )
+    decision = watch_deployment(tick.model, now=tick.time, ports=ports, version=tick.version, schedule=tick.schedule)
     return {"model": tick.model, "because": None if decision is None else decision.because}

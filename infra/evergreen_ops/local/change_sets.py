@@ -1,4 +1,4 @@
-"""Executing CloudFormation change sets as `sam deploy` needs them: whole stacks, with outputs, and failures that roll back.
+"""Executing CloudFormation change sets as `sam deploy` needs them: whole stacks, outputs, failures that roll back.
 
 moto applies a change set to the resources only: the stack keeps no outputs, conditions are not loaded on a first
 deploy, and an error leaves the stack half made under the name of a finished one.

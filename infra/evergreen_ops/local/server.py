@@ -48,7 +48,11 @@ PID_FILE = "local.json"
 HEALTH_PATH = "/_evergreen/health"
 API_PREFIX = "/_api/"
 LONGEST_PAUSE_SECONDS = 0.5
-EXAMPLE_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
+EXAMPLE_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 _EXECUTE_API = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
@@ -134,20 +138,17 @@ class LocalServer:
         invoker = self._make_invoker(self.url)
         self._replaced = _replace(self.url)
         try:
-            self._cloud = LocalCloud.deploy(
-                self._template if self._template is not None else {"Resources": {}},
-                start=datetime.now(UTC),
-                stack_name=self._stack_name,
-                parameters=self._parameters,
-                invoker=invoker,
-                work_dir=self._work_dir,
-            )
+            self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir)
+            self._cloud.real_time = self._cloud.keep_logs = True
+            if self._template is not None:
+                self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=self._parameters)
         except BaseException:
+            if self._cloud is not None:
+                self._cloud.close()
             invoker.close()
             self._http.server_close()
             _put_back(self._replaced)
             raise
-        self._cloud.real_time = True
         self._threads = [
             threading.Thread(target=self._http.serve_forever, name="evergreen-http", daemon=True),
             threading.Thread(target=self._keep_time, name="evergreen-clock", daemon=True),

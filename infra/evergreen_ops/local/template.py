@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from samtranslator.model.exceptions import InvalidDocumentException
@@ -52,7 +53,7 @@ def read_template(path: Path) -> dict[str, Any]:
     """
     try:
         template = yaml_parse(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, yaml.YAMLError) as error:
         raise TemplateError(f"Cannot read the template {path}: {error}") from error
     if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
         raise TemplateError(f"{path} is no CloudFormation template: it has no Resources.")

@@ -12,6 +12,7 @@ import functools
 import math
 import re
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from .cloud import LocalCloud
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-TRAINING_SECONDS = 600.0
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _MAX_ENTRIES = 100
 _MAX_HYPERPARAMETER = 2500
@@ -264,7 +264,7 @@ class TrainingJobs:
 
     @property
     def _real_time(self) -> bool:
-        return bool(getattr(self.cloud, "real_time", False))
+        return self.cloud.real_time
 
     def _start(self, job: LocalTrainingJob, request: TrainingRequest) -> None:
         run = _Run(job, Container(Path(tempfile.mkdtemp(dir=self._scratch.name)), request), None)
@@ -282,8 +282,7 @@ class TrainingJobs:
             self._enter(job, Status.IN_PROGRESS, "Training")
             run.process = run.container.start(stop_grace_seconds=self.stop_grace_seconds)
         if not self._real_time:
-            seconds = float(getattr(self.cloud, "training_seconds", TRAINING_SECONDS))
-            self.cloud.agenda.after(timedelta(seconds=seconds), finish, name)
+            self.cloud.agenda.after(timedelta(seconds=self.cloud.training_seconds), finish, name)
         elif run.process is None:
             self.cloud.agenda.soon(finish, name)
         else:
@@ -697,7 +696,8 @@ def install(cloud: LocalCloud, *, stop_grace_seconds: float = STOP_GRACE_SECONDS
         Real seconds between SIGTERM and SIGKILL when a job is stopped.
     """
     jobs = TrainingJobs(cloud, stop_grace_seconds=stop_grace_seconds)
-    _replaced[id(jobs)] = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in PATCHES]
+    _installed[cloud] = jobs
+    _replaced[jobs] = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in PATCHES]
     for owner, name, make in PATCHES:
         setattr(owner, name, make(jobs))
     return jobs
@@ -705,7 +705,7 @@ def install(cloud: LocalCloud, *, stop_grace_seconds: float = STOP_GRACE_SECONDS
 
 def uninstall(jobs: TrainingJobs) -> None:
     """Kill what still runs, and put moto's own back; a second call does nothing."""
-    for owner, name, original in _replaced.pop(id(jobs), []):
+    for owner, name, original in _replaced.pop(jobs, []):
         if original is None:
             delattr(owner, name)
         else:
@@ -713,4 +713,10 @@ def uninstall(jobs: TrainingJobs) -> None:
     jobs.close()
 
 
-_replaced: dict[int, list[tuple[type, str, Any]]] = {}
+def jobs_of(cloud: LocalCloud) -> TrainingJobs:
+    """Return the training jobs of a cloud that is open."""
+    return _installed[cloud]
+
+
+_installed: weakref.WeakKeyDictionary[LocalCloud, TrainingJobs] = weakref.WeakKeyDictionary()
+_replaced: dict[TrainingJobs, list[tuple[type, str, Any]]] = {}

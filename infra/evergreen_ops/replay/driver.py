@@ -172,7 +172,7 @@ def tell(session: Session) -> None:
 
 def outcome_table(stream: Stream, spec: ModelSpec, rows: Array, inference_ids: Sequence[str]) -> pa.Table:
     """Return labelled rows of a stream as outcomes that no version of Evergreen has answered."""
-    schema = outcome_schema(spec.schema())
+    schema = outcome_schema(spec.feature_schema())
     columns: dict[str, Any] = {
         "event_id": pa.array(inference_ids, pa.string()),
         "inference_time": _timestamps(stream.event_time[rows]),

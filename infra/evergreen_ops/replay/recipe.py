@@ -30,7 +30,7 @@ def training_job(spec: ModelSpec, decision_id: str = "") -> TrainingJob:
     """
     return TrainingJob(
         model=spec.model,
-        schema=spec.schema(),
+        schema=spec.feature_schema(),
         estimator=spec.estimator,
         params={**DEFAULT_PARAMS.get(spec.estimator, {}), **spec.training.params},
         seed=spec.training.seed,
@@ -74,7 +74,7 @@ class StreamModel:
 
 def stream_rows(stream: Stream, spec: ModelSpec) -> Rows:
     """Return a stream's rows as a training job reads them from Parquet."""
-    schema = spec.schema()
+    schema = spec.feature_schema()
     return Rows(
         schema=schema,
         times=stream.event_time.astype("datetime64[us]").astype(np.int64),

@@ -176,7 +176,13 @@ def http_answer(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def http_problem(status: int, title: str, problems: Sequence[str]) -> dict[str, Any]:
     """A problem document (RFC 9457)."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": "; ".join(problems), "problems": problems}
+    body = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": "; ".join(problems),
+        "problems": problems,
+    }
     return {"statusCode": status, "headers": {"content-type": "application/problem+json"}, "body": json.dumps(body)}
 
 

@@ -163,7 +163,9 @@ PAIR_COLUMNS = [
 ]
 
 
-def paired(table: pa.Table, *, production: int, shadow: int, metric: str, classes: Sequence[str] | None) -> PairedOutcomes:
+def paired(
+    table: pa.Table, *, production: int, shadow: int, metric: str, classes: Sequence[str] | None
+) -> PairedOutcomes:
     """The rows that exactly these two versions answered, each with both losses; an id counts once, its last label."""
     mask = pc.and_(pc.equal(table["production_version"], production), pc.equal(table["shadow_version"], shadow))
     both = table.filter(mask)

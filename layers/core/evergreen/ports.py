@@ -143,7 +143,9 @@ class Trainer(Protocol):
 class Schedules(Protocol):
     """Schedules that exist only while something is pending."""
 
-    def every(self, name: str, period: timedelta, *, start: datetime, end: datetime, function: str, payload: Mapping[str, Any]) -> None:
+    def every(
+        self, name: str, period: timedelta, *, start: datetime, end: datetime, function: str, payload: Mapping[str, Any]
+    ) -> None:
         """Call the function each period until the end; ensuring it twice changes nothing."""
 
     def once(self, name: str, at: datetime, *, function: str, payload: Mapping[str, Any]) -> None:
@@ -185,7 +187,9 @@ class Registry(Protocol):
 
 
 class Ports(Protocol):
-    """All ports; each is built at first use."""
+    """All ports; each is built at first use. Hashable, so that what is read through them can be cached."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def ledger(self) -> Ledger: ...

@@ -1,6 +1,7 @@
 """What a model takes and answers: its features in order, their kinds, its classes, and one fingerprint of it all.
 
-Runs in the predict function, in score_shadow and inside the training job (Python 3.10), so it imports numpy only.
+Runs in every function that reads a spec and inside the training job (Python 3.10); numpy is imported only where rows
+are encoded.
 """
 
 from __future__ import annotations
@@ -12,19 +13,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+Columns = dict[str, Any]
+"""One numpy array per feature, float32 ``[N]`` for numbers and object (str) ``[N]`` for categories."""
 
 __all__ = ["Feature", "FeatureSchema", "Kind", "SchemaError", "Task"]
-
-Columns = dict[str, npt.NDArray[Any]]
-"""One array per feature, float32 ``[N]`` for numbers and object (str) ``[N]`` for categories."""
 
 MISSING_CATEGORY = ""
 """How a missing category is encoded. A missing number is NaN."""
 
 _Choice = TypeVar("_Choice", bound=Enum)
-_FLOAT32_LIMIT = float(np.finfo(np.float32).max)
+_FLOAT32_LIMIT = (2.0 - 2.0**-23) * 2.0**127
 
 
 class Task(str, Enum):
@@ -204,6 +202,8 @@ or null if its value is unknown"]
         dict
             Per feature: float32 ``[N]`` with NaN for missing, or object (str) ``[N]`` with ``""`` for missing.
         """
+        import numpy as np
+
         encoded: Columns = {}
         for name, kind in self._kinds.items():
             if kind is Kind.NUMBER:

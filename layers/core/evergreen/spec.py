@@ -217,7 +217,7 @@ class ModelSpec(_Section):
     ... features: {age: {type: number}, plan: {type: categorical}}
     ... labels: {classes: ["0", "1"]}
     ... ''')
-    >>> spec.shadow_metric, spec.training.window.days, spec.schema().features[0].name
+    >>> spec.shadow_metric, spec.training.window.days, spec.feature_schema().features[0].name
     ('accuracy', 180, 'age')
     """
 
@@ -263,7 +263,7 @@ class ModelSpec(_Section):
         forest = "RandomForestRegressor" if self.task is Task.REGRESSION else "RandomForestClassifier"
         return self.training.estimator or forest
 
-    def schema(self) -> FeatureSchema:
+    def feature_schema(self) -> FeatureSchema:
         """The feature schema that requests, captures and artifacts are checked against."""
         features = tuple(Feature(name, Kind(feature.type)) for name, feature in self.features.items())
         return FeatureSchema(task=self.task, features=features, classes=self.labels.classes)
@@ -293,7 +293,7 @@ class ModelSpec(_Section):
 
     def to_yaml(self) -> str:
         """Write the spec so that :meth:`from_yaml` reads the same again."""
-        return yaml.safe_dump(self.to_json(), sort_keys=False, allow_unicode=True)
+        return str(yaml.safe_dump(self.to_json(), sort_keys=False, allow_unicode=True))
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain data."""

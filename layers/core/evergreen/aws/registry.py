@@ -48,5 +48,7 @@ class MlflowRegistry:
         experiment = self._client.get_experiment_by_name(f"evergreen/{model}")
         if experiment is None or not job_name:
             return None
-        runs = self._client.search_runs([experiment.experiment_id], f"tags.`evergreen.job` = '{job_name}'", max_results=1)
+        runs = self._client.search_runs(
+            [experiment.experiment_id], f"tags.`evergreen.job` = '{job_name}'", max_results=1
+        )
         return runs[0].info.run_id if runs else None

@@ -31,7 +31,12 @@ class EventBridgeSchedules:
         minutes = max(1, round(period / timedelta(minutes=1)))
         unit = "minute" if minutes == 1 else "minutes"
         self._create(
-            name, f"rate({minutes} {unit})", function, payload, StartDate=start.astimezone(UTC), EndDate=end.astimezone(UTC)
+            name,
+            f"rate({minutes} {unit})",
+            function,
+            payload,
+            StartDate=start.astimezone(UTC),
+            EndDate=end.astimezone(UTC),
         )
 
     def once(self, name: str, at: datetime, *, function: str, payload: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose import FirehoseClient
+    from mypy_boto3_firehose.type_defs import RecordTypeDef
     from mypy_boto3_sqs import SQSClient
 
 _FIREHOSE_BATCH = 500  # PutRecordBatch's limit
@@ -29,12 +30,14 @@ class FirehoseLines:
                 DeliveryStreamName=self._stream, Records=[{"Data": line} for line in chunk]
             )
             if answer["FailedPutCount"]:
-                again = [
+                again: list[RecordTypeDef] = [
                     {"Data": line}
                     for line, result in zip(chunk, answer["RequestResponses"], strict=True)
                     if "ErrorCode" in result
                 ]
-                refused += self._client.put_record_batch(DeliveryStreamName=self._stream, Records=again)["FailedPutCount"]
+                refused += self._client.put_record_batch(DeliveryStreamName=self._stream, Records=again)[
+                    "FailedPutCount"
+                ]
         return refused
 
 
@@ -52,4 +55,6 @@ class SqsFeedback:
                 Entries=[{"Id": str(i), "MessageBody": json.dumps(message)} for i, message in enumerate(chunk)],
             )
             if answer.get("Failed"):
-                raise ConnectionError(f"SQS refused {len(answer['Failed'])} of {len(chunk)} messages: send the request again")
+                raise ConnectionError(
+                    f"SQS refused {len(answer['Failed'])} of {len(chunk)} messages: send the request again"
+                )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.lifecycle import Bake, RollbackCause
+from evergreen.domain.lifecycle import Bake, ModelState, RollbackCause, RollbackDecided, RollbackImpossible
 from evergreen.spec import ModelSpec
 from evergreen.statistics import sequential
 
@@ -34,10 +34,20 @@ def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic,
     """Judge errors and slow answers since the repoint against the replaced version's last 24 hours."""
     rules = spec.deployment
     errors = sequential.bake_health(
-        traffic.errors, traffic.requests, baseline.errors, baseline.requests, tolerance=rules.tolerance, limit=rules.error_rate
+        traffic.errors,
+        traffic.requests,
+        baseline.errors,
+        baseline.requests,
+        tolerance=rules.tolerance,
+        limit=rules.error_rate,
     )
     slow = sequential.bake_health(
-        traffic.slow, traffic.requests, baseline.slow, baseline.requests, tolerance=rules.tolerance, floor=rules.slow_share
+        traffic.slow,
+        traffic.requests,
+        baseline.slow,
+        baseline.requests,
+        tolerance=rules.tolerance,
+        floor=rules.slow_share,
     )
     evidence = {
         "requests": traffic.requests,
@@ -66,3 +76,29 @@ def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic,
     summary = f"{traffic.errors} of {traffic.requests} requests failed, {traffic.slow} were slow"
     because = summary if enough else f"{summary}; too little traffic within {rules.ops_bake_longest}"
     return BakeDecision(None, True, because, evidence)
+
+
+def roll_back(
+    state: ModelState, cause: RollbackCause, because: str, evidence: dict[str, Any], *, actor: str, now: datetime
+) -> RollbackDecided | RollbackImpossible:
+    """Roll back to the last known good version; where there is none, say so and leave production as it is."""
+    assert state.production is not None, "nothing is in production: there is nothing to roll back"
+    good = state.last_known_good()
+    if good is None:
+        return RollbackImpossible(
+            time=now,
+            actor=actor,
+            because=f"{because}; no other version is known to be good: production is left as it is",
+            version=state.production,
+            cause=cause,
+            evidence=evidence,
+        )
+    return RollbackDecided(
+        time=now,
+        actor=actor,
+        because=because,
+        version=state.production,
+        to_version=good.number,
+        cause=cause,
+        evidence=evidence,
+    )

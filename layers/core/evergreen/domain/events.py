@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import TypeAdapter
@@ -14,36 +14,36 @@ from evergreen.domain.lifecycle import AnyEvent, ModelState
 EVENT_TYPES: dict[str, type[Any]] = {event.__name__: event for event in get_args(lifecycle.AnyEvent)}
 
 
-@lru_cache(maxsize=64)
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(ModelState if name == "ModelState" else EVENT_TYPES[name])
 
 
 def state_to_json(state: ModelState) -> bytes:
     """The state as JSON."""
-    return _adapter(ModelState).dump_json(state)
+    return _adapter("ModelState").dump_json(state)
 
 
 def state_from_json(text: bytes | str) -> ModelState:
     """The state that :func:`state_to_json` wrote."""
-    state: ModelState = _adapter(ModelState).validate_json(text)
+    state: ModelState = _adapter("ModelState").validate_json(text)
     return state
 
 
 def event_to_data(event: AnyEvent) -> dict[str, Any]:
     """The event's fields as plain data."""
-    data: dict[str, Any] = _adapter(type(event)).dump_python(event, mode="json")
+    data: dict[str, Any] = _adapter(type(event).__name__).dump_python(event, mode="json")
     return data
 
 
 def event_to_json(event: AnyEvent) -> str:
     """The event's fields as JSON, keys in the order of the class: the same event gives the same bytes."""
-    return _adapter(type(event)).dump_json(event).decode()
+    return _adapter(type(event).__name__).dump_json(event).decode()
 
 
 def event_from_json(name: str, text: str | bytes) -> AnyEvent:
     """The event of that type that :func:`event_to_json` wrote."""
-    event: AnyEvent = _adapter(EVENT_TYPES[name]).validate_json(text)
+    event: AnyEvent = _adapter(name).validate_json(text)
     return event
 
 

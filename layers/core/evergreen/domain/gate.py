@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from evergreen.spec import ModelSpec, Task
+from evergreen.schema import Task
+from evergreen.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,11 @@ def judge_candidate(spec: ModelSpec, model_json: dict[str, Any]) -> GateDecision
 
 
 def _fingerprint(spec: ModelSpec, model_json: dict[str, Any]) -> dict[str, Any]:
-    expected, found = spec.schema().fingerprint, model_json["schema_fingerprint"]
+    expected, found = spec.feature_schema().fingerprint, model_json["schema_fingerprint"]
     same = expected == found
-    because = "the features are the spec's" if same else f"the features ({found[:12]}) are not the spec's ({expected[:12]})"
+    because = (
+        "the features are the spec's" if same else f"the features ({found[:12]}) are not the spec's ({expected[:12]})"
+    )
     return {"check": "schema", "passed": same, "because": because}
 
 

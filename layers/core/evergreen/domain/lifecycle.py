@@ -413,8 +413,8 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
             if state.version(event.version).status is VersionStatus.ROLLED_BACK:
                 refuse(f"version {event.version} was rolled back before")
             approved = _mark(state, event.version, VersionStatus.APPROVED)
-            shadow = None if _in_shadow(state, event.version) else state.shadow
-            return replace(approved, shadow=shadow, repoint=Repoint(event.version, event.instead_of, None))
+            others = None if _in_shadow(state, event.version) else state.shadow
+            return replace(approved, shadow=others, repoint=Repoint(event.version, event.instead_of, None))
         case CandidateRetired():
             retired = _mark(state, event.version, VersionStatus.REJECTED)
             return replace(retired, shadow=None if _in_shadow(state, event.version) else state.shadow)
@@ -507,10 +507,13 @@ def _promote(state: ModelState, event: VersionPromoted, refuse: _Refusal) -> Mod
 def _pass_bake(state: ModelState, event: BakePassed, refuse: _Refusal) -> ModelState:
     bake = state.bake
     if bake is None or bake.version != event.version or bake.phase is not event.phase:
-        raise IllegalTransitionError(state.model, "BakePassed", f"version {event.version} is not in its {event.phase} bake")
+        raise IllegalTransitionError(
+            state.model, "BakePassed", f"version {event.version} is not in its {event.phase} bake"
+        )
     replaced = state.version(bake.replaced) if bake.replaced is not None else None
     if event.phase is BakePhase.OPS and replaced is not None and replaced.status is VersionStatus.GOOD:
         sentinel = Shadow(replaced.number, ShadowRole.SENTINEL, bake.version, event.time)
         return replace(state, bake=replace(bake, phase=BakePhase.QUALITY, since=event.time), shadow=sentinel)
-    shadow = None if state.shadow is not None and state.shadow.role is ShadowRole.SENTINEL else state.shadow
-    return replace(_mark(state, bake.version, VersionStatus.GOOD), bake=None, shadow=shadow)
+    watched = state.shadow is not None and state.shadow.role is ShadowRole.SENTINEL
+    good = _mark(state, bake.version, VersionStatus.GOOD)
+    return replace(good, bake=None, shadow=None if watched else state.shadow)

@@ -62,7 +62,7 @@ def decide(shadow: Shadow, spec: ModelSpec, outcomes: PairedOutcomes, now: datet
     result = sequential.shadow_verdict_from_losses(
         grouped, margin=spec.shadow.margin, alpha=spec.shadow.alpha, min_gain=spec.shadow.min_gain
     )
-    verdict = result.verdict
+    verdict: str = result.verdict
     timed_out = verdict == "need_more_data" and now - shadow.since > spec.shadow.max_time
     evidence: dict[str, Any] = {
         "metric": spec.shadow_metric,
@@ -74,10 +74,10 @@ def decide(shadow: Shadow, spec: ModelSpec, outcomes: PairedOutcomes, now: datet
         "units": len(grouped),
         "production_loss": _mean(production),
         "shadow_loss": _mean(candidate),
-        "gain": round(float(result.gain), 6),
-        "interval": [round(float(x), 6) for x in result.interval],
-        "log_e_promote": round(float(result.log_e_promote), 4),
-        "log_e_keep": round(float(result.log_e_keep), 4),
+        "gain": 0.0 if result.gain is None else round(result.gain, 6),
+        "interval": [round(bound, 6) for bound in result.interval],
+        "log_e_promote": round(result.log_e_promote, 4),
+        "log_e_keep": round(result.log_e_keep, 4),
         "rows_to_decide": result.rows_to_decide,
     }
     because = (

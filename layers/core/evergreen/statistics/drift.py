@@ -33,6 +33,9 @@ SMALLEST_DISTANCE = 0.1
 FALSE_ALARMS = 0.05 / 20.0
 """One-sided level of the thresholds of all columns together."""
 
+ORDINARY_TAIL = 0.05
+"""A distance that the history exceeds in one column of twenty doesn't count in the share of shifted columns."""
+
 SIGNIFICANCE = 0.01
 """Level of the tests that stand in for a history of fewer than two cycles."""
 
@@ -62,7 +65,8 @@ class ColumnDrift:
     drifted : bool
         Whether ``score > threshold``; without a history of two cycles also whether the test was significant.
     shifted : bool
-        Whether it counts in the share: ``score > 0.1``, and above what sampling alone gives in a small window.
+        Whether it counts in the share: ``score > 0.1``, and above both what sampling alone gives in a small window
+        and what the history often does (``t_2K(0.95) * r_c``); in a large window and a quiet history that is 0.1.
     samples : int
         Rows of the window.
     p_value : float or None
@@ -195,7 +199,9 @@ def _judge_by_history(
 ) -> tuple[ColumnDrift, ...]:
     if not measured:
         return ()
-    t = student_t_upper_quantile(FALSE_ALARMS / len(measured), 2.0 * len(cycles))
+    degrees = 2.0 * len(cycles)
+    t = student_t_upper_quantile(FALSE_ALARMS / len(measured), degrees)
+    t_ordinary = student_t_upper_quantile(ORDINARY_TAIL, degrees)
     typical = sum(m.history for m in measured) / len(measured)
     in_history = sum(1.0 / c.rows + 1.0 / max(1, reference.rows - c.rows) for c in cycles) / len(cycles)
     extra = max(0.0, 1.0 / window.rows + 1.0 / reference.rows - in_history)
@@ -203,7 +209,7 @@ def _judge_by_history(
     for m in measured:
         r = math.sqrt((m.history + typical) / 2.0 + m.sampling * extra)
         limit = max(SMALLEST_DISTANCE, t * r)
-        judged.append(_column(m, limit, m.score > limit, window))
+        judged.append(_column(m, limit, m.score > limit, max(m.noise, t_ordinary * r), window))
     return tuple(judged)
 
 
@@ -214,12 +220,12 @@ def _judge_by_tests(measured: Sequence[_Measured], window: Profile) -> tuple[Col
     allowed = [p for rank, p in enumerate(ranked, start=1) if p <= SIGNIFICANCE * rank / len(ranked)]
     largest = max(allowed, default=-1.0)
     return tuple(
-        _column(m, SMALLEST_DISTANCE, m.score > SMALLEST_DISTANCE and p <= largest, window)
+        _column(m, SMALLEST_DISTANCE, m.score > SMALLEST_DISTANCE and p <= largest, m.noise, window)
         for m, p in zip(measured, p_values, strict=True)
     )
 
 
-def _column(m: _Measured, threshold: float, drifted: bool, window: Profile) -> ColumnDrift:
+def _column(m: _Measured, threshold: float, drifted: bool, ordinary: float, window: Profile) -> ColumnDrift:
     return ColumnDrift(
         name=m.name,
         kind=m.kind,
@@ -227,7 +233,7 @@ def _column(m: _Measured, threshold: float, drifted: bool, window: Profile) -> C
         threshold=threshold,
         direction="higher_is_worse",
         drifted=drifted,
-        shifted=m.score > max(SMALLEST_DISTANCE, m.noise),
+        shifted=m.score > max(SMALLEST_DISTANCE, ordinary),
         samples=window.rows,
         p_value=m.p_value,
     )

@@ -40,11 +40,11 @@ def pack(files: Mapping[str, bytes], *, level: int = 6) -> bytes:
 
 
 def canonical_json(content: Any) -> bytes:
-    """Return JSON with sorted keys and a last newline, readable and the same for the same content.
+    r"""Return JSON with sorted keys and a last newline, readable and the same for the same content.
 
     Examples
     --------
     >>> canonical_json({"b": 1, "a": None})
-    b'{\\n "a": null,\\n "b": 1\\n}\\n'
+    b'{\n "a": null,\n "b": 1\n}\n'
     """
     return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()

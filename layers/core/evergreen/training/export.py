@@ -210,6 +210,10 @@ def _widen(graph: Any, seen: tuple[str, ...], classes: tuple[str, ...]) -> None:
     place[range(len(seen)), [classes.index(label) for label in seen]] = 1
     node = next(node for node in graph.graph.node if "probabilities" in node.output)
     node.output[list(node.output).index("probabilities")] = "seen_probabilities"
+    for reader in graph.graph.node:
+        for index, name in enumerate(reader.input):
+            if name == "probabilities":
+                reader.input[index] = "seen_probabilities"
     graph.graph.initializer.append(numpy_helper.from_array(place, "class_places"))
     graph.graph.node.append(
         helper.make_node("MatMul", ["seen_probabilities", "class_places"], ["probabilities"], name="Widen")
@@ -233,7 +237,7 @@ def _set_attributes(node: Any, tables: dict[str, npt.NDArray[Any]]) -> None:
 
 
 def _rounded_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return the largest float32 not above each threshold: for a float32 ``x``, ``x <= threshold`` stays what it was."""
+    """Return the largest float32 not above each threshold, so that ``x <= threshold`` stays what it was for float32."""
     nearest = thresholds.astype(np.float32)
     rounded: npt.NDArray[np.float32] = np.where(
         nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest

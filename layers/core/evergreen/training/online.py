@@ -357,20 +357,22 @@ def _partial_fit(state: OnlineState, matrix: Vector, truth: Sequence[Any]) -> On
     from sklearn.linear_model import SGDClassifier, SGDRegressor
 
     classes = state.schema.classes
-    learner: Any = (
-        SGDRegressor(random_state=state.seed)
-        if classes is None
-        else SGDClassifier(loss="log_loss", random_state=state.seed)
-    )
-    learner.n_features_in_ = matrix.shape[1]
-    learner.t_ = state.t
-    learner.coef_ = state.coef[0].copy() if classes is None else state.coef.copy()
-    learner.intercept_ = state.intercept.copy()
+    learner: Any
     if classes is None:
-        learner.partial_fit(matrix, (np.asarray(truth, dtype=np.float64) - state.label_centre) / state.label_scale)
+        learner = SGDRegressor(random_state=state.seed)
+        learner.coef_ = state.coef[0].copy()
     else:
-        learner.classes_ = np.array(classes)
-        learner.partial_fit(matrix, np.array(truth), classes=learner.classes_)
+        learner = SGDClassifier(loss="log_loss", random_state=state.seed)
+        learner.coef_ = state.coef.copy()
+        learner.classes_ = np.arange(len(classes))
+    learner.n_features_in_ = matrix.shape[1]
+    learner.intercept_ = state.intercept.copy()
+    learner.t_ = state.t
+    if classes is None:
+        target = (np.asarray(truth, dtype=np.float64) - state.label_centre) / state.label_scale
+        learner.partial_fit(matrix, target)
+    else:
+        learner.partial_fit(matrix, np.array([classes.index(label) for label in truth]))
     return replace(
         state,
         coef=np.atleast_2d(learner.coef_).astype(np.float64),

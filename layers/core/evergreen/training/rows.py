@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from evergreen.schema import MISSING_CATEGORY, Columns, FeatureSchema, Kind
+from evergreen.schema import MISSING_CATEGORY, FeatureSchema, Kind
 from evergreen.training.job import TrainingError, TrainingJob
+
+if TYPE_CHECKING:
+    from evergreen.schema import Columns
 
 __all__ = ["Category", "Rows", "read_rows"]
 
@@ -129,7 +132,7 @@ def read_rows(folder: Path, job: TrainingJob) -> Rows:
     seen: set[str] = set()
     tables = []
     for file in files:
-        found = pq.ParquetFile(file)
+        found = _opened(file)
         names = [name for name in wanted if name in found.schema_arrow.names]
         seen.update(names)
         if "actual" in names and "event_id" in names and "inference_time" in names:
@@ -142,7 +145,8 @@ def read_rows(folder: Path, job: TrainingJob) -> Rows:
             )
     if not tables:
         raise TrainingError(
-            f"none of the {len(files)} files of channel training has event_id, inference_time and actual; join labels first"
+            f"none of the {len(files)} files of channel training has event_id, inference_time and actual; "
+            "join labels first"
         )
     table = _newest(_last_label_wins(pa.concat_tables(tables)), job.max_rows)
     if not len(table):
@@ -151,6 +155,13 @@ def read_rows(folder: Path, job: TrainingJob) -> Rows:
             "wait for labels or widen training.window"
         )
     return _rows(table, job.schema)
+
+
+def _opened(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except pa.ArrowInvalid as error:
+        raise TrainingError(f"{file.name} of channel training is no readable Parquet: {_one_line(error)}") from error
 
 
 def _wanted(schema: FeatureSchema) -> dict[str, pa.DataType]:
@@ -220,7 +231,7 @@ def _rows(table: pa.Table, schema: FeatureSchema) -> Rows:
     return Rows(
         schema,
         np.array(table["inference_time"].cast(pa.int64()).combine_chunks(), dtype=np.int64),
-        {name: _float64(table[FEATURE_PREFIX + name]) for name in schema.numbers},
+        {name: _finite(_float64(table[FEATURE_PREFIX + name])) for name in schema.numbers},
         {name: _category(table[FEATURE_PREFIX + name]) for name in schema.categoricals},
         labels,
     )
@@ -229,6 +240,12 @@ def _rows(table: pa.Table, schema: FeatureSchema) -> Rows:
 def _float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     filled = pc.fill_null(column, float("nan")).combine_chunks()
     return np.array(filled, dtype=np.float64)
+
+
+def _finite(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Take what no float32 can hold for missing: a request with such a number is refused, so none is to be learned."""
+    finite: npt.NDArray[np.float64] = np.where(np.abs(values) <= np.finfo(np.float32).max, values, np.nan)
+    return finite
 
 
 def _category(column: pa.ChunkedArray) -> Category:

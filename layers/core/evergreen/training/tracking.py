@@ -48,7 +48,7 @@ def record_run(
         os.environ.setdefault(name, value)
     try:
         return _record(job, trained, environment)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the registry, the version is trained
+    except Exception as error:  # whatever is wrong with the registry, the version is trained
         report(
             f"warning: MLflow was not told about this run: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         )

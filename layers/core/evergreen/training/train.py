@@ -106,26 +106,34 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     """
     variables = os.environ if environment is None else environment
     container = Container.of(variables)
-    signal.signal(signal.SIGTERM, _stop(container))
+    before = signal.signal(signal.SIGTERM, _stop(container))
     try:
-        job = TrainingJob.from_hyperparameters(_hyperparameters(arguments, variables))
-        rows = read_rows(container.training, job)
-        trained = train(job, rows, _production(container), report=_say)
+        _run(container, arguments, variables)
     except TrainingError as error:
         return _fail(container, str(error))
     except MemoryError:
         return _fail(container, "the training ran out of memory; choose a larger instance or lower training.max_rows")
+    except Exception as error:  # a bug: FailureReason names it in a line, the job's log has the traceback
+        _fail(container, f"unexpected {type(error).__name__}: {error}")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _run(container: Container, arguments: Sequence[str] | None, environment: Mapping[str, str]) -> None:
+    job = TrainingJob.from_hyperparameters(_hyperparameters(arguments, environment))
+    trained = train(job, read_rows(container.training, job), _production(container), report=_say)
     container.model.mkdir(parents=True, exist_ok=True)
     for name, content in sorted(trained.files.items()):
         (container.model / name).write_bytes(content)
     _write_pipeline(container.output_data, trained)
     for line in metric_lines(trained):
         _say(line)
-    if variables.get("MLFLOW_TRACKING_URI"):
+    if environment.get("MLFLOW_TRACKING_URI"):
         from evergreen.training.tracking import record_run
 
-        record_run(job, trained, variables, report=_say)
-    return 0
+        record_run(job, trained, environment, report=_say)
 
 
 def metric_lines(trained: Trained) -> list[str]:
@@ -188,7 +196,7 @@ def _fail(container: Container, reason: str) -> int:
 
 def _stop(container: Container) -> Any:
     def handler(signum: int, frame: FrameType | None) -> None:
-        # A forest can't be resumed: the note says that nothing was kept, and the job starts over when it is tried again.
+        # A forest can't be resumed: the note says that nothing was kept; the job starts over when it is tried again.
         if container.checkpoints.is_dir():
             (container.checkpoints / "stopped.json").write_bytes(canonical_json({"stopped": True, "resumable": False}))
         _say("stopped on request before the version was complete; nothing was written")

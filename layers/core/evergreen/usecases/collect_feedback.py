@@ -47,7 +47,13 @@ def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> F
     messages: list[dict[str, Any]] = []
     if spec.online.enabled:
         messages = [
-            {"model": model, "inference_id": label.event_id, "label": label.label, "features": row, "time": now.isoformat()}
+            {
+                "model": model,
+                "inference_id": label.event_id,
+                "label": label.label,
+                "features": row,
+                "time": now.isoformat(),
+            }
             for label, row in zip(labels, features, strict=True)
             if row is not None
         ]
@@ -67,7 +73,7 @@ def _parse(body: str, spec: ModelSpec) -> tuple[list[GroundTruth], list[dict[str
         status = 413 if entries else 400
         raise BadRequestError((f"the request has {len(entries)} labels: send 1 to {MAX_LABELS}",), status=status)
     labels, features, problems = [], [], []
-    schema = spec.schema()
+    schema = spec.feature_schema()
     for i, entry in enumerate(entries):
         event_id = entry.get("inference_id")
         if not isinstance(event_id, str) or not 0 < len(event_id) <= 128:

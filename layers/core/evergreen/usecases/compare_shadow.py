@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from evergreen import outcomes
+from evergreen.domain.bake import roll_back
 from evergreen.domain.lifecycle import (
     AnyEvent,
     BakePassed,
@@ -16,17 +17,15 @@ from evergreen.domain.lifecycle import (
     PromotionApproved,
     PromotionProposed,
     RollbackCause,
-    RollbackDecided,
-    RollbackImpossible,
     Shadow,
     ShadowRole,
     ShadowStarted,
-    VersionStatus,
 )
 from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide
-from evergreen.ports import AliasRecord, Ports
+from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.recording import decide_and_record
+from evergreen.usecases.repoint_alias import alias_record
 
 ACTOR = "compare_shadow"
 _LOOK_EVERY = timedelta(days=1)
@@ -79,21 +78,9 @@ def schedule_name(model: str, shadow: Shadow) -> str:
     return f"{model}.{shadow.role}.v{shadow.version}.{shadow.judged_against}"
 
 
-def alias_record(state: ModelState, spec: ModelSpec, alias: str, number: int) -> AliasRecord:
-    """What an alias that points to the version holds."""
-    version = state.version(number)
-    return AliasRecord(
-        model=state.model,
-        alias=alias,
-        version=number,
-        artifact=version.artifact.removeprefix("s3://").split("/", 1)[1],
-        sha256=version.sha256,
-        epoch=state.epoch,
-        latency_ms=spec.deployment.latency_ms,
-    )
-
-
-def compare_shadow(model: str, version: int, *, now: datetime, ports: Ports, schedule: str = "") -> ShadowDecision | None:
+def compare_shadow(
+    model: str, version: int, *, now: datetime, ports: Ports, schedule: str = ""
+) -> ShadowDecision | None:
     """Judge the version in shadow and record a verdict that ends it; None when it is not in shadow any more."""
     state = ports.ledger.read(model)
     shadow = state.shadow
@@ -123,7 +110,7 @@ def compare_shadow(model: str, version: int, *, now: datetime, ports: Ports, sch
 def _paired(state: ModelState, shadow: Shadow, spec: ModelSpec, now: datetime, ports: Ports) -> PairedOutcomes:
     entries = ports.catalog.between(state.model, "outcomes", shadow.since - timedelta(hours=1), now)
     tables = [outcomes.from_parquet(ports.data.get(entry.key), outcomes.PAIR_COLUMNS) for entry in entries]
-    schema = spec.schema()
+    schema = spec.feature_schema()
     empty = outcomes.outcome_schema(schema)
     table = outcomes.concat(tables, empty)
     return outcomes.paired(
@@ -176,7 +163,7 @@ def _sentinel(
         return ()
     if decision.verdict == "promote":
         because = f"version {shadow.version} is proven better: {decision.because}"
-        return (roll_back_event(state, RollbackCause.QUALITY, because, decision.evidence, actor=ACTOR, now=now),)
+        return (roll_back(state, RollbackCause.QUALITY, because, decision.evidence, actor=ACTOR, now=now),)
     if now - bake.since >= spec.deployment.quality_bake:
         passed = BakePassed(
             time=now,
@@ -188,23 +175,3 @@ def _sentinel(
         )
         return (passed,)
     return ()
-
-
-def roll_back_event(
-    state: ModelState, cause: RollbackCause, because: str, evidence: dict[str, object], *, actor: str, now: datetime
-) -> RollbackDecided | RollbackImpossible:
-    """Roll back to the last known good version; where there is none, say so and leave production as it is."""
-    assert state.production is not None, "nothing is in production: there is nothing to roll back"
-    good = state.last_known_good()
-    if good is None or good.status is not VersionStatus.GOOD:
-        return RollbackImpossible(
-            time=now,
-            actor=actor,
-            because=f"{because}; no other version is known to be good: production is left as it is",
-            version=state.production,
-            cause=cause,
-            evidence=evidence,
-        )
-    return RollbackDecided(
-        time=now, actor=actor, because=because, version=state.production, to_version=good.number, cause=cause, evidence=evidence
-    )

@@ -147,7 +147,8 @@ def _performance(
     )
     labelled = sum(n for n, _ in daily)
     accuracy = sum(correct for _, correct in daily) / labelled
-    because = f"accuracy {accuracy:.3f} on {labelled:,} matured labels since {since:%Y-%m-%d}, {1 - result.p0:.3f} is to be held"
+    held = "" if result.p0 is None else f", {1 - result.p0:.3f} is to be held"
+    because = f"accuracy {accuracy:.3f} on {labelled:,} matured labels since {since:%Y-%m-%d}{held}"
     degraded = result.status == "degraded"
     drifted = any(c.outcome is Outcome.FIRED and c.trigger is Trigger.DATA_DRIFT for c in inputs)
     known = any(c.outcome is Outcome.QUIET and c.trigger is Trigger.DATA_DRIFT for c in inputs)
@@ -172,9 +173,18 @@ def _drift_checks(spec: ModelSpec, version: Version, reference: Reference, now: 
     end = now.replace(minute=0, second=0, microsecond=0)
     start = end - rules.cycle
     since = version.promoted_at or version.registered_at
-    wanted = [t for t, on in ((Trigger.DATA_DRIFT, rules.data_drift.enabled), (Trigger.PREDICTION_SHIFT, rules.prediction_shift.enabled)) if on]
+    wanted = [
+        t
+        for t, on in (
+            (Trigger.DATA_DRIFT, rules.data_drift.enabled),
+            (Trigger.PREDICTION_SHIFT, rules.prediction_shift.enabled),
+        )
+        if on
+    ]
     if since > start:
-        because = f"version {version.number} answers since {since:%Y-%m-%d %H:%M}: no whole cycle of {_span(rules.cycle)} yet"
+        because = (
+            f"version {version.number} answers since {since:%Y-%m-%d %H:%M}: no whole cycle of {_span(rules.cycle)} yet"
+        )
         return [Check(t, Outcome.INSUFFICIENT_DATA, None, None, Direction.HIGHER_IS_WORSE, 0, because) for t in wanted]
     features, predictions = _window(version, reference, start, end, ports, spec.model)
     checks = []
@@ -193,7 +203,9 @@ def _data_drift(spec: ModelSpec, reference: Reference, window: Profile) -> Check
     found = drift.detect(reference.cycles, window, drift_threshold=spec.triggers.data_drift.drift_threshold)
     if found.status == "insufficient_data":
         because = f"{window.rows} rows in the last cycle are too few to compare"
-        return Check(Trigger.DATA_DRIFT, Outcome.INSUFFICIENT_DATA, None, None, Direction.HIGHER_IS_WORSE, window.rows, because)
+        return Check(
+            Trigger.DATA_DRIFT, Outcome.INSUFFICIENT_DATA, None, None, Direction.HIGHER_IS_WORSE, window.rows, because
+        )
     worst = max(found.columns, key=lambda column: column.score / column.threshold)
     drifted = [column.name for column in found.columns if column.drifted]
     named = f": {', '.join(drifted[:5])}" if drifted else ""
@@ -204,7 +216,13 @@ def _data_drift(spec: ModelSpec, reference: Reference, window: Profile) -> Check
     )
     outcome = Outcome.FIRED if found.drift else Outcome.QUIET
     return Check(
-        Trigger.DATA_DRIFT, outcome, float(worst.score), float(worst.threshold), Direction.HIGHER_IS_WORSE, window.rows, because
+        Trigger.DATA_DRIFT,
+        outcome,
+        float(worst.score),
+        float(worst.threshold),
+        Direction.HIGHER_IS_WORSE,
+        window.rows,
+        because,
     )
 
 
@@ -213,13 +231,27 @@ def _prediction_shift(spec: ModelSpec, reference: Reference, window: Profile | N
     if window is None or reference.prediction is None or window.rows < 100:
         rows = 0 if window is None else window.rows
         because = f"{rows} answers in the last cycle are too few to compare"
-        return Check(Trigger.PREDICTION_SHIFT, Outcome.INSUFFICIENT_DATA, None, threshold, Direction.HIGHER_IS_WORSE, rows, because)
+        return Check(
+            Trigger.PREDICTION_SHIFT,
+            Outcome.INSUFFICIENT_DATA,
+            None,
+            threshold,
+            Direction.HIGHER_IS_WORSE,
+            rows,
+            because,
+        )
     found = drift.detect([reference.prediction], window)
     column = found.columns[0]
     outcome = Outcome.FIRED if column.score > threshold else Outcome.QUIET
     because = f"the answers' {column.kind} distance to the validation answers is {column.score:.2f}, threshold {threshold:.2f}"
     return Check(
-        Trigger.PREDICTION_SHIFT, outcome, float(column.score), threshold, Direction.HIGHER_IS_WORSE, window.rows, because
+        Trigger.PREDICTION_SHIFT,
+        outcome,
+        float(column.score),
+        threshold,
+        Direction.HIGHER_IS_WORSE,
+        window.rows,
+        because,
     )
 
 

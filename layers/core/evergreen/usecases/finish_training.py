@@ -25,7 +25,6 @@ from evergreen.ports import Ports
 from evergreen.schema import FeatureSchema
 from evergreen.spec import ModelSpec
 from evergreen.usecases.recording import decide_and_record
-from evergreen.usecases.references import reference_key
 
 ACTOR = "finish_training"
 _ENDED_BADLY = ("Failed", "Stopped")
@@ -92,6 +91,11 @@ def _member(archive: tarfile.TarFile, name: str) -> dict[str, Any]:
     return document
 
 
+def reference_key(model: str, job_name: str) -> str:
+    """Where finish_training puts a version's reference, in the artifact bucket."""
+    return f"references/{model}/{job_name}.json"
+
+
 def store_reference(ports: Ports, model: str, job_name: str, artifact: TrainedArtifact) -> str:
     """Put the version's reference where evaluations read it."""
     key = reference_key(model, job_name)
@@ -101,8 +105,15 @@ def store_reference(ports: Ports, model: str, job_name: str, artifact: TrainedAr
 
 
 def candidate_event(
-    state: ModelState, artifact: TrainedArtifact, *, reference: str, decision_id: str, gate: dict[str, Any],
-    because: str, actor: str, now: datetime,
+    state: ModelState,
+    artifact: TrainedArtifact,
+    *,
+    reference: str,
+    decision_id: str,
+    gate: dict[str, Any],
+    because: str,
+    actor: str,
+    now: datetime,
 ) -> CandidateRegistered:
     """The event that gives the artifact the model's next version number."""
     until = artifact.model.get("trained_until")
@@ -137,8 +148,14 @@ def _register(
             )
             return (rejected,)
         registered = candidate_event(
-            state, artifact, reference=reference, decision_id=decision_id, gate=gate.to_json(),
-            because=gate.because, actor=ACTOR, now=now,
+            state,
+            artifact,
+            reference=reference,
+            decision_id=decision_id,
+            gate=gate.to_json(),
+            because=gate.because,
+            actor=ACTOR,
+            now=now,
         )
         if state.production is not None or state.repoint is not None:
             return (registered,)

@@ -77,7 +77,7 @@ def _join(
 ) -> tuple[int, list[GroundTruth]]:
     if not labels:
         return 0, []
-    schema = spec.schema()
+    schema = spec.feature_schema()
     hours = _hours(labels, file.hour, spec.labels.maturity)
     production = _captures(file.model, "compact-production", hours, schema, ports)
     shadow = _captures(file.model, "compact-shadow", hours, schema, ports)
@@ -127,4 +127,3 @@ def _captures(model: str, kind: str, hours: Sequence[datetime], schema: FeatureS
 def _read(ports: Ports, key: str, etag: str) -> pa.Table:
     """A compacted file never changes under its ETag; the labels of one hour come in several files."""
     return outcomes.from_parquet(ports.data.get(key))
-

@@ -49,7 +49,9 @@ def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports
     spec = ModelSpec.parse(state.spec)
     snapshot = _snapshot(model, run, spec, ports)
     if snapshot.rows < spec.training.min_rows:
-        _give_up(state, run, f"{snapshot.rows} labelled rows, training.min_rows is {spec.training.min_rows}", now, ports)
+        _give_up(
+            state, run, f"{snapshot.rows} labelled rows, training.min_rows is {spec.training.min_rows}", now, ports
+        )
         return None
     request = _request(state, run, spec, snapshot, ports)
     ports.trainer.start(request)
@@ -159,7 +161,13 @@ def _give_up(state: ModelState, run: Run, because: str, now: datetime, ports: Po
         if current.run is None or current.run.decision_id != run.decision_id:
             return ()
         failed = TrainingFailed(
-            time=now, actor=ACTOR, because=because, decision_id=run.decision_id, job_name="", attempt=run.attempt, final=True
+            time=now,
+            actor=ACTOR,
+            because=because,
+            decision_id=run.decision_id,
+            job_name="",
+            attempt=run.attempt,
+            final=True,
         )
         return (failed,)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from evergreen.domain.bake import roll_back
 from evergreen.domain.errors import EvergreenError, UnknownModelError
 from evergreen.domain.lifecycle import (
     AnyEvent,
@@ -19,7 +20,6 @@ from evergreen.domain.lifecycle import (
 from evergreen.domain.triggers import RetrainDecision
 from evergreen.ports import CatalogEntry, Ports
 from evergreen.spec import ModelSpec
-from evergreen.usecases.compare_shadow import roll_back_event
 from evergreen.usecases.evaluate_triggers import request_retraining
 from evergreen.usecases.finish_training import candidate_event, read_artifact, store_reference
 from evergreen.usecases.recording import decide_and_record
@@ -47,7 +47,7 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
     document = spec.to_json()
     if state.spec == document:
         return state
-    if state.versions and ModelSpec.parse(state.spec).schema().fingerprint != spec.schema().fingerprint:
+    if state.versions and ModelSpec.parse(state.spec).feature_schema().fingerprint != spec.feature_schema().fingerprint:
         raise NotAppliedError(
             f"the features, the task or the classes of {spec.model!r} differ from those of its {len(state.versions)} versions: "
             "apply the spec under another model name"
@@ -116,7 +116,7 @@ def force_rollback(model: str, reason: str, who: str, *, now: datetime, ports: P
     def decide(state: ModelState) -> Sequence[AnyEvent]:
         if state.production is None:
             raise NotAppliedError(f"no version of {model!r} is in production: there is nothing to roll back")
-        return (roll_back_event(state, RollbackCause.MANUAL, reason, {}, actor=who, now=now),)
+        return (roll_back(state, RollbackCause.MANUAL, reason, {}, actor=who, now=now),)
 
     _, events = decide_and_record(ports.ledger, model, decide)
     return events

@@ -90,7 +90,9 @@ def predict(model: str, content_type: str, body: str, *, now: datetime, ports: P
     request = parse_request(content_type, body, scorer.schema)
     try:
         predictions = scorer.score_rows(request.rows)
-    except Exception as error:  # whatever a version throws is the version's failure: it is counted, and the bake sees it
+    except (
+        Exception
+    ) as error:  # whatever a version throws is the version's failure: it is counted, and the bake sees it
         return Answer(record.version, record.latency_ms, None, failure=f"{type(error).__name__}: {error}")
     captures = _captures(request, predictions.predictions, _by_class(scorer, predictions), record.version, now)
     answer = {
@@ -141,7 +143,7 @@ def parse_request(content_type: str, body: str, schema: FeatureSchema) -> Predic
     JSON: ``{"instances": [{feature: value, ...}], "inference_ids": [...], "groups": [...]}``, the last two optional.
     CSV: one row a line, the features in the model's order, an empty field for a missing value.
     """
-    kind = content_type.split(";")[0].strip().lower() or "application/json"
+    kind = content_type.split(";", maxsplit=1)[0].strip().lower() or "application/json"
     match kind:
         case "application/json":
             request = _from_json(body)
@@ -171,7 +173,9 @@ def _from_json(body: str) -> PredictRequest:
         raise BadRequestError(('the body is not an object: send {"instances": [{...}]}',))
     unknown = sorted(set(document) - {"instances", "inference_ids", "groups"})
     if unknown:
-        raise BadRequestError(tuple(f"key {name!r} is unknown: send instances, inference_ids, groups" for name in unknown))
+        raise BadRequestError(
+            tuple(f"key {name!r} is unknown: send instances, inference_ids, groups" for name in unknown)
+        )
     rows = document.get("instances")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadRequestError(("instances is not a list of objects",))

@@ -40,7 +40,7 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
     """
     file = FileKey.parse(key)
     state = ports.ledger.read(file.model)
-    schema = ModelSpec.parse(state.spec).schema()
+    schema = ModelSpec.parse(state.spec).feature_schema()
     captures, malformed = read_captures(ports.data.get(key))
     try:
         table = outcomes.captures_to_table(captures, schema)
@@ -73,7 +73,7 @@ def _keep_readable(captures: list[Capture], schema: FeatureSchema) -> tuple[list
 
 def _profile(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) -> int:
     """Profile the rows of each version in that version's own bins, so that they add up with its reference."""
-    schema = ModelSpec.parse(state.spec).schema()
+    schema = ModelSpec.parse(state.spec).feature_schema()
     profiled = 0
     for number in sorted(set(table["version"].to_pylist())):
         try:

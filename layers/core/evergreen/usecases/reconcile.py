@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from evergreen.domain.lifecycle import BakePhase, DifferenceRepaired, ModelState
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
-from evergreen.usecases.compare_shadow import alias_record, start_shadow
+from evergreen.usecases.compare_shadow import start_shadow
 from evergreen.usecases.finish_training import JobEnd, finish_training
 from evergreen.usecases.join_labels import join_pending
 from evergreen.usecases.launch_training import launch_training
 from evergreen.usecases.recording import decide_and_record
-from evergreen.usecases.repoint_alias import repoint_alias
+from evergreen.usecases.repoint_alias import alias_record, repoint_alias
 from evergreen.usecases.watch_deployment import start_watch
 
 ACTOR = "reconcile"

@@ -24,11 +24,6 @@ class Reference:
     error_tolerance: float | None  # regression: an error within it counts as right
 
 
-def reference_key(model: str, job_name: str) -> str:
-    """Where finish_training puts a version's reference, in the artifact bucket."""
-    return f"references/{model}/{job_name}.json"
-
-
 @lru_cache(maxsize=8)
 def load_reference(ports: Ports, key: str) -> Reference:
     """Read a version's reference; it never changes, so it is read once."""

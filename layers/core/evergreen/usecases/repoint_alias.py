@@ -10,7 +10,6 @@ from typing import Any
 from evergreen.domain.lifecycle import AnyEvent, ModelState, Repoint, VersionPromoted, VersionRolledBack
 from evergreen.ports import AliasRecord, Ports
 from evergreen.spec import ModelSpec
-from evergreen.usecases.compare_shadow import alias_record
 from evergreen.usecases.recording import decide_and_record
 
 ACTOR = "repoint_alias"
@@ -24,6 +23,20 @@ class EndpointNotRepointedError(Exception):
             f"alias {wanted.alias} of {wanted.model} is version {found.version} (epoch {found.epoch}), "
             f"not {wanted.version} (epoch {wanted.epoch})"
         )
+
+
+def alias_record(state: ModelState, spec: ModelSpec, alias: str, number: int) -> AliasRecord:
+    """What an alias that points to the version holds."""
+    version = state.version(number)
+    return AliasRecord(
+        model=state.model,
+        alias=alias,
+        version=number,
+        artifact=version.artifact.removeprefix("s3://").split("/", 1)[1],
+        sha256=version.sha256,
+        epoch=state.epoch,
+        latency_ms=spec.deployment.latency_ms,
+    )
 
 
 def repoint_alias(model: str, *, now: datetime, ports: Ports) -> Sequence[AnyEvent]:

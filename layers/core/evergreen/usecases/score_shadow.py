@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,6 +41,7 @@ def score_shadow(key: str, *, now: datetime, ports: Ports) -> ShadowScores:
     except Exception as error:  # whatever a shadow throws is the shadow's failure, and nobody else's
         return ShadowScores(file.model, record.version, 0, failure=f"{type(error).__name__}: {error}")
     classes = scorer.schema.classes
+    answers: Sequence[str | float] = predictions.predictions
     chances = predictions.probability_rows
     lines = [
         capture_line(
@@ -55,7 +57,7 @@ def score_shadow(key: str, *, now: datetime, ports: Ports) -> ShadowScores:
             model=file.model,
             variant="shadow",
         )
-        for capture, answer, row in zip(captures, predictions.predictions, chances, strict=True)
+        for capture, answer, row in zip(captures, answers, chances, strict=True)
     ]
     target = file.beside("captures", "jsonl", variant="shadow", stem=f"{file.stem}.v{record.version}")
     ports.data.put(target, b"\n".join(lines) + b"\n", content_type="application/jsonlines")

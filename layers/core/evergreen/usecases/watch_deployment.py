@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from evergreen.domain.bake import BakeDecision, Traffic, judge_bake
+from evergreen.domain.bake import BakeDecision, Traffic, judge_bake, roll_back
 from evergreen.domain.lifecycle import AnyEvent, Bake, BakePassed, BakePhase, ModelState
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
-from evergreen.usecases.compare_shadow import roll_back_event
 from evergreen.usecases.recording import decide_and_record
 
 ACTOR = "watch_deployment"
@@ -62,7 +61,7 @@ def watch_deployment(
         if current.bake != bake or current.repoint is not None:
             return ()
         if decision.cause is not None:
-            event = roll_back_event(current, decision.cause, decision.because, decision.evidence, actor=ACTOR, now=now)
+            event = roll_back(current, decision.cause, decision.because, decision.evidence, actor=ACTOR, now=now)
             return (event,)
         if decision.passed:
             passed = BakePassed(

@@ -1,0 +1,304 @@
+"""The `evergreen` command."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from evergreen.spec import ModelSpec
+    from evergreen_ops.replay.result import Replay
+    from evergreen_ops.replay.run import Plan
+    from evergreen_ops.replay.specs import Base
+    from evergreen_ops.replay.streams import Stream
+
+REFUSED, WRONG_USE = 1, 2
+
+app = typer.Typer(
+    name="evergreen",
+    help="Keeps a model in production good: retrains it when it has to, proves the new version, rolls a bad one back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+local = typer.Typer(help="The local cloud: the template on this machine, for any boto3 client.", no_args_is_help=True)
+app.add_typer(local, name="local")
+
+
+class TaskOption(StrEnum):
+    """What the label is."""
+
+    binary = "binary"
+    multiclass = "multiclass"
+    regression = "regression"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from evergreen import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    del version
+
+
+EXAMPLES = """
+
+Examples:
+
+  evergreen replay
+
+  evergreen replay --drill --json
+
+  evergreen replay traffic.parquet --label churned --time asked_at --compare never,every:500,tutorial
+"""
+
+
+@app.command(epilog=None, help="Run the whole loop over a history, on a virtual clock, and report what it was worth." + EXAMPLES)
+def replay(
+    stream: Annotated[
+        Path | None,
+        typer.Argument(help="A Parquet or CSV file; without one, the flights that left New York in 2013.", show_default=False),
+    ] = None,
+    spec: Annotated[Path | None, typer.Option(help="Model spec (YAML); without one, it is inferred from the file.")] = None,
+    label: Annotated[str, typer.Option(help="Column with the label.")] = "label",
+    time: Annotated[str, typer.Option(help="Column with the instant of the request.")] = "event_time",
+    label_time: Annotated[str, typer.Option(help="Column with the instant the label became known.")] = "label_time",
+    task: Annotated[TaskOption | None, typer.Option(help="What the label is; by default told from its values.")] = None,
+    rows_per_day: Annotated[int, typer.Option(min=1, help="Pace of a file without times.")] = 500,
+    compare: Annotated[
+        str, typer.Option(help="Policies to run on the same stream: never, every:N (rows), tutorial; or none.")
+    ] = "never",
+    drill: Annotated[bool, typer.Option("--drill", help="Promote three bad versions and watch them being rolled back.")] = False,
+    step: Annotated[
+        str | None, typer.Option(help="Time between two batches of requests, such as 6h; by default a 2,000th of the span.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training, over the spec's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; by default replay/NAME.", show_default=False)] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="The template to deploy; by default Evergreen's own.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout, and nothing else there.")] = False,
+) -> None:
+    from evergreen_ops.replay import report
+    from evergreen_ops.replay.progress import screen
+    from evergreen_ops.replay.run import replay as run
+
+    policies = _policies(compare)
+    found, base = _read(stream, label=label, time=time, label_time=label_time, task=task, rows_per_day=rows_per_day)
+    chosen = _spec(spec, found, bundled=stream is None, seed=seed)
+    plan = _plan(found, chosen, base, step=step, template=template, drill=drill, policies=policies)
+    folder = out or Path("replay") / found.name
+    _writable(folder)
+    with screen() as shown:
+        for note in found.notes:
+            shown.say(note)
+        if stream is not None and spec is None:
+            shown.say(f"no --spec: this one is inferred, and written to {folder / 'spec.yaml'}\n\n{chosen.to_yaml()}")
+        result = run(plan, shown)
+    report.write(result, folder)
+    summary = result.summary()
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    else:
+        _print_summary(result, summary, folder)
+    if drill and not all(outcome["rolled_back"] for outcome in summary["drill"]):
+        typer.echo("evergreen: a bad version of the drill was not rolled back", err=True)
+        raise typer.Exit(REFUSED)
+
+
+@local.command("up", help="Deploy the template and serve it on localhost until Ctrl-C.\n\nExample: evergreen local up --port 4566")
+def local_up(
+    template: Annotated[
+        Path | None, typer.Option(help="Template to deploy; by default Evergreen's own.", show_default=False)
+    ] = None,
+    empty: Annotated[bool, typer.Option("--empty", help="Deploy nothing: for `sam deploy`.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port on localhost.")] = 4566,
+) -> None:
+    from evergreen_ops.local import server
+    from evergreen_ops.replay.run import TEMPLATE
+
+    server.up(None if empty else _existing(template or TEMPLATE), port=port)
+
+
+@local.command("down", help="Stop the local cloud that `evergreen local up` started in this folder.")
+def local_down(as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False) -> None:
+    from evergreen_ops.local import server
+
+    stopped = server.down()
+    typer.echo(json.dumps({"stopped": stopped}) if as_json else "stopped" if stopped else "nothing was running")
+
+
+def main() -> None:
+    """Run the command; a known error is one line on stderr, never a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:  # a defect of ours: its traceback is what helps
+            raise
+        _fail(" ".join(str(error).split()), code)
+
+
+class UsageError(ValueError):
+    """An option that can't be used as it is."""
+
+
+def _exit_code(error: Exception) -> int | None:
+    """What an error means for the caller; None for one that nobody foresaw. Imports only what has been imported."""
+    wrong_use = {
+        "evergreen_ops.cli.UsageError",
+        "evergreen_ops.replay.streams.StreamError",
+        "evergreen_ops.replay.policies.PolicyError",
+        "evergreen.spec.SpecError",
+        "evergreen_ops.local.errors.TemplateError",
+        "evergreen_ops.local.errors.UnsupportedResourceError",
+    }
+    refused = {
+        "evergreen_ops.replay.driver.ReplayError",
+        "evergreen_ops.local.errors.LocalCloudError",
+        "evergreen_ops.local.mlflow_server.MlflowServerError",
+        "evergreen.domain.errors.EvergreenError",
+    }
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    names |= {"evergreen_ops.cli.UsageError"} if isinstance(error, UsageError) else set()  # run as __main__
+    return WRONG_USE if names & wrong_use else REFUSED if names & refused else None
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"evergreen: {message}", err=True)
+    sys.exit(code)
+
+
+def _policies(text: str) -> tuple[Any, ...]:
+    from evergreen_ops.replay.policies import parse_policies
+
+    return () if text.strip() == "none" else parse_policies(text)
+
+
+def _read(
+    source: Path | None, *, label: str, time: str, label_time: str, task: TaskOption | None, rows_per_day: int
+) -> tuple[Stream, Base]:
+    from evergreen_ops.replay import specs, streams
+
+    if source is None:
+        stream = streams.nyc_flights()
+        return stream, specs.base_of(stream, specs.BUNDLED_BASE_UNTIL)
+    stream = streams.load(
+        source,
+        label=label,
+        time=time,
+        label_time=label_time,
+        task=None if task is None else task.value,
+        rows_per_day=rows_per_day,
+    )
+    return stream, specs.base_of(stream)
+
+
+def _spec(path: Path | None, stream: Stream, *, bundled: bool, seed: int | None) -> ModelSpec:
+    from evergreen.spec import ModelSpec
+    from evergreen_ops.replay import specs
+
+    if path is not None:
+        spec = specs.read_spec(path, stream)
+    else:
+        spec = specs.bundled_spec() if bundled else specs.infer_spec(stream)
+    if seed is None:
+        return spec
+    document = spec.to_json()
+    document["training"]["seed"] = seed
+    return ModelSpec.parse(document)
+
+
+def _plan(
+    stream: Stream,
+    spec: ModelSpec,
+    base: Base,
+    *,
+    step: str | None,
+    template: Path | None,
+    drill: bool,
+    policies: tuple[Any, ...],
+) -> Plan:
+    from evergreen_ops.replay import specs
+    from evergreen_ops.replay.run import TEMPLATE, Plan
+
+    return Plan(
+        stream=stream,
+        spec=spec,
+        base=base,
+        step=specs.default_step(stream) if step is None else _duration(step),
+        template=_existing(template or TEMPLATE),
+        drill=drill,
+        policies=policies,
+    )
+
+
+def _duration(text: str) -> timedelta:
+    from evergreen.spec import parse_duration
+
+    duration = parse_duration(text)
+    if not isinstance(duration, timedelta) or duration <= timedelta(0):
+        raise UsageError(f"--step is {text!r}: give a number and a unit, such as 30m, 6h or 1d")
+    return duration
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist: name the template with --template")
+    return path
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder} can't be written: {error.strerror}") from error
+
+
+def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    quality = [(key, name) for key, name in _FIGURES if summary[key] is not None]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("policy")
+    for name in (*(name for _, name in quality), "retrainings", "rows trained", "seconds"):
+        table.add_column(name, justify="right")
+    for policy, figures in {"evergreen": summary, **summary["compare"]}.items():
+        values = ["-" if figures[key] is None else f"{figures[key]:.4g}" for key, _ in quality]
+        counts = [f"{figures['trainings']}", f"{figures['rows_trained']:,}", f"{figures['wall_seconds']:,.0f}"]
+        table.add_row(policy, *values, *counts)
+    console.print(table)
+    console.print(
+        f"{summary['promotions']} promotions, {summary['rollbacks']} rollbacks; version {summary['production_version']} is in "
+        f"production; peak memory {summary['peak_rss_mb']:,.0f} MB",
+        highlight=False,
+    )
+    for outcome in summary["drill"]:
+        fate = f"rolled back to version {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back"
+        console.print(f"drill {outcome['kind']}: version {outcome['version']} {fate}: {outcome['reason']}", highlight=False)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+_FIGURES = (("accuracy", "accuracy"), ("auc", "AUC"), ("kappa", "kappa"), ("mae", "MAE"), ("worst_window", "worst 1,000"))
+
+if __name__ == "__main__":
+    main()

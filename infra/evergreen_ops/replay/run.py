@@ -1,0 +1,142 @@
+"""One replay from start to end: deploy the template, stream the data, compare policies, give back the result."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evergreen.spec import ModelSpec
+from evergreen_ops.replay.policies import Policy, PolicyResult, simulate
+from evergreen_ops.replay.progress import Screen
+from evergreen_ops.replay.resources import peak_rss_mb
+from evergreen_ops.replay.specs import Base
+from evergreen_ops.replay.streams import Stream
+
+if TYPE_CHECKING:
+    from evergreen_ops.replay.result import Replay
+
+TEMPLATE = Path(__file__).parents[3] / "template.yaml"
+EVALUATIONS_A_CYCLE = 7
+MLFLOW_PATIENCE_SECONDS = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be replayed, and how."""
+
+    stream: Stream
+    spec: ModelSpec
+    base: Base
+    step: timedelta
+    template: Path = TEMPLATE
+    drill: bool = False
+    policies: tuple[Policy, ...] = ()
+
+
+def replay(plan: Plan, screen: Screen) -> Replay:
+    """Run the plan.
+
+    Raises
+    ------
+    ReplayError
+        The replay can't go on: the first model can't be trained, or the API refuses a request.
+    LocalCloudError
+        The template can't be deployed.
+    """
+    from evergreen_ops.local.mlflow_server import MlflowServer
+
+    started = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory(prefix="evergreen-replay-") as folder,
+        MlflowServer(Path(folder) / "mlflow") as mlflow,  # starts in the background while the cloud is deployed
+    ):
+        result = _through_the_cloud(plan, screen, Path(folder), mlflow, started)
+    return _with_comparisons(result, _compare(plan, screen))
+
+
+def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowServer, started: float) -> Replay:
+    from evergreen import bootstrap
+    from evergreen_ops.local.cloud import LocalCloud
+    from evergreen_ops.replay import driver
+    from evergreen_ops.replay.drill import plan as plan_drill
+    from evergreen_ops.replay.result import Replay
+
+    screen.say(f"deploying {plan.template.name} into the local cloud")
+    parameters = stack_parameters(plan.spec, mlflow.url)
+    with LocalCloud.deploy(
+        plan.template, start=plan.base.until, parameters=parameters, work_dir=folder / "cloud"
+    ) as cloud:
+        try:
+            session = driver.open_session(
+                plan.stream, plan.spec, plan.base, cloud, bootstrap.ports_for(cloud.outputs), screen
+            )
+            mlflow.wait_ready(MLFLOW_PATIENCE_SECONDS)
+            screen.say(f"training the first model on {plan.base.rows:,} rows")
+            driver.train_first_model(session)
+            drill = plan_drill(session) if plan.drill else None
+            driver.run(session, step=plan.step, interludes=() if drill is None else (drill,))
+            events = tuple(session.events)
+        finally:
+            bootstrap.reset()
+    return Replay(
+        stream=plan.stream,
+        spec=plan.spec,
+        base=plan.base,
+        events=events,
+        served=session.served,
+        wall_seconds=round(time.perf_counter() - started, 1),
+        peak_rss_mb=peak_rss_mb(),
+        drill=() if drill is None else drill.outcomes(events),
+    )
+
+
+def stack_parameters(spec: ModelSpec, mlflow_uri: str) -> Mapping[str, str]:
+    """Return the template's parameters: it checks its triggers seven times a cycle, at most hourly.
+
+    Examples
+    --------
+    >>> from evergreen_ops.replay.specs import bundled_spec
+    >>> stack_parameters(bundled_spec(), "")["EvaluationSchedule"]
+    'rate(1 day)'
+    """
+    hours = max(1, round(spec.triggers.cycle / timedelta(hours=1) / EVALUATIONS_A_CYCLE))
+    rate = _rate(hours)
+    return {"EvaluationSchedule": rate, "ReconcileSchedule": rate, "MlflowTrackingUri": mlflow_uri}
+
+
+def _rate(hours: int) -> str:
+    number, unit = (hours // 24, "day") if hours % 24 == 0 else (hours, "hour")
+    return f"rate({number} {unit}{'' if number == 1 else 's'})"
+
+
+def _compare(plan: Plan, screen: Screen) -> tuple[PolicyResult, ...]:
+    if not plan.policies:
+        return ()
+    from evergreen_ops.replay.recipe import StreamRecipe
+
+    recipe = StreamRecipe(plan.stream, plan.spec)
+    results = []
+    for policy in plan.policies:
+        screen.begin(f"comparing with {policy.name}", plan.stream.rows - plan.base.rows)
+        results.append(
+            simulate(
+                policy,
+                plan.stream,
+                plan.spec,
+                plan.base,
+                recipe,
+                on_progress=lambda rows, trainings: screen.count(rows, f"{trainings} retrainings"),
+            )
+        )
+    return tuple(results)
+
+
+def _with_comparisons(result: Replay, comparisons: Sequence[PolicyResult]) -> Replay:
+    from dataclasses import replace
+
+    return replace(result, comparisons=tuple(comparisons))
