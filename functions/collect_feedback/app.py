@@ -25,6 +25,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request = HttpRequest.parse(event)
         taken = collect_feedback(request.path["model"], request.body, now=request.time, ports=bootstrap.ports())
     except BadRequestError as error:
+        metrics.add_metric("RefusedLabels", MetricUnit.Count, 1)
         return http_problem(error.status, "The labels can't be taken as they are", error.problems)
     metrics.add_dimension("Model", taken.model)
     metrics.add_metric("Labels", MetricUnit.Count, taken.labels)

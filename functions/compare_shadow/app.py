@@ -23,12 +23,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     ports = bootstrap.ports()
     if is_ledger_event(event):
         change = LedgerEvent.parse(event)
+        metrics.add_metric("ShadowPlaceChecks", MetricUnit.Count, 1)
         shadow = start_shadow(change.model, now=change.time, ports=ports)
         return {"model": change.model, "shadow": None if shadow is None else shadow.version}
     tick = Tick.parse(event)
-    assert tick.model is not None and tick.version is not None, "compare_shadow's schedules name model and version"
+    assert tick.model is not None, "compare_shadow's schedules name the model"
+    assert tick.version is not None, "compare_shadow's schedules name the version"
     decision = compare_shadow(tick.model, tick.version, now=tick.time, ports=ports, schedule=tick.schedule)
     if decision is None:
+        metrics.add_metric("LateComparisons", MetricUnit.Count, 1)
         return {"model": tick.model, "verdict": None}
     metrics.add_dimension("Model", tick.model)
     metrics.add_metric("ShadowRows", MetricUnit.Count, decision.evidence["rows"])

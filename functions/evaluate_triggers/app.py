@@ -22,6 +22,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Evaluate each model; a business event asks for one model's retraining."""
     ports = bootstrap.ports()
     if is_business_event(event):
+        metrics.add_metric("RetrainingsWanted", MetricUnit.Count, 1)
         wish = parse_business_event(event)
         decision = request_retraining(wish.model, reason=wish.reason, actor=wish.source, now=wish.time, ports=ports)
         return {wish.model: decision.because}

@@ -29,6 +29,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             request.path["model"], request.content_type, request.body, now=request.time, ports=bootstrap.ports()
         )
     except BadRequestError as error:
+        metrics.add_metric("RefusedRequests", MetricUnit.Count, 1)
         return http_problem(error.status, "The request can't be answered as it is", error.problems)
     milliseconds = (perf_counter() - started) * 1_000
     metrics.add_dimension("Model", request.path["model"])

@@ -23,6 +23,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     created = ObjectCreated.parse(event)
     scores = score_shadow(created.key, now=created.time, ports=bootstrap.ports())
     if scores.version is None:
+        metrics.add_metric("FilesWithoutShadow", MetricUnit.Count, 1)
         return {"rows": 0}
     metrics.add_dimension("Model", scores.model)
     metrics.add_dimension("Version", str(scores.version))

@@ -1,4 +1,4 @@
-"""Each minute of an ops bake, and on alarms: is the new version healthy?"""
+"""Each minute of an ops bake, and on alarms: judge whether the new version is healthy."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from datetime import timedelta
 from enum import StrEnum
@@ -51,7 +50,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     del version
 
@@ -68,13 +69,17 @@ Examples:
 """
 
 
-@app.command(epilog=None, help="Run the whole loop over a history, on a virtual clock, and report what it was worth." + EXAMPLES)
+@app.command(help="Run the whole loop over a history, on a virtual clock, and report what it was worth." + EXAMPLES)
 def replay(
     stream: Annotated[
         Path | None,
-        typer.Argument(help="A Parquet or CSV file; without one, the flights that left New York in 2013.", show_default=False),
+        typer.Argument(
+            help="A Parquet or CSV file; without one, the flights that left New York in 2013.", show_default=False
+        ),
     ] = None,
-    spec: Annotated[Path | None, typer.Option(help="Model spec (YAML); without one, it is inferred from the file.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="Model spec (YAML); without one, it is inferred from the file.")
+    ] = None,
     label: Annotated[str, typer.Option(help="Column with the label.")] = "label",
     time: Annotated[str, typer.Option(help="Column with the instant of the request.")] = "event_time",
     label_time: Annotated[str, typer.Option(help="Column with the instant the label became known.")] = "label_time",
@@ -83,17 +88,25 @@ def replay(
     compare: Annotated[
         str, typer.Option(help="Policies to run on the same stream: never, every:N (rows), tutorial; or none.")
     ] = "never",
-    drill: Annotated[bool, typer.Option("--drill", help="Promote three bad versions and watch them being rolled back.")] = False,
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Promote three bad versions and watch them being rolled back.")
+    ] = False,
     step: Annotated[
-        str | None, typer.Option(help="Time between two batches of requests, such as 6h; by default a 2,000th of the span.")
+        str | None,
+        typer.Option(help="Time between two batches of requests, such as 6h; by default about a 750th of the span."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training, over the spec's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; by default replay/NAME.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report; by default replay/NAME.", show_default=False)
+    ] = None,
     template: Annotated[
         Path | None, typer.Option(help="The template to deploy; by default Evergreen's own.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json to stdout, and nothing else there.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json to stdout, and nothing else there.")
+    ] = False,
 ) -> None:
+    """Replay a stream; see the help above, which the command shows."""
     from evergreen_ops.replay import report
     from evergreen_ops.replay.progress import screen
     from evergreen_ops.replay.run import replay as run
@@ -121,7 +134,9 @@ def replay(
         raise typer.Exit(REFUSED)
 
 
-@local.command("up", help="Deploy the template and serve it on localhost until Ctrl-C.\n\nExample: evergreen local up --port 4566")
+@local.command(
+    "up", help="Deploy the template and serve it on localhost until Ctrl-C.\n\nExample: evergreen local up --port 4566"
+)
 def local_up(
     template: Annotated[
         Path | None, typer.Option(help="Template to deploy; by default Evergreen's own.", show_default=False)
@@ -129,6 +144,7 @@ def local_up(
     empty: Annotated[bool, typer.Option("--empty", help="Deploy nothing: for `sam deploy`.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port on localhost.")] = 4566,
 ) -> None:
+    """Serve the local cloud in the foreground."""
     from evergreen_ops.local import server
     from evergreen_ops.replay.run import TEMPLATE
 
@@ -137,6 +153,7 @@ def local_up(
 
 @local.command("down", help="Stop the local cloud that `evergreen local up` started in this folder.")
 def local_down(as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False) -> None:
+    """Stop the local cloud."""
     from evergreen_ops.local import server
 
     stopped = server.down()
@@ -288,17 +305,25 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
         table.add_row(policy, *values, *counts)
     console.print(table)
     console.print(
-        f"{summary['promotions']} promotions, {summary['rollbacks']} rollbacks; version {summary['production_version']} is in "
-        f"production; peak memory {summary['peak_rss_mb']:,.0f} MB",
+        f"{summary['promotions']} promotions, {summary['rollbacks']} rollbacks; version "
+        f"{summary['production_version']} is in production; peak memory {summary['peak_rss_mb']:,.0f} MB",
         highlight=False,
     )
     for outcome in summary["drill"]:
         fate = f"rolled back to version {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back"
-        console.print(f"drill {outcome['kind']}: version {outcome['version']} {fate}: {outcome['reason']}", highlight=False)
+        console.print(
+            f"drill {outcome['kind']}: version {outcome['version']} {fate}: {outcome['reason']}", highlight=False
+        )
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-_FIGURES = (("accuracy", "accuracy"), ("auc", "AUC"), ("kappa", "kappa"), ("mae", "MAE"), ("worst_window", "worst 1,000"))
+_FIGURES = (
+    ("accuracy", "accuracy"),
+    ("auc", "AUC"),
+    ("kappa", "kappa"),
+    ("mae", "MAE"),
+    ("worst_window", "worst 1,000"),
+)
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,9 @@ import pytest
 from local_stacks import MEMORY, START, deploy, messages, pass_time, remembered
 
 
-def put(cloud: Any, detail: dict[str, Any], *, source: str = "evergreen", kind: str = "Told", bus: str = "default") -> None:
+def put(
+    cloud: Any, detail: dict[str, Any], *, source: str = "evergreen", kind: str = "Told", bus: str = "default"
+) -> None:
     entry = {"Source": source, "DetailType": kind, "Detail": json.dumps(detail), "EventBusName": bus}
     answer = cloud.client("events").put_events(Entries=[entry])
     assert answer["FailedEntryCount"] == 0

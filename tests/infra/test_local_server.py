@@ -20,7 +20,8 @@ import pytest
 import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from evergreen_ops.local.server import LocalServer, ServerError, down, local_address, running_server
+
+from evergreen_ops.local.server import LocalServer, ServerError, down, local_address, running_server, up
 
 HELLO = Path(__file__).parent / "fixtures" / "hello"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -34,7 +35,7 @@ def server() -> Iterator[LocalServer]:
 
 def client(server: LocalServer, service: str) -> Any:
     return boto3.session.Session().client(
-        service,
+        service,  # type: ignore[call-overload]
         endpoint_url=server.url,
         region_name="us-east-1",
         aws_access_key_id="local",
@@ -171,12 +172,17 @@ def test_a_template_that_cannot_be_honoured_is_refused(server: LocalServer) -> N
 
 
 def test_a_stack_whose_resource_fails_is_rolled_back(server: LocalServer) -> None:
-    s3, cloudformation = client(server, "s3"), client(server, "cloudformation")
-    s3.create_bucket(Bucket="taken-by-another")
+    cloudformation, dynamodb = client(server, "cloudformation"), client(server, "dynamodb")
+    key: dict[str, Any] = {
+        "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+    dynamodb.create_table(TableName="taken", **key)
     template = {
         "Resources": {
             "First": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "first"}},
-            "Second": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "Not_A_Name"}},
+            "Second": {"Type": "AWS::DynamoDB::Table", "Properties": {"TableName": "taken", **key}},
         }
     }
     made = cloudformation.create_change_set(
@@ -186,8 +192,70 @@ def test_a_stack_whose_resource_fails_is_rolled_back(server: LocalServer) -> Non
     stack = cloudformation.describe_stacks(StackName="half")["Stacks"][0]
     assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
     reasons = [event.get("ResourceStatusReason", "") for event in _events(cloudformation, "half")]
-    assert any("bucket is not valid" in reason for reason in reasons), reasons
-    assert "QueueUrls" not in client(server, "sqs").list_queues()
+    assert any("Table already exists: taken" in reason for reason in reasons), reasons
+    assert not client(server, "sqs").list_queues(QueueNamePrefix="first").get("QueueUrls")
+    assert "taken" in dynamodb.list_tables()["TableNames"], "what was there before stays"
+
+
+def test_an_update_that_fails_brings_the_old_stack_back(server: LocalServer) -> None:
+    cloudformation, sqs = client(server, "cloudformation"), client(server, "sqs")
+    queue = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "kept", "VisibilityTimeout": 30}}
+    cloudformation.create_stack(StackName="kept", TemplateBody=json.dumps({"Resources": {"Queue": queue}}))
+    changed = {
+        "Queue": queue | {"Properties": {"QueueName": "kept", "VisibilityTimeout": 60}},
+        "Odd": {
+            "Type": "AWS::Lambda::Permission",
+            "Properties": {"FunctionName": "gone", "Action": "x", "Principal": "y"},
+        },
+    }
+    made = cloudformation.create_change_set(
+        StackName="kept",
+        ChangeSetName="second",
+        ChangeSetType="UPDATE",
+        TemplateBody=json.dumps({"Resources": changed}),
+    )
+    cloudformation.execute_change_set(ChangeSetName=made["Id"], StackName="kept")
+    assert cloudformation.describe_stacks(StackName="kept")["Stacks"][0]["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    url = sqs.get_queue_url(QueueName="kept")["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    assert attributes == {"VisibilityTimeout": "30"}
+    cloudformation.delete_stack(StackName="kept")
+
+
+def test_a_stack_is_deleted_latest_first_and_says_what_it_could_not_delete(server: LocalServer) -> None:
+    cloudformation, dynamodb = client(server, "cloudformation"), client(server, "dynamodb")
+    schedule = {
+        "GroupName": {"Ref": "Group"},
+        "ScheduleExpression": "rate(1 day)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": {"Fn::GetAtt": ["Queue", "Arn"]}, "RoleArn": "arn:aws:iam::123456789012:role/scheduler"},
+    }
+    resources = {
+        "Group": {"Type": "AWS::Scheduler::ScheduleGroup", "Properties": {"Name": "nightly"}},
+        "Queue": {"Type": "AWS::SQS::Queue"},
+        "Schedule": {"Type": "AWS::Scheduler::Schedule", "Properties": schedule},
+        "Guarded": {
+            "Type": "AWS::DynamoDB::Table",
+            "Properties": {
+                "TableName": "guarded",
+                "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+                "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+                "BillingMode": "PAY_PER_REQUEST",
+                "DeletionProtectionEnabled": True,
+            },
+        },
+    }
+    cloudformation.create_stack(StackName="goes", TemplateBody=json.dumps({"Resources": resources}))
+    cloudformation.delete_stack(StackName="goes")
+    stack = cloudformation.describe_stacks(StackName="goes")["Stacks"][0]
+    assert stack["StackStatus"] == "DELETE_FAILED"
+    assert "Guarded: " in _events(cloudformation, "goes")[0]["ResourceStatusReason"]
+    dynamodb.update_table(TableName="guarded", DeletionProtectionEnabled=False)
+    cloudformation.delete_stack(StackName="goes")
+    with pytest.raises(ClientError, match="does not exist"):
+        cloudformation.describe_stacks(StackName="goes")
+    groups = client(server, "scheduler").list_schedule_groups()["ScheduleGroups"]
+    assert "nightly" not in [group["Name"] for group in groups]
 
 
 def test_the_server_starts_on_a_free_port_only() -> None:
@@ -218,11 +286,15 @@ def test_sam_deploys_changes_and_deletes_a_stack(server: LocalServer, tmp_path: 
     assert greet(server, "Ada", "by-sam") == {"greeting": "hello Ada"}
 
     code = project / "greet" / "app.py"
-    code.write_text(code.read_text().replace("{name}\"}", "{name}!\"}"))
+    code.write_text(code.read_text().replace('{name}"}', '{name}!"}'))
     _sam(server, project, tmp_path, *deploy, "--parameter-overrides", "Word=goodbye")
     assert greet(server, "Ada", "by-sam") == {"greeting": "goodbye Ada!"}
     with urllib.request.urlopen(f"{outputs(server, 'by-sam')['ApiUrl']}/greet/Ada", timeout=30) as answer:
         assert json.loads(answer.read()) == {"greeting": "goodbye Ada!"}
+
+    assert "No changes to deploy" in _sam(
+        server, project, tmp_path, *deploy, "--parameter-overrides", "Word=goodbye", "--no-fail-on-empty-changeset"
+    )
 
     _sam(server, project, tmp_path, "delete", "--stack-name", "by-sam", "--no-prompts", "--region", "us-east-1")
     with pytest.raises(ClientError, match="does not exist"):
@@ -242,8 +314,6 @@ def test_up_serves_until_down(tmp_path: Path) -> None:
         running = eventually(lambda: running_server(tmp_path / ".evergreen"), seconds=60)
         assert running["pid"] == process.pid
         with pytest.raises(ServerError, match="already runs"):
-            from evergreen_ops.local.server import up
-
             up(None, port=0, state_dir=tmp_path / ".evergreen")
         assert down(tmp_path / ".evergreen") is True
         said, _ = process.communicate(timeout=30)
@@ -280,7 +350,7 @@ def _sam(server: LocalServer, project: Path, home: Path, *arguments: str) -> str
         [str(sam), *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def _source(code: str) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from evergreen_ops.local.mlflow_server import MlflowServer, MlflowServerError, server_environment
 
 
@@ -61,7 +62,9 @@ def test_what_was_stored_is_there_after_a_restart_and_nothing_is_left_running(tm
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     with MlflowServer(tmp_path) as second:
-        assert call(second.wait_ready(), "mlflow/registered-models/get?name=fraud")["registered_model"]["name"] == "fraud"
+        assert (
+            call(second.wait_ready(), "mlflow/registered-models/get?name=fraud")["registered_model"]["name"] == "fraud"
+        )
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:

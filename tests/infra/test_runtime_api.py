@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from evergreen_ops.local.invokers import DeployedFunction, InvocationResult
 from evergreen_ops.local.runtime_api import AwslambdaricInvoker, linked_packages
 
@@ -37,7 +38,10 @@ def invoker() -> Iterator[AwslambdaricInvoker]:
 
 
 def invoke(
-    invoker: AwslambdaricInvoker, event: dict[str, Any], function: DeployedFunction = ECHO, request_id: str = "request-1"
+    invoker: AwslambdaricInvoker,
+    event: dict[str, Any],
+    function: DeployedFunction = ECHO,
+    request_id: str = "request-1",
 ) -> InvocationResult:
     return invoker.invoke(function, json.dumps(event).encode(), request_id=request_id, now=NOW)
 

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.sagemaker.models import SageMakerModelBackend
+from moto.sagemaker.responses import SageMakerResponse
+from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
+
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.local.training_container import (
     Channel,
@@ -23,9 +27,6 @@ from evergreen_ops.local.training_container import (
     tarball,
 )
 from evergreen_ops.local.training_jobs import jobs_of
-from moto.sagemaker.models import SageMakerModelBackend
-from moto.sagemaker.responses import SageMakerResponse
-from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 BUCKET = "training-bucket"
@@ -46,7 +47,8 @@ print("accuracy=0.75")
 """
 FAILS_WITH_WORDS = """
 import os, pathlib, sys
-pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "output", "failure").write_text("only 3 rows; 100 are needed" + "." * 2000)
+failure = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "output", "failure")
+failure.write_text("only 3 rows; 100 are needed" + "." * 2000)
 sys.exit(1)
 """
 EXITS = "import sys; print('about to go'); sys.exit(7)"
@@ -60,7 +62,9 @@ signal.signal(signal.SIGTERM, stop)
 print("ready", flush=True)
 time.sleep(300)
 """
-WILL_NOT_STOP = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('no', flush=True); time.sleep(300)"
+WILL_NOT_STOP = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('no', flush=True); time.sleep(300)"
+)
 TELLS_ENVIRONMENT = """
 import json, os, pathlib, sys
 base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
@@ -118,7 +122,8 @@ class World:
         self.cloud.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body)
 
     def get(self, key: str) -> bytes:
-        return self.cloud.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        body: bytes = self.cloud.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return body
 
     def when_started(self, name: str = "fraud-1", **changes: Any) -> None:
         request: dict[str, Any] = {
@@ -265,7 +270,9 @@ def test_a_job_can_be_stopped_and_keeps_what_it_has(world: World) -> None:
     assert world.job()["TrainingJobStatus"] == "Stopped"
     assert world.model() == {"partial.txt": b"so far"}
     statuses = [event["detail"]["TrainingJobStatus"] for event in world.events()]
-    assert statuses[-1] == "Stopped" and statuses.count("Stopped") == 1 and "Completed" not in statuses
+    assert statuses[-1] == "Stopped"
+    assert statuses.count("Stopped") == 1
+    assert "Completed" not in statuses
     with pytest.raises(ClientError, match="in status Stopped"):
         world.cloud.client("sagemaker").stop_training_job(TrainingJobName="fraud-1")
 

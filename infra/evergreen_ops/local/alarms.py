@@ -85,8 +85,10 @@ def decide_state(rule: Rule, values: Sequence[float | None], now: str) -> str:
     Examples
     --------
     >>> rule = Rule((), (), "m", 60, 3, 2, 5.0, "GreaterThanThreshold", "missing")
-    >>> decide_state(rule, [1, 9, 9], "OK"), decide_state(rule, [None, None, None], "OK"), decide_state(rule, [1, 9, 2], "ALARM")
-    ('ALARM', 'INSUFFICIENT_DATA', 'OK')
+    >>> decide_state(rule, [1, 9, 9], "OK"), decide_state(rule, [1, 9, 2], "ALARM")
+    ('ALARM', 'OK')
+    >>> decide_state(rule, [None, None, None], "OK")
+    'INSUFFICIENT_DATA'
     """
     known = [value for value in values if value is not None]
     gaps = len(values) - len(known)
@@ -181,7 +183,8 @@ class Alarms:
 
     def _values(self, rule: Rule, start: float, end: float, starts: Sequence[float]) -> Timed:
         found: dict[str, Timed] = {
-            query.id: self.cloud.metrics.values(query.key, query.stat, query.period, start, end) for query in rule.queries
+            query.id: self.cloud.metrics.values(query.key, query.stat, query.period, start, end)
+            for query in rule.queries
         }
         for name, expression in rule.expressions:
             found[name] = evaluate_math(expression, found, starts)
@@ -254,9 +257,7 @@ class Alarms:
             "AlarmName": alarm.name,
             "AlarmDescription": alarm.description,
             "AWSAccountId": ACCOUNT,
-            "AlarmConfigurationUpdatedTimestamp": alarm_time(
-                alarm.configuration_updated_timestamp.replace(tzinfo=UTC)
-            ),
+            "AlarmConfigurationUpdatedTimestamp": alarm_time(alarm.configuration_updated_timestamp.replace(tzinfo=UTC)),
             "NewStateValue": alarm.state_value,
             "NewStateReason": alarm.state_reason,
             "StateChangeTime": alarm_time(changed),

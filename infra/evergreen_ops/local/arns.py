@@ -30,7 +30,9 @@ class Arn:
     def parse(cls, text: str) -> Arn:
         """Split ``text``; missing parts are empty."""
         parts = [*text.split(":", 5), "", "", "", "", "", ""]
-        return cls(text=text, service=parts[2], region=parts[3] or REGION, account=parts[4] or ACCOUNT, resource=parts[5])
+        return cls(
+            text=text, service=parts[2], region=parts[3] or REGION, account=parts[4] or ACCOUNT, resource=parts[5]
+        )
 
     @property
     def resource_name(self) -> str:

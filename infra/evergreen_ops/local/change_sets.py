@@ -1,7 +1,7 @@
-"""Executing CloudFormation change sets as `sam deploy` needs them: whole stacks, outputs, failures that roll back.
+"""Stacks made, changed and deleted the way `sam` expects it: outputs, failures that roll back, deletion in order.
 
 moto applies a change set to the resources only: the stack keeps no outputs, conditions are not loaded on a first
-deploy, and an error leaves the stack half made under the name of a finished one.
+deploy, and an error leaves the stack half made under the name of a finished one. It deletes in no particular order.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Stack
+from moto.cloudformation.parsing import ResourceMap
 
 
 def patched_execute_change_set(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,6 +34,59 @@ def patched_execute_change_set(original: Callable[..., Any]) -> Callable[..., An
         change_set.execution_status = "EXECUTE_COMPLETE"
 
     return execute_change_set
+
+
+def patched_delete_stack(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``CloudFormationBackend.delete_stack``: what cannot be deleted leaves the stack in DELETE_FAILED."""
+
+    @functools.wraps(original)
+    def delete_stack(self: CloudFormationBackend, name_or_stack_id: str) -> None:
+        for stack in [s for s in self.stacks.values() if name_or_stack_id in (s.stack_id, s.name)]:
+            export_names = [export.name for export in stack.exports]
+            stack._add_stack_event("DELETE_IN_PROGRESS", resource_status_reason="User Initiated")
+            if failures := delete_resources(stack.resource_map):
+                reasons = "; ".join(f"{name}: {_reason(error)}" for name, error in failures.items())
+                stack.status = "DELETE_FAILED"
+                stack._add_stack_event("DELETE_FAILED", resource_status_reason=reasons)
+                continue
+            stack.status = "DELETE_COMPLETE"
+            stack._add_stack_event("DELETE_COMPLETE")
+            self.deleted_stacks[stack.stack_id] = self.stacks.pop(stack.stack_id)
+            for name in export_names:
+                self.exports.pop(name, None)
+
+    return delete_stack
+
+
+def delete_resources(resources: ResourceMap) -> dict[str, Exception]:
+    """Delete what a stack made, latest first, except what is to be retained.
+
+    Parameters
+    ----------
+    resources
+        The stack's resources; the deleted ones are forgotten.
+
+    Returns
+    -------
+    dict[str, Exception]
+        What could not be deleted, by logical id.
+    """
+    definitions = resources._resource_json_map
+    made = [name for name in resources._parsed_resources if name in definitions]
+    pending = [name for name in reversed(made) if definitions[name].get("DeletionPolicy") != "Retain"]
+    while pending:
+        failures: dict[str, Exception] = {}
+        for name in pending:
+            try:
+                if (resource := resources._parsed_resources[name]) is not None:
+                    resources._delete_resource(resource, definitions[name])
+                del resources._parsed_resources[name]
+            except Exception as error:  # one that is still needed by another goes in a later round
+                failures[name] = error
+        if len(failures) == len(pending):
+            return failures
+        pending = list(failures)
+    return {}
 
 
 def find_change_set(backend: CloudFormationBackend, name: str, stack_name: str | None) -> ChangeSet:
@@ -78,7 +132,7 @@ def create(backend: CloudFormationBackend, stack: Stack, change_set: ChangeSet) 
     except Exception as error:  # whatever a resource's creation raises is the stack's failure, as on AWS
         stack._add_stack_event("CREATE_FAILED", resource_status_reason=_reason(error))
         stack._add_stack_event("ROLLBACK_IN_PROGRESS", resource_status_reason=_reason(error))
-        stack.resource_map.delete()
+        delete_resources(stack.resource_map)
         stack.status = "ROLLBACK_COMPLETE"
         stack._add_stack_event("ROLLBACK_COMPLETE")
         return

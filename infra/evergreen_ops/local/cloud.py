@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import boto3
-from botocore.config import Config
 from moto import mock_aws
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import cloudformation_backends
@@ -34,6 +33,7 @@ from .metrics import Metrics
 from .patches import Patches
 from .pipes import Pipes
 from .schedules import Timetable
+from .speed import use_light_clients
 from .streams import Streams
 from .template import package, read_template
 
@@ -205,17 +205,13 @@ class LocalCloud:
     def client(self, service: str) -> Any:
         """Return a boto3 client of this cloud; the same one each time."""
         if service not in self._clients:
-            self._clients[service] = boto3.client(
-                service,  # type: ignore[call-overload]
-                region_name=REGION,
-                config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
-            )
+            self._clients[service] = boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
         return self._clients[service]
 
     # -- acting ------------------------------------------------------------------------------------------------------
 
     def advance(self, until: datetime) -> None:
-        """Run everything due, in the order of time, up to and including ``until``; the clock stands there afterwards."""
+        """Run everything due, in order of time, up to and including ``until``; the clock stands there afterwards."""
         with self.lock:
             self.agenda.run(until)
 
@@ -276,6 +272,7 @@ class LocalCloud:
             for name in unwanted:
                 os.environ.pop(name, None)
             mock_random.seed(SEED)
+            use_light_clients()
             self.patches.apply_all()
             self._uninstall_training_jobs = _install_training_jobs(self)
         except BaseException:

@@ -121,7 +121,8 @@ def target_input(target: Mapping[str, Any], event: Mapping[str, Any], *, ingesti
     >>> event = {"detail": {"model": "fraud", "n": 3}}
     >>> target_input({"InputPath": "$.detail.model"}, event, ingestion_time="")
     '"fraud"'
-    >>> transformer = {"InputPathsMap": {"m": "$.detail.model", "n": "$.detail.n"}, "InputTemplate": '{"model": <m>, "n": <n>}'}
+    >>> paths = {"m": "$.detail.model", "n": "$.detail.n"}
+    >>> transformer = {"InputPathsMap": paths, "InputTemplate": '{"model": <m>, "n": <n>}'}
     >>> target_input({"InputTransformer": transformer}, event, ingestion_time="")
     '{"model": "fraud", "n": 3}'
     """

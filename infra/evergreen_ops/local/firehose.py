@@ -164,7 +164,9 @@ class Firehose:
             config = destination.get("ExtendedS3") or destination.get("S3")
             if config is None:
                 name = stream.delivery_stream_name
-                raise UnsupportedResourceError(name, "AWS::KinesisFirehose::DeliveryStream", "delivers elsewhere than to S3")
+                raise UnsupportedResourceError(
+                    name, "AWS::KinesisFirehose::DeliveryStream", "delivers elsewhere than to S3"
+                )
             self._settings[id(stream)] = Settings.parse(config)
         return self._settings[id(stream)]
 
@@ -252,7 +254,8 @@ def object_name(
     --------
     >>> from datetime import UTC
     >>> when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    >>> key = object_name("c/!{partitionKeyFromQuery:m}/!{timestamp:yyyy/MM/dd/HH}/", "s", "1", when, when, {"m": "fraud"})
+    >>> prefix = "c/!{partitionKeyFromQuery:m}/!{timestamp:yyyy/MM/dd/HH}/"
+    >>> key = object_name(prefix, "s", "1", when, when, {"m": "fraud"})
     >>> key.rsplit("-", 5)[0]
     'c/fraud/2026/01/02/03/s-1-2026-01-02-03-04-05'
     """

@@ -104,7 +104,8 @@ def function_arn_of(uri: str) -> str:
 
     Examples
     --------
-    >>> function_arn_of("arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:1:function:f/invocations")
+    >>> invocations = "functions/arn:aws:lambda:us-east-1:1:function:f/invocations"
+    >>> function_arn_of(f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/{invocations}")
     'arn:aws:lambda:us-east-1:1:function:f'
     """
     found = _FUNCTION_IN_URI.search(uri)
@@ -129,7 +130,7 @@ def routes_of_openapi(body: Mapping[str, Any]) -> list[Route]:
             if integration is None:
                 continue
             verb = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
-            key = "$default" if path == "/$default" or path == "$default" else f"{verb} {path}"
+            key = "$default" if path in ("/$default", "$default") else f"{verb} {path}"
             routes.append(Route.parse(key, function_arn_of(integration["uri"])))
     return routes
 

@@ -1,4 +1,4 @@
-"""How a deployed function's code is run: in this process (fast), or by AWS's own runtime client in a process of its own.
+"""How a deployed function's code is run: in this process (fast), or by AWS's own runtime client in another.
 
 :class:`InProcessInvoker` loads ``app.py`` once per function. All functions share one interpreter, hence also the
 modules of their layers: a cache in a shared module must be keyed by the settings it was built from.
@@ -59,9 +59,7 @@ class InvocationResult:
 class Invoker(Protocol):
     """Runs functions."""
 
-    def invoke(
-        self, function: DeployedFunction, payload: bytes, *, request_id: str, now: datetime
-    ) -> InvocationResult:
+    def invoke(self, function: DeployedFunction, payload: bytes, *, request_id: str, now: datetime) -> InvocationResult:
         """Run ``function`` on ``payload`` and wait for its answer; a failing function is a result, not an exception."""
 
     def close(self) -> None:
@@ -148,9 +146,7 @@ class InProcessInvoker:
     _added_to_path: list[str] = field(default_factory=list)
     _modules: list[str] = field(default_factory=list)
 
-    def invoke(
-        self, function: DeployedFunction, payload: bytes, *, request_id: str, now: datetime
-    ) -> InvocationResult:
+    def invoke(self, function: DeployedFunction, payload: bytes, *, request_id: str, now: datetime) -> InvocationResult:  # noqa: ARG002
         """Run the handler; an exception becomes Lambda's error document."""
         with self._lock, _environment(function), self._stdout.capture() as printed:
             try:
@@ -221,7 +217,8 @@ def runtime_environment(function: DeployedFunction) -> dict[str, str]:
 
     Examples
     --------
-    >>> f = DeployedFunction("f", "arn:aws:lambda:eu-west-1:1:function:f", "F", "app.handler", Path("."), (), {"A": "1"}, 3, 128)
+    >>> arn = "arn:aws:lambda:eu-west-1:1:function:f"
+    >>> f = DeployedFunction("f", arn, "F", "app.handler", Path("."), (), {"A": "1"}, 3, 128)
     >>> variables = runtime_environment(f)
     >>> variables["A"], variables["AWS_REGION"], variables["AWS_LAMBDA_FUNCTION_NAME"]
     ('1', 'eu-west-1', 'f')

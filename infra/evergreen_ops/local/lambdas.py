@@ -1,4 +1,4 @@
-"""Lambda: synchronous calls, the asynchronous queue with its retries, destinations, and polling of queues and streams."""
+"""Lambda: synchronous calls, the asynchronous queue with its retries, destinations, and what polls for functions."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Functions:
             name=function.function_name,
             arn=function.function_arn,
             logical_id=self.logical_ids.get(function.function_name, function.function_name),
-            handler=function.handler,
+            handler=str(function.handler),
             code_dir=self._code_dir(function.code, function.code_bytes, function.function_name),
             layer_dirs=tuple(self._layer_dir(layer["Arn"]) for layer in function.layers),
             environment=dict(function.environment_vars),
@@ -334,19 +334,17 @@ class Pollers:
             return
         from moto.sqs.models import sqs_backends
 
-        backend = sqs_backends[queue.account_id][queue.region]
+        backend: Any = sqs_backends[queue.account_id][queue.region]
         if backend.queues.get(queue.name) is not queue:
             return
-        messages = backend.receive_message(
-            queue.name, mapping.batch_size, 0, int(queue.visibility_timeout), ["All"]
-        )
+        messages = backend.receive_message(queue.name, mapping.batch_size, 0, int(queue.visibility_timeout), ["All"])
         if messages:
             self._process(mapping, queue, backend, messages)
         if queue.messages:
             self._plan(mapping, queue, self._ready_in(mapping, queue))
         elif waiting := [m for m in queue._messages if not m.visible or m.delayed]:
             soonest = min(max(m.visible_at, m.delayed_until) for m in waiting) / 1000
-            self._plan(mapping, queue, timedelta(seconds=max(0.001, soonest - self.cloud.clock.now.timestamp())))
+            self._plan(mapping, queue, timedelta(seconds=max(0.0, soonest - self.cloud.clock.now.timestamp()) + 0.001))
 
     def _process(self, mapping: EventSourceMapping, queue: Any, backend: Any, messages: Sequence[Any]) -> None:
         filters = _filter_patterns(mapping.filter_criteria)
@@ -472,6 +470,17 @@ def patched_backend_invoke(cloud: LocalCloud, original: Callable[..., Any]) -> C
         response_headers["x-amz-executed-version"] = str(function.version)
         response_headers["Content-Length"] = str(len(result.payload))
         return result.payload
+
+    return invoke
+
+
+def patched_response_invoke(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``LambdaResponse.invoke``: the Qualifier of a request is read (moto looks for it under another name)."""
+
+    def invoke(self: Any) -> Any:
+        if "Qualifier" in self.querystring:
+            self.querystring["qualifier"] = self.querystring["Qualifier"]
+        return original(self)
 
     return invoke
 

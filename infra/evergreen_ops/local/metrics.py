@@ -1,4 +1,4 @@
-"""CloudWatch metrics: taken from EMF lines and invocations, indexed by metric, with AWS's statistics and metric math."""
+"""CloudWatch metrics: from EMF lines and invocations, indexed by metric, with AWS's statistics and metric math."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
     time: float
     total: float
-    count: float
+    weight: float
     low: float
     high: float
 
@@ -70,9 +70,9 @@ def statistic(name: str, points: Sequence[Point]) -> float:
         case "Sum":
             return math.fsum(p.total for p in points)
         case "SampleCount":
-            return math.fsum(p.count for p in points)
+            return math.fsum(p.weight for p in points)
         case "Average":
-            return math.fsum(p.total for p in points) / math.fsum(p.count for p in points)
+            return math.fsum(p.total for p in points) / math.fsum(p.weight for p in points)
         case "Minimum":
             return min(p.low for p in points)
         case "Maximum":
@@ -84,7 +84,7 @@ def statistic(name: str, points: Sequence[Point]) -> float:
 
 
 def _percentile(share: float, points: Sequence[Point]) -> float:
-    values = sorted((p.total / p.count, p.count) for p in points if p.count)
+    values = sorted((p.total / p.weight, p.weight) for p in points if p.weight)
     expanded = [value for value, count in values for _ in range(max(1, round(count)))]
     rank = share * (len(expanded) - 1)
     below = math.floor(rank)
@@ -166,9 +166,7 @@ class Metrics:
                 for key, values, unit in parse_embedded_metrics(line):
                     self.put(key, values, unit)
 
-    def values(
-        self, key: MetricKey, stat: str, period: int, start: float, end: float
-    ) -> dict[float, float]:
+    def values(self, key: MetricKey, stat: str, period: int, start: float, end: float) -> dict[float, float]:
         """Return a statistic for each period of ``[start, end)`` that has data, by the period's start."""
         series = self.series.get(key)
         if series is None:
@@ -181,8 +179,8 @@ def parse_embedded_metrics(line: str) -> list[tuple[MetricKey, list[float], str 
 
     Examples
     --------
-    >>> line = json.dumps({"_aws": {"Timestamp": 0, "CloudWatchMetrics": [{"Namespace": "Evergreen",
-    ...     "Dimensions": [["model"]], "Metrics": [{"Name": "Rows", "Unit": "Count"}]}]}, "model": "fraud", "Rows": [3, 4]})
+    >>> metric = {"Namespace": "Evergreen", "Dimensions": [["model"]], "Metrics": [{"Name": "Rows", "Unit": "Count"}]}
+    >>> line = json.dumps({"_aws": {"Timestamp": 0, "CloudWatchMetrics": [metric]}, "model": "fraud", "Rows": [3, 4]})
     >>> parse_embedded_metrics(line)
     [(MetricKey(namespace='Evergreen', name='Rows', dimensions=(('model', 'fraud'),)), [3.0, 4.0], 'Count')]
     """
@@ -200,7 +198,9 @@ def parse_embedded_metrics(line: str) -> list[tuple[MetricKey, list[float], str 
                 if value is None:
                     continue
                 values = [float(v) for v in (value if isinstance(value, list) else [value])]
-                found.append((MetricKey.of(directive["Namespace"], metric["Name"], dimensions), values, metric.get("Unit")))
+                found.append(
+                    (MetricKey.of(directive["Namespace"], metric["Name"], dimensions), values, metric.get("Unit"))
+                )
     return found
 
 
@@ -238,7 +238,8 @@ def evaluate_math(expression: str, series: Mapping[str, Timed], periods: Sequenc
 
     Examples
     --------
-    >>> evaluate_math("100 * errors / FILL(requests, 1)", {"errors": {0: 1, 60: 2}, "requests": {0: 4}}, [0, 60, 120])
+    >>> series = {"errors": {0: 1, 60: 2}, "requests": {0: 4}}
+    >>> evaluate_math("100 * errors / FILL(requests, 1)", series, [0, 60, 120])
     {0: 25.0, 60: 200.0}
     >>> evaluate_math("IF(n >= 10, s / n, 0)", {"n": {0: 5, 60: 20}, "s": {0: 5, 60: 10}}, [0, 60])
     {0: 0.0, 60: 0.5}
@@ -358,7 +359,12 @@ class _Math:
         values = [v for v in (self.value(item) for item in items) if v is not None]
         if not values:
             return None
-        return {"MIN": min, "MAX": max, "SUM": math.fsum}[name](values)
+        match name:
+            case "MIN":
+                return min(values)
+            case "MAX":
+                return max(values)
+        return math.fsum(values)
 
     def _repeat(self, of: ast.expr) -> float | None:
         earlier = sorted({t for s in self.series.values() for t in s if t <= self.period}, reverse=True)
@@ -521,7 +527,7 @@ def patched_get_filtered_metrics(cloud: LocalCloud, original: Callable[..., Any]
         listed = []
         for key in cloud.metrics.series:
             own = dict(key.dimensions)
-            if namespace and key.namespace != namespace or metric_name and key.name != metric_name:
+            if (namespace and key.namespace != namespace) or (metric_name and key.name != metric_name):
                 continue
             if any(d["Name"] not in own or d.get("Value") not in (None, own[d["Name"]]) for d in dimensions or []):
                 continue

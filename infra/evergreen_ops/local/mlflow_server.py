@@ -129,7 +129,7 @@ class MlflowServer:
         command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning", "--no-access-log"]
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
                 command,
                 cwd=self.work_dir,
                 env=server_environment(self.work_dir / "mlflow.db", artifacts),

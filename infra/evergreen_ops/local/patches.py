@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import moto
 
-from . import alarms, events, firehose, lambdas, metrics, pipes, resources, schedules, streams, template
+from . import alarms, events, firehose, lambdas, metrics, pipes, resources, schedules, speed, streams, template
 from .errors import MotoChangedError
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ class Patch:
 def _virtual_datetime(cloud: LocalCloud, original: ModuleType) -> ModuleType:
     """``moto.core.utils.datetime``: what moto takes for the present is the cloud's clock."""
 
-    class VirtualDatetime(datetime.datetime):
+    class VirtualDatetime(dt.datetime):
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
             now = cloud.clock.now
             return now.astimezone(tz) if tz is not None else now.replace(tzinfo=None)
 
         @classmethod
-        def fromtimestamp(cls, timestamp: float, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
-            return datetime.datetime.fromtimestamp(timestamp, tz)
+        def fromtimestamp(cls, timestamp: float, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+            return dt.datetime.fromtimestamp(timestamp, tz)
 
     shim = ModuleType("datetime")
     shim.__dict__.update({name: value for name, value in vars(original).items() if not name.startswith("__")})
@@ -77,10 +77,13 @@ def _virtual_datetime(cloud: LocalCloud, original: ModuleType) -> ModuleType:
 
 PATCHES: tuple[Patch, ...] = (
     Patch("moto.core.utils:datetime", _virtual_datetime),
+    Patch("moto.core.botocore_stubber:BotocoreStubber.process_request", speed.patched_process_request),
+    Patch("moto.core.responses:method_names_from_class", speed.patched_method_names),
     Patch("moto.awslambda.models:LambdaBackend.create_event_source_mapping", streams.patched_create_mapping),
     Patch("moto.awslambda.models:LambdaBackend.delete_event_source_mapping", streams.patched_delete_mapping),
     Patch("moto.awslambda.models:LambdaBackend.invoke", lambdas.patched_backend_invoke),
     Patch("moto.awslambda.models:LambdaFunction._invoke_lambda", lambdas.patched_invoke_lambda),
+    Patch("moto.awslambda.responses:LambdaResponse.invoke", lambdas.patched_response_invoke),
     Patch("moto.cloudformation.models:CloudFormationBackend.create_change_set", template.patched_take_template),
     Patch("moto.cloudformation.models:CloudFormationBackend.create_stack", template.patched_take_template),
     Patch("moto.cloudformation.models:CloudFormationBackend.execute_change_set", template.patched_execute_change_set),

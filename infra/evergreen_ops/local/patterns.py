@@ -21,16 +21,17 @@ def matches(pattern: str, event: Mapping[str, Any]) -> bool:
 
     Examples
     --------
-    >>> matches('{"source": ["evergreen"], "detail": {"n": [{"numeric": [">", 1]}]}}', {"source": "evergreen", "detail": {"n": 2}})
+    >>> pattern = '{"source": ["evergreen"], "detail": {"n": [{"numeric": [">", 1]}]}}'
+    >>> matches(pattern, {"source": "evergreen", "detail": {"n": 2}})
     True
     >>> matches('{"source": ["evergreen"]}', {"source": "aws.s3"})
     False
     """
     parsed = compiled(pattern)
     for key, wanted in parsed.get_pattern().items():  # most events fail on source or detail-type: look there first
-        if isinstance(wanted, list) and isinstance(event.get(key), str) and _is_plain(wanted):
-            if event[key] not in wanted:
-                return False
+        value = event.get(key)
+        if isinstance(value, str) and _is_plain(wanted) and value not in wanted:
+            return False
     return parsed.matches_event(event)  # type: ignore[arg-type]
 
 
@@ -56,5 +57,5 @@ def pattern_text(pattern: str | Mapping[str, Any]) -> str:
     return pattern if isinstance(pattern, str) else json.dumps(pattern)
 
 
-def _is_plain(wanted: Sequence[Any]) -> bool:
-    return all(isinstance(item, str) for item in wanted)
+def _is_plain(wanted: Any) -> bool:
+    return isinstance(wanted, list) and all(isinstance(item, str) for item in wanted)

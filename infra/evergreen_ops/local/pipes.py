@@ -59,7 +59,7 @@ class Pipes:
     def report_failure(
         self, destination: str, reader_arn: str, stream_arn: str, records: Sequence[Mapping[str, Any]], tries: int
     ) -> None:
-        """Tell a dead-letter queue which records could not be handed on, as AWS does (the batch's place, not its data)."""
+        """Tell a dead-letter queue which records were not handed on, as AWS does: the batch's place, not its data."""
         numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
         times = [record["dynamodb"]["ApproximateCreationDateTime"] for record in records]
         body = {
@@ -126,7 +126,7 @@ class Pipes:
         given = parameters.get("EventBridgeEventBusParameters") or {}
         detail = json.loads(body)
         if not isinstance(detail, dict):
-            raise ValueError(f"Pipe {pipe.name} made {type(detail).__name__} of a record: an event's detail is an object.")
+            raise DeliveryError("INVALID_JSON", f"Pipe {pipe.name} made no JSON object of a record: a detail is one.")
         self.cloud.events.emit(
             source=str(_dynamic(given.get("Source"), record) or f"Pipe {pipe.name}"),
             detail_type=str(_dynamic(given.get("DetailType"), record) or "Event from aws:dynamodb"),

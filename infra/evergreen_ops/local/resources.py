@@ -48,8 +48,12 @@ class Context:
         return of_account["aws"] if service in ("s3", "iam") else of_account[self.region]
 
 
-class LocalResource(CloudFormationModel):
-    """A resource that moto has no CloudFormation model for."""
+class LocalResource:
+    """A resource that moto has no CloudFormation model for: what moto asks of a model, and no more."""
+
+    cf_resource_type: str
+    logical_resource_id: str
+    evergreen_name: str
 
     def __init__(self, physical_id: str, attributes: Mapping[str, str], remove: Callable[[], object]):
         self.physical_id = physical_id
@@ -57,29 +61,29 @@ class LocalResource(CloudFormationModel):
         self.remove = remove
 
     @property
-    def physical_resource_id(self) -> str:  # type: ignore[override]
+    def type(self) -> str:
+        """Its type, as the API reports it."""
+        return self.cf_resource_type
+
+    @property
+    def physical_resource_id(self) -> str:
         """What ``Ref`` gives."""
         return self.physical_id
 
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        """No name property of its own: the :class:`Kind` knows it."""
-        return ""
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """A placeholder: types are looked up in :data:`KINDS`."""
-        return "Evergreen::Local::Resource"
+    def is_created(self) -> bool:
+        """Whether it is there: always, here."""
+        return True
 
     def get_cfn_attribute(self, attribute_name: str) -> str:
         """What ``Fn::GetAtt`` gives."""
         if attribute_name not in self.attributes:
+            known = ", ".join(sorted(self.attributes)) or "none"
             raise LocalCloudError(
-                f"Fn::GetAtt {attribute_name} of {self.physical_id} is not known here; there are {sorted(self.attributes)}."
+                f"Fn::GetAtt {attribute_name} of {self.physical_id} is not known here; known: {known}."
             )
         return self.attributes[attribute_name]
 
-    def delete(self, account_id: str, region_name: str) -> None:
+    def delete(self, account_id: str, region_name: str) -> None:  # noqa: ARG002
         """Remove what was made."""
         self.remove()
 
@@ -106,7 +110,7 @@ class _Adapter:
         self.cloud = cloud
         self.kind = kind
 
-    def has_cfn_attr(self, attr: str) -> bool:
+    def has_cfn_attr(self, attr: str) -> bool:  # noqa: ARG002
         return True
 
     def create_from_cloudformation_json(
@@ -124,7 +128,7 @@ class _Adapter:
     def update_from_cloudformation_json(
         self,
         original_resource: Any,
-        new_resource_name: str,
+        new_resource_name: str,  # noqa: ARG002
         cloudformation_json: Any,
         account_id: str,
         region_name: str,
@@ -183,7 +187,7 @@ def _moto_model(type_name: str) -> type[CloudFormationModel] | None:
     return get_model_map().get(type_name)
 
 
-# -- types that moto has, as they are or completed ----------------------------------------------------------------------
+# -- types that moto has, as they are or completed -------------------------------------------------------------------
 
 
 def _from_moto(context: Context, name: str, properties: Properties) -> Any:
@@ -192,7 +196,13 @@ def _from_moto(context: Context, name: str, properties: Properties) -> Any:
         raise context.refuse(f"is of type {context.type}")
     document = {"Type": context.type, "Properties": properties}
     return model.create_from_cloudformation_json(
-        name, document, context.account, context.region, LogicalId=context.logical_id, StackId="", ResourceType=context.type
+        name,
+        document,
+        context.account,
+        context.region,
+        LogicalId=context.logical_id,
+        StackId="",
+        ResourceType=context.type,
     )
 
 
@@ -371,7 +381,9 @@ _REPLACES_TABLE = ("TableName", "KeySchema", "StreamSpecification")
 
 
 def _update_table(context: Context, table: Any, name: str, properties: Properties) -> Any:
-    kept = {item["AttributeName"] for item in properties["KeySchema"]} == {item["AttributeName"] for item in table.schema}
+    kept = {item["AttributeName"] for item in properties["KeySchema"]} == {
+        item["AttributeName"] for item in table.schema
+    }
     if not kept or name != table.name:
         _delete(KINDS[context.type], table, {"Properties": properties}, context.account, context.region)
         return _create_table(context, name, properties)
@@ -388,7 +400,9 @@ def _update_queue(context: Context, queue: Any, name: str, properties: Propertie
     if name != queue.name:
         context.client("sqs").delete_queue(queue.name)
         return _create_queue(context, name, properties)
-    attributes = {k: v for k, v in properties.items() if k not in ("QueueName", "Tags", "RedriveAllowPolicy", "FifoQueue")}
+    attributes = {
+        k: v for k, v in properties.items() if k not in ("QueueName", "Tags", "RedriveAllowPolicy", "FifoQueue")
+    }
     queue._set_attributes(attributes)
     if "RedrivePolicy" in attributes:
         queue._setup_dlq(attributes["RedrivePolicy"])
@@ -454,7 +468,9 @@ def _create_bucket_policy(context: Context, name: str, properties: Properties) -
 def _create_rule(context: Context, name: str, properties: Properties) -> Any:
     for target in properties.get("Targets", []):
         if not target_is_supported(target["Arn"]):
-            raise context.refuse(f"targets {target['Arn']}", "target a function, queue, topic, stream, log group or bus")
+            raise context.refuse(
+                f"targets {target['Arn']}", "target a function, queue, topic, stream, log group or bus"
+            )
     return _from_moto(context, name, {k: v for k, v in properties.items() if k != "Tags"})
 
 
@@ -478,7 +494,7 @@ def _update_role(context: Context, role: Any, name: str, properties: Properties)
     return role
 
 
-# -- types that moto lacks ----------------------------------------------------------------------------------------------
+# -- types that moto lacks -------------------------------------------------------------------------------------------
 
 
 def _create_alarm(context: Context, name: str, properties: Properties) -> LocalResource:
@@ -673,7 +689,9 @@ def _update_http_api(context: Context, api: LocalResource, name: str, properties
 
 def _create_integration(context: Context, name: str, properties: Properties) -> LocalResource:
     if properties["IntegrationType"] != "AWS_PROXY":
-        raise context.refuse(f"uses IntegrationType {properties['IntegrationType']}", "integrate a function (AWS_PROXY)")
+        raise context.refuse(
+            f"uses IntegrationType {properties['IntegrationType']}", "integrate a function (AWS_PROXY)"
+        )
     api = context.cloud.http_apis.apis[properties["ApiId"]]
     api.integrations[name] = function_arn_of(properties["IntegrationUri"])
     return LocalResource(name, {"IntegrationId": name}, lambda: api.integrations.pop(name, None))

@@ -122,7 +122,12 @@ class AwslambdaricInvoker:
         return tuple(self._cold_starts)
 
     def invoke(
-        self, function: DeployedFunction, payload: bytes, *, request_id: str, now: datetime
+        self,
+        function: DeployedFunction,
+        payload: bytes,
+        *,
+        request_id: str,
+        now: datetime,  # noqa: ARG002 - a process has the machine's own clock
     ) -> InvocationResult:
         """Hand one event to the function and wait for its answer.
 
@@ -272,9 +277,11 @@ def linked_packages(names: Iterable[str], target: Path) -> Path:
             link = target / top
             if not link.is_symlink():
                 link.symlink_to(Path(str(distribution.locate_file(top))).absolute())
-        for requirement in distribution.requires or ():
-            if "extra ==" not in requirement and (match := _REQUIREMENT_NAME.match(requirement)):
-                pending.append(match.group())
+        pending += [
+            match.group()
+            for requirement in distribution.requires or ()
+            if "extra ==" not in requirement and (match := _REQUIREMENT_NAME.match(requirement))
+        ]
     return target
 
 
@@ -336,7 +343,7 @@ class _Sandbox:
         # -S: no site directory, so that nothing but PYTHONPATH and the standard library can be imported.
         command = [sys.executable, "-S", "-m", "awslambdaric", self.function.handler]
         with self._output.open("ab") as output:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter; the handler is one argument
                 command,
                 cwd=self.function.code_dir,
                 env=environment,
@@ -372,9 +379,7 @@ class _Sandbox:
 
     def _failed(self, error_type: str, message: str, request_id: str) -> InvocationResult:
         document = {"errorType": error_type, "errorMessage": f"RequestId: {request_id} Error: {message}"}
-        return InvocationResult(
-            error="Unhandled", payload=json.dumps(document).encode(), stdout=self._new_output()
-        )
+        return InvocationResult(error="Unhandled", payload=json.dumps(document).encode(), stdout=self._new_output())
 
     def _new_output(self) -> str:
         """Return what the process wrote since the last call; it writes before it answers, so nothing is missing."""
@@ -404,9 +409,7 @@ class _LoopbackServer(ThreadingHTTPServer):
 class _RuntimeApi:
     """The Lambda Runtime API for one process: GET next blocks until there is an event; POST reports what happened."""
 
-    def __init__(
-        self, events: "queue.SimpleQueue[_Event | None]", reports: "queue.SimpleQueue[_Report]"
-    ) -> None:
+    def __init__(self, events: "queue.SimpleQueue[_Event | None]", reports: "queue.SimpleQueue[_Report]") -> None:
         self._events = events
         self._server = _LoopbackServer(("127.0.0.1", 0), _handler_class(events, reports))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -462,7 +465,7 @@ def _handler_class(
                 reports.put(_Answered(match["id"], None if match["verb"] == "response" else "Unhandled", body))
             return self._answer(202, b'{"status":"OK"}')
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
             """Requests are not logged."""
 
         def _body(self) -> bytes:

@@ -138,13 +138,19 @@ def _rate(text: str, inner: str) -> timedelta:
 def _cron(text: str, inner: str) -> AWSCron:
     fields = inner.split()
     if len(fields) != 6:
-        raise ScheduleExpressionError(text, f"cron takes 6 fields (minute hour day month weekday year), not {len(fields)}")
+        raise ScheduleExpressionError(
+            text, f"cron takes 6 fields (minute hour day month weekday year), not {len(fields)}"
+        )
     if (fields[2] == "?") == (fields[4] == "?"):
         raise ScheduleExpressionError(text, "exactly one of day of month and day of week must be '?'")
     try:
         return AWSCron(" ".join(fields))
     except Exception as error:  # the library raises bare exceptions for fields it cannot read
         raise ScheduleExpressionError(text, str(error)) from error
+
+
+def _same_rate(one: Expression, other: Expression) -> bool:
+    return isinstance(one, Rate) and isinstance(other, Rate) and one.every == other.every
 
 
 @dataclass(slots=True)
@@ -176,9 +182,8 @@ class Timetable:
             return
         existing = self._planned.get(key)
         expression = parse_expression(rule.scheduled_expression, anchor=self.cloud.clock.now)
-        if existing and isinstance(expression, Rate) and isinstance(existing.expression, Rate):
-            if existing.expression.every == expression.every:
-                return  # an update that leaves the rate alone does not start its count again
+        if existing is not None and _same_rate(existing.expression, expression):
+            expression = existing.expression  # an update that leaves the rate alone does not start its count again
         self._plan(key, expression, self.cloud.clock.now, lambda when: self._fire_rule(rule, when))
 
     def drop_rule(self, arn: str) -> None:

@@ -32,7 +32,8 @@ from moto.cloudformation.parsing import OutputMap
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from .change_sets import patched_execute_change_set
+from .change_sets import patched_delete_stack, patched_execute_change_set
+from .engine import VirtualClock
 from .errors import LocalCloudError, UnknownFunctionError
 from .invokers import Invoker
 from .runtime_api import AwslambdaricInvoker
@@ -58,6 +59,23 @@ _EXECUTE_API = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\
 
 class ServerError(LocalCloudError):
     """The local server cannot be started or stopped."""
+
+
+class WallClock(VirtualClock):
+    """A clock that nobody moves: the machine's own.
+
+    Examples
+    --------
+    >>> WallClock(datetime(2026, 1, 1, tzinfo=UTC)).now.tzinfo is UTC
+    True
+    """
+
+    __slots__ = ()
+
+    @property
+    def now(self) -> datetime:
+        """The present moment, in UTC."""
+        return datetime.now(UTC)
 
 
 class LocalServer:
@@ -140,6 +158,7 @@ class LocalServer:
         try:
             self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir)
             self._cloud.real_time = self._cloud.keep_logs = True
+            self._cloud.clock = self._cloud.agenda.clock = WallClock(self._cloud.clock.now)
             if self._template is not None:
                 self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=self._parameters)
         except BaseException:
@@ -463,19 +482,20 @@ def introduction(server: LocalServer) -> list[str]:
 def patched_output(url: str, original: Callable[..., Any]) -> Callable[..., Any]:
     """``OutputMap.__getitem__``: a stack's outputs name addresses that answer."""
 
-    def __getitem__(self: OutputMap, key: str) -> Any:
+    def get_output(self: OutputMap, key: str) -> Any:
         output = original(self, key)
         if output is not None and isinstance(output.value, str):
             output.value = local_address(output.value, url)
         return output
 
-    return __getitem__
+    return get_output
 
 
 def _replace(url: str) -> list[tuple[type, str, Any]]:
     """Put in place what only a server needs, and return what was there before."""
     replacements: tuple[tuple[type, str, Callable[..., Any]], ...] = (
         (CloudFormationBackend, "execute_change_set", patched_execute_change_set),
+        (CloudFormationBackend, "delete_stack", patched_delete_stack),
         (OutputMap, "__getitem__", functools.partial(patched_output, url)),
     )
     before = [(owner, name, owner.__dict__[name]) for owner, name, _ in replacements]
@@ -492,7 +512,7 @@ def _put_back(replaced: Iterable[tuple[type, str, Any]]) -> None:
 class _QuietRequestHandler(MotoRequestHandler):
     """moto's request handler, without a line for each request."""
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
         return None
 
 

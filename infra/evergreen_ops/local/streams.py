@@ -163,7 +163,7 @@ def _repeated(later: Sequence[tuple[StreamShard, Any, Any]], shard: StreamShard,
 
 
 def _event_record(stored: Mapping[str, Any], arn: str) -> dict[str, Any]:
-    change = {k: v for k, v in stored["dynamodb"].items()}
+    change = dict(stored["dynamodb"])
     change["ApproximateCreationDateTime"] = int(unix_time(change["ApproximateCreationDateTime"]))
     return {
         "eventID": stored["eventID"],
@@ -220,7 +220,7 @@ def patched_transact_write_items(cloud: LocalCloud, original: Callable[..., Any]
         reasons = [_check(self, op) for op in operations]
         if any(code is not None for code, _, _ in reasons):
             raise TransactionCanceledException(reasons)
-        before = [self.get_item(op.table, op.key) for op in operations]
+        before = [self.get_item(op.table, dict(op.key)) for op in operations]
         copies = [copy.deepcopy(item) for item in before]
         try:
             with cloud.streams.held():
@@ -265,7 +265,7 @@ def _check(backend: DynamoDBBackend, op: _Operation) -> tuple[Any, Any, Any]:
     condition = op.body.get("ConditionExpression")
     if condition is None:
         return (None, None, None)
-    current = backend.get_item(op.table, op.key)  # type: ignore[arg-type]
+    current = backend.get_item(op.table, dict(op.key))
     expression = get_filter_expression(
         condition, op.body.get("ExpressionAttributeNames"), op.body.get("ExpressionAttributeValues")
     )
@@ -359,7 +359,7 @@ def _queue(arn: str) -> Any:
 
 
 def _take_from_moto(mapping: EventSourceMapping) -> None:
-    """moto would invoke the function while the message is being sent: take the mapping out of its sight."""
+    """Moto would invoke the function while the message is being sent: take the mapping out of its sight."""
     from moto.dynamodb.models import dynamodb_backends
 
     queue = _queue(mapping.event_source_arn)

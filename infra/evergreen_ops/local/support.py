@@ -29,8 +29,8 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     ),
     "AWS::CloudWatch::Alarm": _properties(
         "AlarmName Namespace MetricName Dimensions Statistic ExtendedStatistic Period Metrics EvaluationPeriods "
-        "DatapointsToAlarm Threshold ComparisonOperator TreatMissingData AlarmActions OKActions InsufficientDataActions "
-        "ActionsEnabled | AlarmDescription Unit EvaluateLowSampleCountPercentile Tags"
+        "DatapointsToAlarm Threshold ComparisonOperator TreatMissingData AlarmActions OKActions "
+        "InsufficientDataActions ActionsEnabled | AlarmDescription Unit EvaluateLowSampleCountPercentile Tags"
     ),
     "AWS::CloudWatch::Dashboard": _properties("| DashboardName DashboardBody"),
     "AWS::DynamoDB::Table": _properties(
@@ -39,7 +39,9 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "PointInTimeRecoverySpecification TableClass Tags OnDemandThroughput WarmThroughput"
     ),
     "AWS::Events::EventBus": _properties("Name | Description Tags KmsKeyIdentifier"),
-    "AWS::Events::Rule": _properties("Name EventBusName EventPattern ScheduleExpression State Targets | Description RoleArn Tags"),
+    "AWS::Events::Rule": _properties(
+        "Name EventBusName EventPattern ScheduleExpression State Targets | Description RoleArn Tags"
+    ),
     "AWS::IAM::ManagedPolicy": _properties("| ManagedPolicyName Path PolicyDocument Roles Users Groups Description"),
     "AWS::IAM::Policy": _properties("| PolicyName PolicyDocument Roles Users Groups"),
     "AWS::IAM::Role": _properties(
@@ -60,8 +62,8 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "FunctionName Qualifier MaximumRetryAttempts MaximumEventAgeInSeconds DestinationConfig"
     ),
     "AWS::Lambda::EventSourceMapping": _properties(
-        "EventSourceArn FunctionName BatchSize MaximumBatchingWindowInSeconds FunctionResponseTypes FilterCriteria Enabled "
-        "MaximumRetryAttempts DestinationConfig StartingPosition "
+        "EventSourceArn FunctionName BatchSize MaximumBatchingWindowInSeconds FunctionResponseTypes FilterCriteria "
+        "Enabled MaximumRetryAttempts DestinationConfig StartingPosition "
         "| ScalingConfig ParallelizationFactor BisectBatchOnFunctionError MaximumRecordAgeInSeconds MetricsConfig Tags"
     ),
     "AWS::Lambda::Function": _properties(
@@ -76,7 +78,9 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "FunctionName Action Principal | SourceArn SourceAccount EventSourceToken FunctionUrlAuthType PrincipalOrgID"
     ),
     "AWS::Lambda::Version": _properties("FunctionName | Description CodeSha256 ProvisionedConcurrencyConfig"),
-    "AWS::Logs::LogGroup": _properties("LogGroupName | RetentionInDays KmsKeyId LogGroupClass Tags DataProtectionPolicy"),
+    "AWS::Logs::LogGroup": _properties(
+        "LogGroupName | RetentionInDays KmsKeyId LogGroupClass Tags DataProtectionPolicy"
+    ),
     "AWS::Pipes::Pipe": _properties(
         "Name Source SourceParameters Target TargetParameters DesiredState | RoleArn Description Tags LogConfiguration "
         "KmsKeyIdentifier"
@@ -90,7 +94,9 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     "AWS::SNS::Subscription": _properties(
         "TopicArn Protocol Endpoint FilterPolicy FilterPolicyScope RawMessageDelivery | RedrivePolicy Region"
     ),
-    "AWS::SNS::Topic": _properties("TopicName Subscription | DisplayName KmsMasterKeyId TracingConfig SignatureVersion Tags"),
+    "AWS::SNS::Topic": _properties(
+        "TopicName Subscription | DisplayName KmsMasterKeyId TracingConfig SignatureVersion Tags"
+    ),
     "AWS::SNS::TopicPolicy": _properties("| PolicyDocument Topics"),
     "AWS::SQS::Queue": _properties(
         "QueueName DelaySeconds MessageRetentionPeriod VisibilityTimeout RedrivePolicy FifoQueue "
@@ -115,7 +121,8 @@ def unsupported(resources: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsuppor
 
     Examples
     --------
-    >>> [error] = unsupported({"Predict": {"Type": "AWS::Lambda::Function", "Properties": {"SnapStart": {}, "Handler": "a"}}})
+    >>> predict = {"Type": "AWS::Lambda::Function", "Properties": {"SnapStart": {}, "Handler": "a"}}
+    >>> [error] = unsupported({"Predict": predict})
     >>> error.wanted
     'uses property SnapStart'
     >>> [error.wanted for error in unsupported({"Cluster": {"Type": "AWS::EKS::Cluster"}})]

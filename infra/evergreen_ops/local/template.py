@@ -6,6 +6,7 @@ import copy
 import hashlib
 import io
 import json
+import logging
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -118,9 +119,10 @@ def translate(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dic
     wanted = template.get("Transform") or ()
     if _SERVERLESS not in ([wanted] if isinstance(wanted, str) else wanted):
         return dict(template)
+    logging.getLogger("samtranslator.metrics").setLevel(logging.ERROR)  # it warns of metrics that nobody collects
     try:
         given = copy.deepcopy(dict(template))
-        transformed: dict[str, Any] = transform(given, dict(parameters), _ManagedPolicies())  # type: ignore[arg-type]
+        transformed: dict[str, Any] = transform(given, dict(parameters), _ManagedPolicies())
     except InvalidDocumentException as error:
         causes = "; ".join(sorted(cause.message for cause in error.causes))
         raise TemplateError(f"SAM refuses the template: {causes}") from error

@@ -49,13 +49,13 @@ def _walk(steps: list[str], found: Any) -> Any:
 
 
 def fill(template: str, value: Callable[[str], Any]) -> str:
-    """Return ``template`` with each ``<name>`` replaced by ``value(name)``.
+    r"""Return ``template`` with each ``<name>`` replaced by ``value(name)``.
 
     Examples
     --------
     >>> values = {"$.a": 'say "hi"', "$.n": 2, "$.o": {"k": 1}}
     >>> fill('{"quoted": "it is <$.a>", "string": <$.a>, "number": <$.n>, "object": <$.o>, "none": <$.x>}', values.get)
-    '{"quoted": "it is say \\\\"hi\\\\"", "string": "say \\\\"hi\\\\"", "number": 2, "object": {"k": 1}, "none": null}'
+    '{"quoted": "it is say \\"hi\\"", "string": "say \\"hi\\"", "number": 2, "object": {"k": 1}, "none": null}'
     >>> fill("<$.o>", values.get)
     '{"k": 1}'
     """

@@ -5,7 +5,6 @@ the ``SM_*`` variables that name it, and what it leaves behind is packed into by
 """
 
 import enum
-import gzip
 import io
 import json
 import os
@@ -19,13 +18,15 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Protocol
 
+from evergreen.training.artifact import pack
 from evergreen_ops.local.processes import signal_process_group
 
 FAILURE_REASON_CHARACTERS = 1024
 STOP_GRACE_SECONDS = 120.0
+REQUIREMENTS_NOTE = "requirements.txt is not installed here: the job runs with this environment's packages."
 _HOST = "algo-1"
 
 
@@ -170,6 +171,8 @@ class Container:
         if self.request.checkpoint_uri:
             _download_prefix(self.request.checkpoint_uri, self.checkpoints, store, may_be_empty=True)
         _extract(self.request.submit_directory, self.code, store)
+        if (self.code / "requirements.txt").exists():
+            self.log.write_text(f"{REQUIREMENTS_NOTE}\n")
         self._write_config()
 
     def start(self, *, stop_grace_seconds: float) -> "TrainingProcess":
@@ -306,7 +309,7 @@ class TrainingProcess:
         self._when_ended: list[Callable[[], object]] = []
         self._lock = threading.Lock()
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter; running the script is the point
                 command,
                 cwd=directory,
                 env=dict(environment),
@@ -505,28 +508,17 @@ def tarball(directory: Path, names: Iterable[str] | None = None) -> bytes:
     >>> tarball(directory) == first
     True
     """
-    chosen = sorted(names if names is not None else (str(path.relative_to(directory)) for path in _files(directory)))
-    packed = io.BytesIO()
-    with (
-        gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=6, mtime=0) as compressed,
-        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
-    ):
-        for name in chosen:
-            content = (directory / name).read_bytes()
-            member = tarfile.TarInfo(str(PurePosixPath(*Path(name).parts)))
-            member.size = len(content)
-            member.mode = 0o644
-            archive.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
+    chosen = names if names is not None else (str(path.relative_to(directory)) for path in _files(directory))
+    return pack({PurePath(name).as_posix(): (directory / name).read_bytes() for name in chosen})
 
 
 def final_metrics(definitions: Iterable[MetricDefinition], log: str) -> dict[str, float]:
-    """Return the last value that each metric's expression finds in a log; those never seen are left out.
+    r"""Return the last value that each metric's expression finds in a log; those never seen are left out.
 
     Examples
     --------
     >>> accuracy = MetricDefinition("accuracy", r"accuracy=([0-9.]+)")
-    >>> final_metrics([accuracy, MetricDefinition("loss", "loss=(.*)")], "accuracy=0.5\\naccuracy=0.75\\n")
+    >>> final_metrics([accuracy, MetricDefinition("loss", "loss=(.*)")], "accuracy=0.5\naccuracy=0.75\n")
     {'accuracy': 0.75}
     """
     found: dict[str, float] = {}
@@ -552,7 +544,7 @@ def _download_prefix(uri: str, directory: Path, store: ObjectStore, *, may_be_em
     keys = [key for key in store.keys(bucket, prefix) if not key.endswith("/")]
     if not keys and not may_be_empty:
         raise DataDownloadError(
-            f"ClientError: Data download failed: No S3 objects found under S3 URL \"{uri}\" given in input data source."
+            f'ClientError: Data download failed: No S3 objects found under S3 URL "{uri}" given in input data source.'
         )
     for key in keys:
         _write(directory, relative_name(key, prefix), store.read(bucket, key))

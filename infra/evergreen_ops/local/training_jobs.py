@@ -223,9 +223,7 @@ class TrainingJobs:
                 f"name already exists ({backend.training_jobs[request.name].arn})"
             )
         now = self.cloud.clock.now
-        job = LocalTrainingJob(
-            account_id=backend.account_id, region_name=backend.region_name, request=given, now=now
-        )
+        job = LocalTrainingJob(account_id=backend.account_id, region_name=backend.region_name, request=given, now=now)
         backend.training_jobs[request.name] = job
         self._start(job, request)
         return job

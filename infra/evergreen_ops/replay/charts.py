@@ -94,7 +94,7 @@ def health_chart(
     values = [value for line in series for value in line.values]
     times = [time for line in series for time in line.times] + [band.end for band in bands]
     ticks = round_ticks(min(values), max(values), wanted=4)
-    frame = Frame(min(times), max(times), min(ticks[0], min(values)), max(ticks[-1], max(values)), width, height)
+    frame = Frame(min(times), max(times), ticks[0], ticks[-1], width, height)
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label, quote=True)}">']
     parts += [_grid(frame, tick, percent) for tick in ticks]
     parts += [_time_tick(frame, time, text) for time, text in time_ticks(frame.start, frame.end, wanted=width // 90)]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ACTOR = "drill"
 GRAPH = "model.onnx"
 BAD_MODEL_ROWS = 5_000
-# 64 x 64 matrices multiplied in a loop: about 10 microseconds a turn on an ordinary core, most of it ONNX Runtime's own.
+# 64 x 64 matrices multiplied in a loop: some 10 microseconds a turn on an ordinary core, most of it the loop's own.
 MATRIX = 64
 TURNS_PER_MS = 100
 SLOWER_THAN_LIMIT = 3
@@ -54,7 +54,7 @@ REASONS: Mapping[Kind, str] = {
 
 @dataclass(slots=True)
 class Drill:
-    """Promotes a bad version at a quarter, a half and three quarters of the stream, as soon as production is known good."""
+    """Promotes a bad version at each quarter of the stream, as soon as production is known to be good."""
 
     waiting: list[tuple[Kind, datetime]]
     promoted: dict[Kind, int] = field(default_factory=dict)
@@ -164,7 +164,7 @@ def slow_graph(graph: bytes, milliseconds: float) -> bytes:
 
 
 def _with_work(graph: bytes, add: Callable[[str], list[Any]], factor: str) -> bytes:
-    """Put nodes into the graph whose result, times zero, is added to its answer, so that they can't be optimised away."""
+    """Add nodes to the graph; their result, times zero, is added to its answer, so that they are not optimised away."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -208,8 +208,12 @@ def _wrong_version(session: Session, state: ModelState) -> bytes:
     asked = np.arange(int(np.searchsorted(stream.event_time, as_instant(session.now))))
     known = labelled_rows(stream, spec, asked, as_instant(session.now))[-BAD_MODEL_ROWS:]
     job = dataclasses.replace(training_job(spec), min_rows=min(spec.training.min_rows, max(len(known), 1)))
-    trained = train(job, wrong_labels(stream_rows(stream, spec).take(known)), report=lambda line: None)
+    trained = train(job, wrong_labels(stream_rows(stream, spec).take(known)), report=_silent)
     return pack(trained.files)
+
+
+def _silent(line: str) -> None:
+    """The bad version's training log interests nobody."""
 
 
 def wrong_labels(rows: Rows) -> Rows:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -135,7 +135,8 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
     """Let time pass until the stream has ended and its labels have matured.
 
     Time moves in steps and is cut wherever a schedule fires, so that whatever a schedule looks at has seen the traffic
-    up to then. Each cut asks the requests since the last one in a batch; a whole step ends with the labels that became known.
+    up to then. Each cut asks the requests since the last one in a batch; a whole step ends with the labels that became
+    known.
     """
     labels = _LabelsByTime.of(session.stream, session.base)
     late = _late_base_rows(session)
@@ -163,9 +164,7 @@ def tell(session: Session) -> None:
     """Show what has happened since it was last asked."""
     session.events = operate.history(session.model, ports=session.ports)
     session.told_at = time.monotonic()
-    told = set(map(id, session.events[: session.told]))
-    new = [event for event in session.events if id(event) not in told]
-    for line in lines(new):
+    for line in lines(session.events[session.told :]):
         session.screen.tell(line)
     session.told = len(session.events)
 
@@ -186,9 +185,7 @@ def outcome_table(stream: Stream, spec: ModelSpec, rows: Array, inference_ids: S
             if feature.type == "number"
             else pa.array(values.tolist(), pa.string())
         )
-    return pa.table(
-        [columns.get(column.name, pa.nulls(len(rows), column.type)) for column in schema], schema=schema
-    )
+    return pa.table([columns.get(column.name, pa.nulls(len(rows), column.type)) for column in schema], schema=schema)
 
 
 def inference_ids(seed: int, rows: Array, moment: datetime) -> list[str]:

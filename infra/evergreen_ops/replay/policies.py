@@ -126,12 +126,12 @@ def simulate(
     base: Base,
     recipe: Recipe,
     *,
-    on_progress: Callable[[int, int], None] = lambda rows, trainings: None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> PolicyResult:
     """Run a policy over the stream.
 
-    A label is known from its `label_time` on. A retraining takes effect at once, without a gate, on the newest labelled rows
-    of the spec's training window, at most its `max_rows`. The first model is the replay's own and no retraining.
+    A label is known from its `label_time` on. A retraining takes effect at once, without a gate, on the newest labelled
+    rows of the spec's training window, at most its `max_rows`. The first model is the replay's own and no retraining.
 
     Parameters
     ----------
@@ -157,7 +157,8 @@ def simulate(
         predictions[block] = predicted
         if probabilities is not None and probable is not None:
             probabilities[block] = probable
-        on_progress(int(block[-1]) + 1 - base.rows, trainings)
+        if on_progress is not None:
+            on_progress(int(block[-1]) + 1 - base.rows, trainings)
         if never or block[-1] + 1 == stream.rows:
             continue
         now = stream.event_time[block[-1]]
@@ -167,7 +168,10 @@ def simulate(
             answered = asked[known[asked] & (stream.label_time[asked] <= now)]
             recent = answered[-CHECK_ROWS:]
             if stream.classes is None and reference[1] is None and len(recent):
-                reference = (reference[0], float(np.abs(stream.label[recent] - predictions[recent].astype(float)).mean()))
+                reference = (
+                    reference[0],
+                    float(np.abs(stream.label[recent] - predictions[recent].astype(float)).mean()),
+                )
             new = len(answered) - last_check
             window = Window(
                 stream, spec, block, recent, trained_on, predictions, reference[0], reference[1], new_samples=new
@@ -208,9 +212,9 @@ def labelled_rows(stream: Stream, spec: ModelSpec, asked: Array, now: np.datetim
 def tutorial_fires(window: Window) -> str | None:
     """The tutorial's four triggers, as it gives them: the first that fires, or None.
 
-    Accuracy below 0.85 (regression: the error 1.2 times what it was after the training); more than 0.3 of the columns with a
-    KS or chi-squared p-value below .05; 1,000 new samples; predictions shifted by more than 0.2 (classes: half the summed
-    difference of their shares; regression: the difference of the means in standard deviations).
+    Accuracy below 0.85 (regression: the error 1.2 times what it was after the training); more than 0.3 of the columns
+    with a KS or chi-squared p-value below .05; 1,000 new samples; predictions shifted by more than 0.2 (classes: half
+    the summed difference of their shares; regression: the difference of the means in standard deviations).
     """
     if _too_wrong(window):
         return "performance"
@@ -241,7 +245,9 @@ def _drift_share(window: Window) -> float:
         new, old = window.stream.columns[name][window.recent], window.stream.columns[name][window.trained_on]
         if new.dtype == object:
             names, codes = np.unique(np.concatenate([old, new]).astype(str), return_inverse=True)
-            table = np.stack([np.bincount(part, minlength=len(names)) for part in (codes[: len(old)], codes[len(old) :])])
+            table = np.stack(
+                [np.bincount(part, minlength=len(names)) for part in (codes[: len(old)], codes[len(old) :])]
+            )
             drifted += len(names) > 1 and chi2_contingency(table).pvalue < TUTORIAL_P_VALUE
         else:
             new, old = new[~np.isnan(new)], old[~np.isnan(old)]

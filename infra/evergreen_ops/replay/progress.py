@@ -99,20 +99,25 @@ class PlainScreen:
     """Anything that is not a terminal: the timeline, no bar."""
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        _write(text)
 
     def tell(self, line: Line) -> None:
         if line.mark not in WITHHELD:
-            print(line, file=sys.stderr, flush=True)
+            _write(str(line))
 
     def begin(self, title: str, total: int) -> None:
-        print(f"{title}: {total:,} rows", file=sys.stderr, flush=True)
+        _write(f"{title}: {total:,} rows")
 
     def show(self, moment: Moment) -> None:
         """Nothing: a bar in a file is noise."""
 
     def count(self, rows: int, note: str) -> None:
         """Nothing: a bar in a file is noise."""
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 @contextmanager

@@ -40,12 +40,12 @@ def write(replay: Replay, folder: Path) -> None:
 
 
 def events_text(events: Iterable[Event]) -> str:
-    """Return the history as JSON Lines, keys sorted.
+    r"""Return the history as JSON Lines, keys sorted.
 
     Examples
     --------
     >>> events_text([{"type": "ModelApplied", "epoch": 1}])
-    '{"epoch":1,"type":"ModelApplied"}\\n'
+    '{"epoch":1,"type":"ModelApplied"}\n'
     """
     return "".join(json.dumps(event, sort_keys=True, separators=(",", ":")) + "\n" for event in events)
 
@@ -86,7 +86,8 @@ def _period(replay: Replay) -> str:
     stream = replay.stream
     first, last = as_datetime(stream.event_time[replay.base.rows]), as_datetime(stream.event_time[-1])
     rows = stream.rows - replay.base.rows
-    return f"{rows:,} requests from {_day(first)} to {_day(last)}; the first model was trained on {replay.base.rows:,} before"
+    before = f"the first model was trained on the {replay.base.rows:,} before"
+    return f"{rows:,} requests from {_day(first)} to {_day(last)}; {before}"
 
 
 def _cards(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -135,7 +136,8 @@ def _verdict(summary: Mapping[str, Any]) -> str:
         return f"Evergreen kept the model with {changes}."
     if summary["mae"] is not None:
         gain = (never["mae"] - summary["mae"]) / never["mae"]
-        return f"With {changes} the mean error was {abs(gain):.1%} {'lower' if gain >= 0 else 'higher'} than never retrained."
+        direction = "lower" if gain >= 0 else "higher"
+        return f"With {changes} the mean error was {abs(gain):.1%} {direction} than never retrained."
     gain = 100 * (summary["accuracy"] - never["accuracy"])
     auc = "" if summary["auc"] is None or never["auc"] is None else f", AUC {summary['auc'] - never['auc']:+.3f}"
     return f"With {changes}: accuracy {gain:+.1f} points against a model that is never retrained{auc}."
@@ -246,7 +248,13 @@ def _bands(replay: Replay) -> list[Band]:
     ends = [start for start, _ in changes[1:]] + [max([last, *(start for start, _ in changes)])]
     bad = {int(event["version"]) for event in replay.events if kind_of(event) == "VersionRolledBack"}
     return [
-        Band(start, end, f"v{version}", "bad" if version in bad else f"tone{version % 3}", _band_title(version, start, end))
+        Band(
+            start,
+            end,
+            f"v{version}",
+            "bad" if version in bad else f"tone{version % 3}",
+            _band_title(version, start, end),
+        )
         for (start, version), end in zip(changes, ends, strict=True)
     ]
 

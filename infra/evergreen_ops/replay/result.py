@@ -43,7 +43,9 @@ class Served:
     def nothing(cls, stream: Stream) -> Served:
         """Room for the answers to a stream."""
         return cls(
-            predictions=np.full(stream.rows, None if stream.classes else np.nan, dtype=object if stream.classes else float),
+            predictions=np.full(
+                stream.rows, None if stream.classes else np.nan, dtype=object if stream.classes else float
+            ),
             probabilities=np.full((stream.rows, len(stream.classes)), np.nan) if stream.classes else None,
             versions=np.zeros(stream.rows, dtype=np.int32),
             failed=np.zeros(stream.rows, dtype=bool),

@@ -18,6 +18,7 @@ from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
 
 if TYPE_CHECKING:
+    from evergreen_ops.local.mlflow_server import MlflowServer
     from evergreen_ops.replay.result import Replay
 
 TEMPLATE = Path(__file__).parents[3] / "template.yaml"

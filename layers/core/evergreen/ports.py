@@ -180,7 +180,7 @@ class Registry(Protocol):
     """The model registry: a projection of the ledger, never the truth."""
 
     def register(self, model: str, version: int, *, artifact: str, tags: Mapping[str, str]) -> None:
-        """Register the version, once."""
+        """Register the version, once, and keep its tags as they are now."""
 
     def point(self, model: str, alias: str, version: int | None) -> None:
         """Set the alias, or delete it."""

@@ -45,14 +45,16 @@ class DynamoLedger:
             digest = events.chain_hash(after.last_hash, after.epoch, name, body)
             after = replace(after, last_hash=digest)
             items.append(self._event_item(after, name, body))
+        if state.epoch == 0:
+            items.append(
+                {"Put": {"TableName": self._table, "Item": {"model": {"S": _REGISTER}, "sk": {"S": state.model}}}}
+            )
         try:
             self._client.transact_write_items(TransactItems=[self._state_item(state, after), *items])  # type: ignore[list-item]
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("TransactionCanceledException", "TransactionConflictException"):
+            if _somebody_was_faster(error):
                 raise StaleStateError(state.model, state.epoch) from error
             raise
-        if state.epoch == 0:
-            self._register(state.model)
         return after
 
     def _state_item(self, before: ModelState, after: ModelState) -> dict[str, Any]:
@@ -80,9 +82,6 @@ class DynamoLedger:
             "hash": {"S": after.last_hash},
         }
         return {"Put": {"TableName": self._table, "Item": item, "ConditionExpression": "attribute_not_exists(sk)"}}
-
-    def _register(self, model: str) -> None:
-        self._client.put_item(TableName=self._table, Item={"model": {"S": _REGISTER}, "sk": {"S": model}})
 
     def models(self) -> tuple[str, ...]:
         return tuple(sorted(item["sk"]["S"] for item in self._query(_REGISTER)))
@@ -114,3 +113,11 @@ class DynamoLedger:
         for page in pages:
             items.extend(page["Items"])
         return items
+
+
+def _somebody_was_faster(error: ClientError) -> bool:
+    """Whether a transaction failed because of another one, rather than by itself (an item too large, throttling)."""
+    if error.response["Error"]["Code"] == "TransactionConflictException":
+        return True
+    reasons: Any = error.response.get("CancellationReasons", [])
+    return any(reason.get("Code") in ("ConditionalCheckFailed", "TransactionConflict") for reason in reasons)

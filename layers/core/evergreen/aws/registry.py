@@ -23,10 +23,16 @@ class MlflowRegistry:
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
-        if self._registered(model, version) is None:
+        number = self._registered(model, version)
+        if number is None:
             run_id = self._run_of(model, tags.get("evergreen.job", ""))
             all_tags = {**tags, _VERSION_TAG: str(version)}
             self._client.create_model_version(model, source=artifact, run_id=run_id, tags=all_tags)
+            return
+        known = self._client.get_model_version(model, number).tags
+        for name, value in tags.items():
+            if known.get(name) != value:
+                self._client.set_model_version_tag(model, number, name, value)
 
     def point(self, model: str, alias: str, version: int | None) -> None:
         number = None if version is None else self._registered(model, version)

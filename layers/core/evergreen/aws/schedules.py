@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,8 @@ from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler import EventBridgeSchedulerClient
+
+_LONGEST_NAME = 64
 
 
 class EventBridgeSchedules:
@@ -45,7 +48,7 @@ class EventBridgeSchedules:
     def _create(self, name: str, expression: str, function: str, payload: Mapping[str, Any], **dates: datetime) -> None:
         try:
             self._client.create_schedule(
-                Name=name,
+                Name=_fitting(name),
                 GroupName=self._group,
                 ScheduleExpression=expression,
                 ScheduleExpressionTimezone="UTC",
@@ -65,7 +68,14 @@ class EventBridgeSchedules:
 
     def remove(self, name: str) -> None:
         try:
-            self._client.delete_schedule(Name=name, GroupName=self._group)
+            self._client.delete_schedule(Name=_fitting(name), GroupName=self._group)
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
+
+
+def _fitting(name: str) -> str:
+    """The name, or where it is too long its beginning and a hash of it all."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 13]}.{hashlib.sha256(name.encode()).hexdigest()[:12]}"

@@ -53,6 +53,6 @@ def chain_hash(previous: str, epoch: int, name: str, body: str) -> str:
     Examples
     --------
     >>> chain_hash("", 1, "ModelApplied", "{}")[:12]
-    'e34c7c3c2d09'
+    '018bdfbcd0f9'
     """
     return hashlib.sha256(f"{previous}\n{epoch}\n{name}\n{body}".encode()).hexdigest()

@@ -355,6 +355,8 @@ def transition(state: ModelState, event: AnyEvent) -> ModelState:
     ------
     IllegalTransitionError
         The event can't happen in this state.
+    UnknownVersionError
+        The event is about a version that was never registered.
 
     Examples
     --------
@@ -403,6 +405,10 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 refuse(f"version {state.shadow.version} is in shadow already")
             if event.judged_against != state.production:
                 refuse(f"production is {state.production}, not {event.judged_against}")
+            if (status := state.version(event.version).status) is not VersionStatus.CANDIDATE:
+                refuse(f"version {event.version} is {status}, not a candidate")
+            if state.bake is not None or state.repoint is not None:
+                refuse("a deployment is under way")
             shadow = Shadow(event.version, ShadowRole.CHALLENGER, event.judged_against, event.time)
             return replace(_mark(state, event.version, VersionStatus.SHADOW), shadow=shadow)
         case PromotionApproved():
@@ -412,10 +418,14 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 refuse(f"judged against version {event.instead_of}, production is {state.production}: compare again")
             if state.version(event.version).status is VersionStatus.ROLLED_BACK:
                 refuse(f"version {event.version} was rolled back before")
+            if event.version == state.production:
+                refuse(f"version {event.version} is in production already")
             approved = _mark(state, event.version, VersionStatus.APPROVED)
             others = None if _in_shadow(state, event.version) else state.shadow
             return replace(approved, shadow=others, repoint=Repoint(event.version, event.instead_of, None))
         case CandidateRetired():
+            if (status := state.version(event.version).status) not in (VersionStatus.CANDIDATE, VersionStatus.SHADOW):
+                refuse(f"version {event.version} is {status}, not a candidate")
             retired = _mark(state, event.version, VersionStatus.REJECTED)
             return replace(retired, shadow=None if _in_shadow(state, event.version) else state.shadow)
         case VersionPromoted():
@@ -429,10 +439,14 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 refuse(f"a repoint to version {state.repoint.version} is under way")
             if state.version(event.to_version).status is not VersionStatus.GOOD:
                 refuse(f"version {event.to_version} is not known to be good")
+            if event.to_version == state.production:
+                refuse(f"version {event.to_version} is in production already")
             return replace(state, repoint=Repoint(event.to_version, event.version, event.cause))
         case VersionRolledBack():
             if state.repoint is None or state.repoint.cause is None or state.repoint.version != event.to_version:
                 refuse("no such rollback was decided")
+            if event.version != state.production:
+                refuse(f"version {event.version} is not in production, {state.production} is")
             marked = _mark(state, event.version, VersionStatus.ROLLED_BACK)
             if marked.shadow is not None and marked.shadow.role is ShadowRole.CHALLENGER:
                 marked = _mark(marked, marked.shadow.version, VersionStatus.CANDIDATE)  # to be compared again
@@ -482,7 +496,17 @@ def _register(state: ModelState, event: CandidateRegistered, refuse: _Refusal) -
         reference=event.reference,
     )
     run = None if state.run is not None and state.run.decision_id == event.decision_id else state.run
-    return replace(state, versions=(*state.versions, version)[-_KEPT_VERSIONS:], run=run)
+    return replace(state, versions=_kept(state, (*state.versions, version)), run=run)
+
+
+def _kept(state: ModelState, versions: tuple[Version, ...]) -> tuple[Version, ...]:
+    """The newest versions, and older ones that still answer or that a rollback may go to."""
+    newest, older = versions[-_KEPT_VERSIONS:], versions[:-_KEPT_VERSIONS]
+    good = state.last_known_good()
+    needed = {state.production, None if good is None else good.number}
+    needed |= {part.version for part in (state.shadow, state.bake, state.repoint) if part is not None}
+    needed |= {None if state.bake is None else state.bake.replaced}
+    return (*(version for version in older if version.number in needed), *newest)
 
 
 def next_version(state: ModelState) -> int:
@@ -494,6 +518,8 @@ def _promote(state: ModelState, event: VersionPromoted, refuse: _Refusal) -> Mod
     repoint = state.repoint
     if repoint is None or repoint.cause is not None or repoint.version != event.version:
         refuse("no such promotion was approved")
+    if event.replaced != state.production:
+        refuse(f"version {event.replaced} is not in production, {state.production} is")
     promoted = _mark(state, event.version, VersionStatus.BAKING, event.time)
     if event.replaced is not None and state.version(event.replaced).status is VersionStatus.BAKING:
         # Replaced before its own bake ended: it has not shown that it is good.

@@ -51,7 +51,7 @@ def as_count(key: str, value: object) -> int:
     """
     remedy = "pass a whole count of 0 or more"
     try:
-        count = operator.index(cast(SupportsIndex, value))
+        count = operator.index(cast("SupportsIndex", value))
     except TypeError:
         number = as_number(key, value, remedy)
         if not number.is_integer():
@@ -73,7 +73,7 @@ def as_number(key: str, value: object, remedy: str = "pass a finite number") -> 
     if isinstance(value, (str, bytes)):
         raise StatisticsInputError(key, value, remedy)
     try:
-        number = float(cast(SupportsFloat, value))
+        number = float(cast("SupportsFloat", value))
     except (TypeError, ValueError, OverflowError):
         raise StatisticsInputError(key, value, remedy) from None
     if not math.isfinite(number):

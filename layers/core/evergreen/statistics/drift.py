@@ -33,8 +33,8 @@ SMALLEST_DISTANCE = 0.1
 FALSE_ALARMS = 0.05 / 20.0
 """One-sided level of the thresholds of all columns together."""
 
-ORDINARY_TAIL = 0.05
-"""A distance that the history exceeds in one column of twenty doesn't count in the share of shifted columns."""
+ORDINARY_TAIL = 0.025
+"""A distance that the history exceeds once in forty times doesn't count in the share of shifted columns."""
 
 SIGNIFICANCE = 0.01
 """Level of the tests that stand in for a history of fewer than two cycles."""
@@ -66,7 +66,7 @@ class ColumnDrift:
         Whether ``score > threshold``; without a history of two cycles also whether the test was significant.
     shifted : bool
         Whether it counts in the share: ``score > 0.1``, and above both what sampling alone gives in a small window
-        and what the history often does (``t_2K(0.95) * r_c``); in a large window and a quiet history that is 0.1.
+        and what the history often does (``t_2K(0.975) * r_c``); in a large window and a quiet history that is 0.1.
     samples : int
         Rows of the window.
     p_value : float or None

@@ -2,7 +2,7 @@
 
 A number is centred and scaled by the reference's frozen median and robust standard deviation, and the top 13 bits of
 its float32 form (sign, exponent, 4 bits of mantissa) are its bin: log-linear bins, fine near the centre, a sixteenth
-of the distance wide at any distance from it, at a few nanoseconds a value. Missing values, the two infinities and unseen
+of the distance wide anywhere, at a few nanoseconds a value. Missing values, the two infinities and unseen
 categories are bins of their own. Profiles add up exactly, in any order.
 """
 
@@ -557,7 +557,8 @@ def _fit_number(name: str, values: Any) -> NumberColumn:
     x = x[np.isfinite(x)]
     if not len(x):
         return NumberColumn(name, 0.0, 1.0)
-    low, centre, high = (float(q) for q in np.quantile(x, (0.25, 0.5, 0.75)))
+    # Quantiles of a quarter, so that interpolating between the largest floats doesn't overflow.
+    low, centre, high = (4.0 * float(q) for q in np.quantile(x / 4.0, (0.25, 0.5, 0.75)))
     with np.errstate(over="ignore", invalid="ignore"):
         robust = (high - low) / 1.349
         for scale in (robust, float(x.std())):

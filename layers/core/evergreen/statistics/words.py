@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Word(str, Enum):  # noqa: UP042 - StrEnum is newer than the Python that training jobs run on
-    """A closed set of words.
+class Word(str, Enum):
+    """A closed set of words (`StrEnum` is newer than the Python that training jobs run on).
 
     Examples
     --------

@@ -128,7 +128,7 @@ def compare(onnx: bytes, fitted: Fitted, schema: FeatureSchema, rows: Rows) -> A
         differ = np.zeros(len(rows), dtype=bool)
         for given in (answered.labels or [], scorer.graph_labels(columns)):
             differ |= labels != np.array(given, dtype=object)
-        disagrees = (difference > MAX_DIFFERENCE) | (differ & clear)
+        disagrees = ~(difference <= MAX_DIFFERENCE) | (differ & clear)
     else:
         expected = fitted.values(matrix)
         spread = max(float(np.std(expected)), float(np.abs(expected).mean()), 1e-12)

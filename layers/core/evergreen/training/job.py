@@ -21,6 +21,8 @@ DEFAULT_PARAMS: Mapping[str, Mapping[str, Any]] = {
     "RandomForestClassifier": {"n_estimators": 200, "max_depth": 20},
     "RandomForestRegressor": {"n_estimators": 200, "max_depth": 20},
 }
+_NAMES = ("model", "decision_id")
+"""Hyperparameters in which null is a word like any other."""
 
 
 class TrainingError(Exception):
@@ -54,7 +56,7 @@ class TrainingJob:
     trained_from, trained_until
         Rows with an inference time before or after these are ignored.
     cycle_days
-        Length of the cycle that drift is compared over.
+        Length of the cycle that drift is compared over; may be a fraction.
     """
 
     model: str
@@ -68,7 +70,7 @@ class TrainingJob:
     decision_id: str = ""
     trained_from: datetime | None = None
     trained_until: datetime | None = None
-    cycle_days: int = 7
+    cycle_days: float = 7.0
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_fraction < 1:
@@ -76,9 +78,10 @@ class TrainingJob:
                 f"validation_fraction is {self.validation_fraction}, which leaves no rows on one side; "
                 "choose a share between 0 and 1"
             )
-        for name in ("min_rows", "cycle_days"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}; choose 1 or more")
+        if self.min_rows < 1:
+            raise TrainingError(f"min_rows is {self.min_rows}; choose 1 or more")
+        if not self.cycle_days > 0:
+            raise TrainingError(f"cycle_days is {self.cycle_days:g}; choose a number above 0")
         if self.max_rows is not None and self.max_rows < self.min_rows:
             raise TrainingError(
                 f"max_rows is {self.max_rows}, below min_rows {self.min_rows}, so no training could ever start; "
@@ -104,7 +107,7 @@ class TrainingJob:
         >>> job.estimator, job.params, job.seed
         ('RandomForestClassifier', {'n_estimators': 200, 'max_depth': 20}, 3)
         """
-        decoded = {name: _decoded(value) for name, value in values.items() if value not in (None, "")}
+        decoded = {name: _decoded(value) for name, value in values.items() if not _absent(name, value)}
         for name in ("model", "task", "features"):
             if name not in decoded:
                 raise TrainingError(
@@ -127,7 +130,7 @@ class TrainingJob:
             decision_id=str(decoded.get("decision_id", "")),
             trained_from=_time(decoded, "trained_from"),
             trained_until=_time(decoded, "trained_until"),
-            cycle_days=_integer(decoded, "cycle_days", 7),
+            cycle_days=_number(decoded, "cycle_days", 7.0),
         )
 
 
@@ -140,6 +143,10 @@ def _schema(task: Any, features: Any, classes: Any) -> FeatureSchema:
         return FeatureSchema.from_json({"task": task, "features": features, "classes": classes or None})
     except SchemaError as error:
         raise TrainingError(str(error)) from error
+
+
+def _absent(name: str, value: Any) -> bool:
+    return value is None or value == "" or (value == "null" and name not in _NAMES)
 
 
 def _decoded(value: Any) -> Any:

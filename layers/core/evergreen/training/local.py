@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--validation-fraction", type=float, default=0.2)
     parser.add_argument("--max-rows", type=int, default=0, help="use only the newest so many rows (0: all)")
     parser.add_argument("--min-rows", type=int, default=100)
-    parser.add_argument("--cycle-days", type=int, default=7)
+    parser.add_argument("--cycle-days", type=float, default=7.0)
     return parser
 
 

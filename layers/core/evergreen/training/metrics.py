@@ -42,7 +42,7 @@ def classification_metrics(
     >>> actual = np.array(["0", "0", "1", "1"], dtype=object)
     >>> p = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
     >>> classification_metrics(actual, ["0", "0", "0", "1"], p, ["0", "1"])
-    {'accuracy': 0.75, 'kappa': 0.5, 'auc': 0.75, 'brier': 0.175, 'log_loss': 0.510824}
+    {'accuracy': 0.75, 'kappa': 0.5, 'auc': 0.75, 'brier': 0.175, 'log_loss': 0.510826}
     """
     hot = np.stack([actual == label for label in classes], axis=1)
     guessed = np.array(labels, dtype=object)

@@ -256,7 +256,7 @@ def learn(
     OnlineStateError
         The state belongs to another feature schema.
     ValueError
-        Rows and labels differ in number, a label is no number, or a classification's schema has no classes.
+        Rows and labels differ in number, a new state is to start from no rows, a label is no number, or a classification's schema has no classes.
 
     Examples
     --------
@@ -282,7 +282,7 @@ def learn(
     known = _known(labels, schema)
     counts = PrequentialCounts(rows=len(rows), unseen=len(rows) - len(known))
     chosen, truth = [rows[index] for index in known], [labels[index] for index in known]
-    begun = state if state is not None else _start(chosen, truth, schema, binning, seed)
+    begun = state if state is not None else _start(rows, truth, schema, binning, seed)
     if not chosen:
         return begun, replace(counts, scored=len(rows)) if begun.updates else counts
     matrix = begun.encode(chosen)
@@ -309,6 +309,8 @@ def _start(
     binning: Binning | None,
     seed: int,
 ) -> OnlineState:
+    if not rows:
+        raise ValueError("an online state can't start from a batch without rows; wait for the first label")
     frozen = {
         column.name: (column.centre, column.scale)
         for column in (binning.columns if binning is not None else ())

@@ -207,7 +207,7 @@ def _constructed(kind: type[Any], job: TrainingJob) -> Any:
     unknown = [name for name in job.params if name not in accepted]
     if unknown:
         raise TrainingError(f"{job.estimator} has no parameter {unknown[0]!r}; it has {', '.join(accepted)}")
-    defaults: Mapping[str, Any] = {"random_state": job.seed, "n_jobs": -1}
+    defaults: Mapping[str, Any] = {"random_state": job.seed, **({"n_jobs": -1} if _is_tree(job.estimator) else {})}
     return kind(**{**{name: value for name, value in defaults.items() if name in accepted}, **job.params})
 
 

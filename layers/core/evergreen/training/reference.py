@@ -41,7 +41,7 @@ class Validated:
     correct: npt.NDArray[np.bool_]
 
 
-def reference(rows: Rows, validated: Validated, *, cycle_days: int) -> dict[str, Any]:
+def reference(rows: Rows, validated: Validated, *, cycle_days: float) -> dict[str, Any]:
     """Build the content of reference.json.
 
     Parameters
@@ -79,9 +79,9 @@ def reference(rows: Rows, validated: Validated, *, cycle_days: int) -> dict[str,
     }
 
 
-def _cycles(times: npt.NDArray[np.int64], cycle_days: int) -> list[tuple[int, int, slice]]:
+def _cycles(times: npt.NDArray[np.int64], cycle_days: float) -> list[tuple[int, int, slice]]:
     """Whole cycles, oldest first, each after its start up to and with its end; all rows when not one is whole."""
-    length, newest, oldest = cycle_days * _DAY, int(times[-1]), int(times[0])
+    length, newest, oldest = max(1, round(cycle_days * _DAY)), int(times[-1]), int(times[0])
     whole = min(MAX_CYCLES, (newest - oldest) // length)
     if not whole:
         return [(oldest, newest, slice(0, len(times)))]

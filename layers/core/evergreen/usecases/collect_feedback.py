@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Any
 
 from evergreen.domain.errors import BadRequestError, UnknownModelError
 from evergreen.formats import GroundTruth, ground_truth_line
+from evergreen.inbound import parse_json
 from evergreen.ports import Ports
 from evergreen.schema import Task
 from evergreen.spec import ModelSpec
@@ -62,10 +62,7 @@ def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> F
 
 
 def _parse(body: str, spec: ModelSpec) -> tuple[list[GroundTruth], list[dict[str, Any] | None]]:
-    try:
-        document = json.loads(body)
-    except ValueError as error:
-        raise BadRequestError((f"the body is not JSON: {error}",)) from error
+    document = parse_json(body)
     entries = document.get("labels") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadRequestError(('the body has no labels: send {"labels": [{"inference_id": "...", "label": ...}]}',))
@@ -96,9 +93,13 @@ def _parse(body: str, spec: ModelSpec) -> tuple[list[GroundTruth], list[dict[str
 
 def _label(value: object, spec: ModelSpec) -> tuple[str, str | None]:
     if spec.task is Task.REGRESSION:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             return "", f"label is {value!r}: send a finite number"
-        return repr(float(value)), None
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        return repr(number), None if math.isfinite(number) else "label is too large: send a finite number"
     text = str(value)
     classes = spec.labels.classes or ()
     if text not in classes:

@@ -65,8 +65,9 @@ def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
     ports.schedules.every(
         name,
         every,
-        start=shadow.since + every,
-        end=shadow.since + longest + spec.labels.maturity + 2 * every,
+        # A schedule can't begin in the past: reconcile makes it anew long after the shadow began.
+        start=max(shadow.since + every, now),
+        end=max(shadow.since + longest + spec.labels.maturity, now) + 2 * every,
         function="compare-shadow",
         payload={"model": model, "version": shadow.version, "schedule": name},
     )

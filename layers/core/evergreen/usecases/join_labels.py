@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,9 +12,16 @@ import pyarrow as pa
 
 from evergreen import ids, outcomes
 from evergreen.domain.lifecycle import ModelState
-from evergreen.formats import FileKey, GroundTruth, ground_truth_line, quarantine_body, read_ground_truth
+from evergreen.formats import (
+    FileKey,
+    GroundTruth,
+    MalformedLine,
+    ground_truth_line,
+    quarantine_body,
+    read_ground_truth,
+)
 from evergreen.ports import CatalogEntry, Ports
-from evergreen.schema import FeatureSchema
+from evergreen.schema import FeatureSchema, Task
 from evergreen.spec import ModelSpec
 from evergreen.usecases.references import load_reference
 
@@ -40,12 +48,35 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     state = ports.ledger.read(file.model)
     spec = ModelSpec.parse(state.spec)
     labels, malformed = read_ground_truth(ports.data.get(key))
+    labels, refused = _fitting(labels, spec)
+    malformed = [*malformed, *refused]
     if malformed:
         ports.data.put(file.beside("quarantine/ground-truth", "jsonl"), quarantine_body(malformed))
     joined, missing = _join(labels, file, state, spec, now, ports)
     if missing:
         _keep_pending(missing, file, ports)
     return JoinedLabels(file.model, joined, len(missing), len(malformed))
+
+
+def _fitting(labels: Sequence[GroundTruth], spec: ModelSpec) -> tuple[list[GroundTruth], list[MalformedLine]]:
+    """Split off labels of a regression that are no finite numbers."""
+    if spec.task is not Task.REGRESSION:
+        return list(labels), []
+    kept, refused = [], []
+    for number, label in enumerate(labels, start=1):
+        if _is_finite(label.label):
+            kept.append(label)
+        else:
+            line = ground_truth_line(label, model=spec.model).decode()
+            refused.append(MalformedLine(number, line, f"label {label.label!r} is not a finite number"))
+    return kept, refused
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedLabels:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from evergreen import ids
 from evergreen.domain.errors import BadRequestError
 from evergreen.formats import Capture, capture_line
+from evergreen.inbound import parse_json
 from evergreen.ports import AliasRecord, Ports
 from evergreen.schema import FeatureSchema, Kind
 from evergreen.scoring import Artifact, Scorer
@@ -165,10 +165,7 @@ def parse_request(content_type: str, body: str, schema: FeatureSchema) -> Predic
 
 
 def _from_json(body: str) -> PredictRequest:
-    try:
-        document = json.loads(body, parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise BadRequestError((f"the body is not JSON: {error}",)) from error
+    document = parse_json(body)
     if not isinstance(document, dict):
         raise BadRequestError(('the body is not an object: send {"instances": [{...}]}',))
     unknown = sorted(set(document) - {"instances", "inference_ids", "groups"})
@@ -191,14 +188,14 @@ def _strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(v, str) and 0 < len(v) <= 128 for v in value)
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON: send null for a missing value")
-
-
 def _from_csv(body: str, schema: FeatureSchema) -> list[dict[str, Any]]:
+    try:
+        lines = list(csv.reader(io.StringIO(body, newline="")))
+    except csv.Error as error:
+        raise BadRequestError((f"the body is not CSV: {error}",)) from error
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
-    for number, fields in enumerate(csv.reader(io.StringIO(body))):
+    for number, fields in enumerate(lines):
         if not fields:
             continue
         if len(fields) != len(schema.features):

@@ -32,6 +32,10 @@ class CompactedCapture:
     profiled: int
 
 
+# What a capture raises whose values are not of the schema's kinds.
+_UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError, AttributeError)
+
+
 def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> CompactedCapture:
     """Compact one capture file and, for production, count its profile.
 
@@ -44,7 +48,7 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
     captures, malformed = read_captures(ports.data.get(key))
     try:
         table = outcomes.captures_to_table(captures, schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except _UNFIT:
         captures, refused = _keep_readable(captures, schema)
         malformed = [*malformed, *refused]
         table = outcomes.captures_to_table(captures, schema)
@@ -65,7 +69,7 @@ def _keep_readable(captures: list[Capture], schema: FeatureSchema) -> tuple[list
         try:
             outcomes.captures_to_table([capture], schema)
             kept.append(capture)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except _UNFIT as error:
             line = json.dumps({"eventId": capture.event_id})
             refused.append(MalformedLine(number, line, f"does not fit the feature schema: {error}"))
     return kept, refused

@@ -27,8 +27,9 @@ def start_watch(model: str, *, now: datetime, ports: Ports) -> Bake | None:
     ports.schedules.every(
         name,
         _TICK,
-        start=bake.since + _TICK,
-        end=bake.since + longest + 10 * _TICK,
+        # A schedule can't begin in the past: reconcile makes it anew long after the bake began.
+        start=max(bake.since + _TICK, now),
+        end=max(bake.since + longest, now) + 10 * _TICK,
         function="watch-deployment",
         payload={"model": model, "version": bake.version, "schedule": name},
     )

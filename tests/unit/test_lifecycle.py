@@ -1,0 +1,536 @@
+"""A model's life: which events there can be, what each does, and what never happens whatever comes."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evergreen.domain import events, lifecycle
+from evergreen.domain.errors import IllegalTransitionError, UnknownVersionError
+from evergreen.domain.lifecycle import (
+    BakePassed,
+    BakePhase,
+    CandidateRegistered,
+    CandidateRejected,
+    CandidateRetired,
+    DifferenceRepaired,
+    ModelApplied,
+    ModelState,
+    PromotionApproved,
+    PromotionProposed,
+    RetrainingHeldBack,
+    RetrainingRequested,
+    RollbackCause,
+    RollbackDecided,
+    RollbackImpossible,
+    ShadowRole,
+    ShadowStarted,
+    TrainingFailed,
+    TrainingStarted,
+    VersionPromoted,
+    VersionRolledBack,
+    VersionStatus,
+    transition,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+WHO = {"actor": "ada", "because": "a story"}
+
+
+class Life:
+    """A model, told event by event; an hour passes before each."""
+
+    def __init__(self):
+        self.state, self.time = ModelState("churn"), START
+
+    def tell(self, kind, **fields):
+        self.time += timedelta(hours=1)
+        self.state = transition(self.state, kind(time=self.time, **WHO, **fields))
+        return self
+
+    def applied(self):
+        return self.tell(ModelApplied, spec={"model": "churn"})
+
+    def requested(self, decision_id):
+        return self.tell(RetrainingRequested, decision_id=decision_id, trigger="schedule")
+
+    def started(self, decision_id, attempt=0):
+        job = f"churn-{decision_id}-{attempt}"
+        return self.tell(
+            TrainingStarted, decision_id=decision_id, job_name=job, attempt=attempt, rows=500, snapshot="s"
+        )
+
+    def failed(self, decision_id, attempt=0, final=False):
+        job = f"churn-{decision_id}-{attempt}"
+        return self.tell(TrainingFailed, decision_id=decision_id, job_name=job, attempt=attempt, final=final)
+
+    def registered(self, version, decision_id="", fingerprint="f"):
+        return self.tell(
+            CandidateRegistered,
+            version=version,
+            decision_id=decision_id,
+            artifact=f"s3://artifacts/models/churn/v{version}/output/model.tar.gz",
+            sha256="0" * 64,
+            fingerprint=fingerprint,
+            rows_trained=500,
+            trained_until=None,
+            reference="",
+            gate={},
+        )
+
+    def shadowed(self, version):
+        return self.tell(ShadowStarted, version=version, judged_against=self.state.production)
+
+    def approved(self, version, instead_of):
+        return self.tell(PromotionApproved, version=version, instead_of=instead_of, evidence={})
+
+    def promoted(self, version):
+        return self.tell(VersionPromoted, version=version, replaced=self.state.production, endpoint={})
+
+    def takes_over(self, version):
+        return self.approved(version, self.state.production).promoted(version)
+
+    def ops_bake_passed(self):
+        return self.tell(BakePassed, version=self.state.production, phase=BakePhase.OPS, evidence={})
+
+    def quality_bake_passed(self):
+        return self.tell(BakePassed, version=self.state.production, phase=BakePhase.QUALITY, evidence={})
+
+    def rollback_decided(self, to):
+        return self.tell(
+            RollbackDecided,
+            version=self.state.production,
+            to_version=to,
+            cause=RollbackCause.ERRORS,
+            evidence={},
+        )
+
+    def rolled_back(self):
+        return self.tell(
+            VersionRolledBack,
+            version=self.state.production,
+            to_version=self.state.repoint.version,
+            cause=self.state.repoint.cause,
+            endpoint={},
+        )
+
+    def status(self, version):
+        return self.state.version(version).status
+
+
+def a_model_with_a_good_version():
+    return Life().applied().registered(1).takes_over(1).ops_bake_passed()
+
+
+def a_model_in_its_second_ops_bake():
+    return a_model_with_a_good_version().registered(2).shadowed(2).takes_over(2)
+
+
+def refused(kind, life, **fields):
+    with pytest.raises(IllegalTransitionError) as refusal:
+        life.tell(kind, **fields)
+    assert refusal.value.model == "churn"
+    assert refusal.value.event == kind.__name__
+    return refusal.value.because
+
+
+def test_every_event_counts():
+    life = Life().applied().requested("d1").started("d1").registered(1, "d1")
+    assert life.state.epoch == 4
+
+
+def test_the_first_version_bakes_alone_and_is_then_good():
+    life = Life().applied().registered(1).takes_over(1)
+    assert life.state.production == 1
+    assert life.state.bake.phase is BakePhase.OPS
+    assert life.ops_bake_passed().status(1) is VersionStatus.GOOD
+    assert life.state.bake is None
+    assert life.state.shadow is None
+
+
+def test_one_retraining_is_open_at_a_time():
+    life = Life().applied().requested("d1")
+    assert "d1 is still open" in refused(RetrainingRequested, life, decision_id="d2", trigger="schedule")
+
+
+def test_a_failed_job_is_tried_again_until_the_last_try():
+    life = Life().applied().requested("d1").started("d1").failed("d1")
+    assert (life.state.run.attempt, life.state.run.job_name) == (1, None)
+    life.started("d1", attempt=1).failed("d1", attempt=1, final=True)
+    assert life.state.run is None
+    assert life.requested("d2").state.run.decision_id == "d2"
+
+
+def test_a_model_that_failed_its_gate_closes_the_run_and_gets_no_number():
+    life = Life().applied().requested("d1").started("d1").tell(CandidateRejected, decision_id="d1", gate={})
+    assert life.state.run is None
+    assert life.state.versions == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (TrainingStarted, {"job_name": "j", "attempt": 0, "rows": 1, "snapshot": "s"}),
+        (TrainingFailed, {"job_name": "j", "attempt": 0, "final": True}),
+        (CandidateRejected, {"gate": {}}),
+    ],
+)
+def test_a_late_word_about_a_closed_run_is_refused(kind, fields):
+    life = Life().applied().requested("d2")
+    assert refused(kind, life, decision_id="d1", **fields) == "retraining d1 is not open"
+
+
+def test_a_registration_by_hand_leaves_the_open_run_alone():
+    life = Life().applied().requested("d1").registered(1)
+    assert life.state.run.decision_id == "d1"
+    assert life.registered(2, "d1").state.run is None
+
+
+def test_version_numbers_have_no_gaps():
+    life = Life().applied().registered(1)
+    fields = {"decision_id": "", "artifact": "", "sha256": "", "fingerprint": "", "rows_trained": 0}
+    fields |= {"trained_until": None, "reference": "", "gate": {}}
+    assert refused(CandidateRegistered, life, version=3, **fields) == "the next version is 2, not 3"
+
+
+def test_retrainings_of_the_last_month_are_remembered_for_the_budget():
+    life = Life().applied().requested("d1").failed("d1", final=True)
+    life.time += timedelta(days=32)
+    life.requested("d2")
+    assert life.state.retrainings == (life.time,)
+
+
+def test_a_second_version_is_watched_by_the_one_it_replaced():
+    life = a_model_in_its_second_ops_bake().ops_bake_passed()
+    assert life.state.bake.phase is BakePhase.QUALITY
+    assert (life.state.shadow.version, life.state.shadow.role) == (1, ShadowRole.SENTINEL)
+    assert (life.status(1), life.status(2)) == (VersionStatus.GOOD, VersionStatus.BAKING)
+    life.quality_bake_passed()
+    assert (life.status(2), life.state.bake, life.state.shadow) == (VersionStatus.GOOD, None, None)
+
+
+def test_a_bad_version_makes_way_for_the_last_known_good_one_and_never_comes_back():
+    life = a_model_in_its_second_ops_bake().rollback_decided(to=1).rolled_back()
+    assert life.state.production == 1
+    assert life.status(2) is VersionStatus.ROLLED_BACK
+    because = refused(PromotionApproved, life, version=2, instead_of=1, evidence={})
+    assert because == "version 2 was rolled back before"
+    assert "rolled_back, not a candidate" in refused(ShadowStarted, life, version=2, judged_against=1)
+
+
+def test_a_rollback_is_never_to_a_version_that_is_not_known_to_be_good():
+    life = a_model_in_its_second_ops_bake().rollback_decided(to=1).rolled_back().registered(3).shadowed(3).takes_over(3)
+    fields = {"version": 3, "cause": RollbackCause.QUALITY, "evidence": {}}
+    assert refused(RollbackDecided, life, to_version=2, **fields) == "version 2 is not known to be good"
+    assert life.state.last_known_good().number == 1
+
+
+def test_a_good_production_version_can_not_be_rolled_back_to_itself():
+    life = a_model_with_a_good_version()
+    fields = {"version": 1, "to_version": 1, "cause": RollbackCause.MANUAL, "evidence": {}}
+    assert refused(RollbackDecided, life, **fields) == "version 1 is in production already"
+
+
+def test_the_last_known_good_version_reads_the_same_features():
+    life = a_model_with_a_good_version().registered(2, fingerprint="other").takes_over(2)
+    assert life.state.last_known_good() is None
+
+
+def test_the_last_known_good_version_is_the_one_promoted_last():
+    life = a_model_with_a_good_version().registered(2).registered(3)
+    life.takes_over(3).ops_bake_passed().quality_bake_passed()
+    life.takes_over(2).ops_bake_passed().quality_bake_passed()
+    life.registered(4).takes_over(4)
+    assert life.state.last_known_good().number == 2
+
+
+def test_a_version_replaced_before_its_bake_ended_never_counts_as_good():
+    life = a_model_in_its_second_ops_bake().registered(3).takes_over(3)
+    assert life.status(2) is VersionStatus.REJECTED
+    assert life.state.last_known_good().number == 1
+
+
+def test_a_version_that_is_bad_with_nowhere_to_go_stays_and_never_counts_as_good():
+    life = Life().applied().registered(1).takes_over(1)
+    life.tell(RollbackImpossible, version=1, cause=RollbackCause.ERRORS, evidence={})
+    assert (life.state.production, life.state.bake) == (1, None)
+    assert life.status(1) is VersionStatus.BAKING
+
+
+def test_a_candidate_that_beat_an_older_production_is_judged_again():
+    life = a_model_with_a_good_version().registered(2).shadowed(2).registered(3).takes_over(3)
+    assert life.status(2) is VersionStatus.CANDIDATE
+    because = refused(PromotionApproved, life, version=2, instead_of=1, evidence={})
+    assert because == "judged against version 1, production is 3: compare again"
+    life.ops_bake_passed().quality_bake_passed()
+    assert life.state.waiting_candidate.number == 2
+    assert life.shadowed(2).state.shadow.judged_against == 3
+
+
+def test_a_challenger_waits_while_a_deployment_is_watched():
+    life = a_model_in_its_second_ops_bake().registered(3)
+    assert refused(ShadowStarted, life, version=3, judged_against=2) == "a deployment is under way"
+
+
+def test_one_version_is_in_shadow_at_a_time():
+    life = a_model_with_a_good_version().registered(2).registered(3).shadowed(2)
+    assert refused(ShadowStarted, life, version=3, judged_against=1) == "version 2 is in shadow already"
+
+
+def test_a_shadow_is_judged_against_the_version_that_answers():
+    life = a_model_with_a_good_version().registered(2)
+    assert refused(ShadowStarted, life, version=2, judged_against=9) == "production is 1, not 9"
+
+
+def test_a_candidate_that_lost_leaves_the_shadow():
+    life = a_model_with_a_good_version().registered(2).shadowed(2).tell(CandidateRetired, version=2, evidence={})
+    assert (life.status(2), life.state.shadow) == (VersionStatus.REJECTED, None)
+
+
+def test_retiring_a_waiting_candidate_leaves_the_one_in_shadow_alone():
+    life = a_model_with_a_good_version().registered(2).registered(3).shadowed(3)
+    assert life.tell(CandidateRetired, version=2, evidence={}).state.shadow.version == 3
+
+
+def test_the_version_that_answers_is_no_candidate_to_retire():
+    assert refused(CandidateRetired, a_model_with_a_good_version(), version=1, evidence={}).endswith("not a candidate")
+
+
+def test_a_proposal_changes_nothing_until_somebody_approves():
+    life = a_model_with_a_good_version().registered(2).shadowed(2)
+    before = life.state
+    life.tell(PromotionProposed, version=2, evidence={})
+    assert life.state == replace(before, epoch=before.epoch + 1)
+
+
+def test_one_repoint_is_under_way_at_a_time():
+    life = a_model_with_a_good_version().registered(2).registered(3).approved(2, instead_of=1)
+    because = refused(PromotionApproved, life, version=3, instead_of=1, evidence={})
+    assert because == "a repoint to version 2 is under way"
+
+
+def test_what_answers_already_is_not_promoted_again():
+    because = refused(PromotionApproved, a_model_with_a_good_version(), version=1, instead_of=1, evidence={})
+    assert because == "version 1 is in production already"
+
+
+def test_nothing_takes_over_that_was_not_approved():
+    life = a_model_with_a_good_version().registered(2)
+    assert refused(VersionPromoted, life, version=2, replaced=1, endpoint={}) == "no such promotion was approved"
+    fields = {"version": 1, "to_version": 2, "cause": RollbackCause.ERRORS, "endpoint": {}}
+    assert refused(VersionRolledBack, life, **fields) == "no such rollback was decided"
+
+
+def test_a_promotion_says_truly_whom_it_replaced():
+    life = a_model_with_a_good_version().registered(2).approved(2, instead_of=1)
+    assert refused(VersionPromoted, life, version=2, replaced=None, endpoint={}).startswith("version None is not in")
+
+
+def test_a_second_word_that_a_bake_passed_is_refused():
+    life = a_model_in_its_second_ops_bake().ops_bake_passed()
+    because = refused(BakePassed, life, version=2, phase=BakePhase.OPS, evidence={})
+    assert because == "version 2 is not in its ops bake"
+
+
+def test_a_version_nobody_registered_is_named():
+    with pytest.raises(UnknownVersionError, match="has no version 7: it has 1"):
+        a_model_with_a_good_version().approved(7, instead_of=1)
+
+
+def test_the_versions_that_still_matter_are_kept_however_many_follow():
+    life = a_model_in_its_second_ops_bake()
+    for number in range(3, 3 + lifecycle._KEPT_VERSIONS + 5):
+        life.registered(number)
+    assert life.state.production_version.number == 2
+    assert life.state.last_known_good().number == 1
+    assert len(life.state.versions) == lifecycle._KEPT_VERSIONS + 2
+
+
+# --- whatever comes ---------------------------------------------------------------------------------------------------
+
+A_VERSION = st.integers(1, 4)
+OR_NONE = st.one_of(st.none(), A_VERSION)
+A_DECISION = st.sampled_from(["d1", "d2"])
+EVENTS = st.one_of(
+    st.tuples(st.just(ModelApplied), st.fixed_dictionaries({"spec": st.just({"model": "churn"})})),
+    st.tuples(
+        st.just(RetrainingRequested), st.fixed_dictionaries({"decision_id": A_DECISION, "trigger": st.just("schedule")})
+    ),
+    st.tuples(st.just(RetrainingHeldBack), st.fixed_dictionaries({"would_have": st.just("schedule")})),
+    st.tuples(
+        st.just(TrainingStarted),
+        st.fixed_dictionaries(
+            {
+                "decision_id": A_DECISION,
+                "job_name": st.just("job"),
+                "attempt": st.just(0),
+                "rows": st.just(500),
+                "snapshot": st.just("s"),
+            }
+        ),
+    ),
+    st.tuples(
+        st.just(TrainingFailed),
+        st.fixed_dictionaries(
+            {"decision_id": A_DECISION, "job_name": st.just("job"), "attempt": st.just(0), "final": st.booleans()}
+        ),
+    ),
+    st.tuples(st.just(CandidateRejected), st.fixed_dictionaries({"decision_id": A_DECISION, "gate": st.just({})})),
+    st.tuples(
+        st.just(CandidateRegistered),
+        st.fixed_dictionaries(
+            {
+                "version": A_VERSION,
+                "decision_id": st.one_of(st.just(""), A_DECISION),
+                "artifact": st.just("s3://a/models/churn/j/output/model.tar.gz"),
+                "sha256": st.just("0" * 64),
+                "fingerprint": st.sampled_from(["f", "g"]),
+                "rows_trained": st.just(500),
+                "trained_until": st.just(START),
+                "reference": st.just(""),
+                "gate": st.just({"passed": True}),
+            }
+        ),
+    ),
+    st.tuples(st.just(ShadowStarted), st.fixed_dictionaries({"version": A_VERSION, "judged_against": A_VERSION})),
+    st.tuples(st.just(PromotionProposed), st.fixed_dictionaries({"version": A_VERSION, "evidence": st.just({})})),
+    st.tuples(
+        st.just(PromotionApproved),
+        st.fixed_dictionaries({"version": A_VERSION, "instead_of": OR_NONE, "evidence": st.just({})}),
+    ),
+    st.tuples(st.just(CandidateRetired), st.fixed_dictionaries({"version": A_VERSION, "evidence": st.just({})})),
+    st.tuples(
+        st.just(VersionPromoted),
+        st.fixed_dictionaries({"version": A_VERSION, "replaced": OR_NONE, "endpoint": st.just({})}),
+    ),
+    st.tuples(
+        st.just(BakePassed),
+        st.fixed_dictionaries({"version": A_VERSION, "phase": st.sampled_from(BakePhase), "evidence": st.just({})}),
+    ),
+    st.tuples(
+        st.just(RollbackDecided),
+        st.fixed_dictionaries(
+            {
+                "version": A_VERSION,
+                "to_version": A_VERSION,
+                "cause": st.sampled_from(RollbackCause),
+                "evidence": st.just({}),
+            }
+        ),
+    ),
+    st.tuples(
+        st.just(RollbackImpossible),
+        st.fixed_dictionaries({"version": A_VERSION, "cause": st.sampled_from(RollbackCause), "evidence": st.just({})}),
+    ),
+    st.tuples(
+        st.just(VersionRolledBack),
+        st.fixed_dictionaries(
+            {
+                "version": A_VERSION,
+                "to_version": A_VERSION,
+                "cause": st.sampled_from(RollbackCause),
+                "endpoint": st.just({}),
+            }
+        ),
+    ),
+    st.tuples(
+        st.just(DifferenceRepaired),
+        st.fixed_dictionaries({"what": st.just("alias"), "found": st.just("1"), "expected": st.just("2")}),
+    ),
+)
+"""Any event there is; most can't happen in most states."""
+
+
+def next_steps(state):
+    """What the functions may truly do in this state: a random walk over these goes deep, where EVENTS rarely gets."""
+    run, bake, repoint, shadow = state.run, state.bake, state.repoint, state.shadow
+    steps = [(ModelApplied, {"spec": {"model": "churn"}})]
+    if run is None:
+        steps.append((RetrainingRequested, {"decision_id": f"d{state.epoch}", "trigger": "schedule"}))
+    else:
+        about = {"decision_id": run.decision_id}
+        steps.append((TrainingStarted, about | {"job_name": "j", "attempt": run.attempt, "rows": 1, "snapshot": ""}))
+        steps.append((TrainingFailed, about | {"job_name": "j", "attempt": run.attempt, "final": run.attempt > 1}))
+        registered = {"version": lifecycle.next_version(state), "artifact": "a", "sha256": "s", "fingerprint": "f"}
+        registered |= {"rows_trained": 1, "trained_until": START, "reference": "", "gate": {}}
+        steps += [(CandidateRegistered, about | registered)] * 2
+        steps.append((CandidateRejected, about | {"gate": {}}))
+    if repoint is not None:
+        kind, key = (VersionPromoted, "replaced") if repoint.cause is None else (VersionRolledBack, "version")
+        fields = {key: repoint.instead_of, "endpoint": {}}
+        target = "version" if repoint.cause is None else "to_version"
+        fields |= {target: repoint.version} | ({} if repoint.cause is None else {"cause": repoint.cause})
+        return [*steps, *[(kind, fields)] * 4]
+    steps += [
+        (PromotionApproved, {"version": version.number, "instead_of": state.production, "evidence": {}})
+        for version in state.versions
+        if version.status is not VersionStatus.ROLLED_BACK and version.number != state.production
+    ]
+    if bake is not None:
+        steps += [(BakePassed, {"version": bake.version, "phase": bake.phase, "evidence": {}})] * 3
+    good = state.last_known_good()
+    if good is not None and state.production is not None:
+        fields = {"version": state.production, "to_version": good.number, "evidence": {}}
+        steps += [(RollbackDecided, fields | {"cause": cause}) for cause in RollbackCause]
+    candidate = state.waiting_candidate
+    if candidate is not None and shadow is None and bake is None and state.production is not None:
+        steps += [(ShadowStarted, {"version": candidate.number, "judged_against": state.production})] * 3
+    if shadow is not None and shadow.role is ShadowRole.CHALLENGER:
+        steps.append((CandidateRetired, {"version": shadow.version, "evidence": {}}))
+    return steps
+
+
+def assert_sound(before, after):
+    """What holds after any event that was accepted."""
+    assert after.epoch == before.epoch + 1
+    assert before.production is None or after.production is not None, "never no production once there is one"
+    numbers = [version.number for version in after.versions]
+    assert numbers == list(range(1, len(numbers) + 1))
+    status = {version.number: version.status for version in after.versions}
+    was_rolled_back = {v.number for v in before.versions if v.status is VersionStatus.ROLLED_BACK}
+    assert all(status[number] is VersionStatus.ROLLED_BACK for number in was_rolled_back)
+    assert status.get(after.production) is not VersionStatus.ROLLED_BACK
+    challengers = [number for number, found in status.items() if found is VersionStatus.SHADOW]
+    in_shadow = after.shadow is not None and after.shadow.role is ShadowRole.CHALLENGER
+    assert challengers == ([after.shadow.version] if in_shadow else [])
+    assert after.bake is None or after.bake.version == after.production
+    assert after.bake is None or status[after.production] is VersionStatus.BAKING
+    assert after.shadow is None or after.shadow.judged_against == after.production
+    assert after.repoint is None or after.repoint.instead_of == after.production
+    good = after.last_known_good()
+    assert good is None or (good.status is VersionStatus.GOOD and good.number != after.production)
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_any_event_is_taken_and_leaves_a_sound_state_or_is_refused_and_leaves_it_alone(told):
+    life = Life()
+    for kind, fields in told:
+        before = life.state
+        try:
+            life.tell(kind, **fields)
+        except (IllegalTransitionError, UnknownVersionError):
+            assert life.state is before
+        else:
+            assert_sound(before, life.state)
+
+
+@given(st.data())
+def test_a_life_of_legal_events_is_sound_at_every_step(data):
+    life = Life().applied()
+    for _ in range(data.draw(st.integers(0, 40))):
+        kind, fields = data.draw(st.sampled_from(next_steps(life.state)))
+        before = life.state
+        life.tell(kind, **fields)
+        assert_sound(before, life.state)
+        assert events.state_from_json(events.state_to_json(life.state)) == life.state
+
+
+@given(EVENTS)
+def test_an_event_survives_the_ledger(told):
+    kind, fields = told
+    event = kind(time=START, **WHO, **fields)
+    text = events.event_to_json(event)
+    assert events.event_from_json(kind.__name__, text) == event
+    assert events.event_to_json(event) == text
