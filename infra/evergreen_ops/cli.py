@@ -107,13 +107,17 @@ def replay(
     ] = False,
 ) -> None:
     """Replay a stream; see the help above, which the command shows."""
-    from evergreen_ops.replay import report
+    from evergreen_ops.replay import report, specs
     from evergreen_ops.replay.progress import screen
     from evergreen_ops.replay.run import replay as run
 
     policies = _policies(compare)
-    found, base = _read(stream, label=label, time=time, label_time=label_time, task=task, rows_per_day=rows_per_day)
-    chosen = _spec(spec, found, bundled=stream is None, seed=seed)
+    given = None if spec is None else specs.read_spec(spec)
+    wanted_task = task or (None if given is None else given.task)
+    found, base = _read(
+        stream, label=label, time=time, label_time=label_time, task=wanted_task, rows_per_day=rows_per_day
+    )
+    chosen = _spec(given, found, bundled=stream is None, seed=seed)
     plan = _plan(found, chosen, base, step=step, template=template, drill=drill, policies=policies)
     folder = out or Path("replay") / found.name
     _writable(folder)
@@ -210,7 +214,7 @@ def _policies(text: str) -> tuple[Any, ...]:
 
 
 def _read(
-    source: Path | None, *, label: str, time: str, label_time: str, task: TaskOption | None, rows_per_day: int
+    source: Path | None, *, label: str, time: str, label_time: str, task: str | None, rows_per_day: int
 ) -> tuple[Stream, Base]:
     from evergreen_ops.replay import specs, streams
 
@@ -218,24 +222,18 @@ def _read(
         stream = streams.nyc_flights()
         return stream, specs.base_of(stream, specs.BUNDLED_BASE_UNTIL)
     stream = streams.load(
-        source,
-        label=label,
-        time=time,
-        label_time=label_time,
-        task=None if task is None else task.value,
-        rows_per_day=rows_per_day,
+        source, label=label, time=time, label_time=label_time, task=streams.task_name(task), rows_per_day=rows_per_day
     )
     return stream, specs.base_of(stream)
 
 
-def _spec(path: Path | None, stream: Stream, *, bundled: bool, seed: int | None) -> ModelSpec:
+def _spec(given: ModelSpec | None, stream: Stream, *, bundled: bool, seed: int | None) -> ModelSpec:
     from evergreen.spec import ModelSpec
     from evergreen_ops.replay import specs
 
-    if path is not None:
-        spec = specs.read_spec(path, stream)
-    else:
-        spec = specs.bundled_spec() if bundled else specs.infer_spec(stream)
+    if given is not None:
+        specs.check_spec(given, stream)
+    spec = given or (specs.bundled_spec() if bundled else specs.infer_spec(stream))
     if seed is None:
         return spec
     document = spec.to_json()

@@ -21,6 +21,7 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from evergreen_ops.local.invokers import InProcessInvoker
 from evergreen_ops.local.server import LocalServer, ServerError, down, local_address, running_server, up
 
 HELLO = Path(__file__).parent / "fixtures" / "hello"
@@ -66,6 +67,21 @@ def eventually(check: Callable[[], Any], seconds: float = 20.0) -> Any:
                 raise
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def test_functions_can_run_in_this_process_too() -> None:
+    """It comes first: only one cloud can be open, and the other tests share theirs."""
+    in_process = LocalServer(
+        HELLO / "template.yaml", port=0, stack_name="hello", invoker=lambda url: InProcessInvoker()
+    )
+    with in_process as server:
+        entries = [{"Source": "hello", "DetailType": "Noted", "Detail": json.dumps({"n": n})} for n in range(5)]
+        answer = client(server, "events").put_events(Entries=entries)
+        assert greet(server, "Ada") == {"greeting": "hello Ada"}
+        s3, bucket = client(server, "s3"), outputs(server)["BucketName"]
+        for entry in answer["Entries"]:
+            key = f"notes/{entry['EventId']}.json"
+            eventually(lambda key=key: s3.head_object(Bucket=bucket, Key=key))  # type: ignore[misc]
 
 
 def test_boto3_invokes_a_deployed_function_in_a_process_of_its_own(server: LocalServer) -> None:

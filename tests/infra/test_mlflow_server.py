@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +78,33 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         os.killpg(server.pid, 9)
         with pytest.raises(MlflowServerError, match="ended with exit code -9 before it was ready"):
             server.wait_ready(timeout=60)
+
+
+def test_a_server_ends_with_the_process_that_started_it_even_when_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, time; from evergreen_ops.local.mlflow_server import MlflowServer;"
+        f"print(MlflowServer(pathlib.Path({str(tmp_path)!r})).start().pid, flush=True); time.sleep(60)"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert starter.stdout is not None
+    pid = int(starter.stdout.readline())
+    time.sleep(1.0)  # until the interpreter of the server has started
+    starter.kill()
+    starter.communicate()
+    for _ in range(100):
+        if _ended(pid):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the server, process {pid}, outlived its starter")
+
+
+def _ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_no_credential_of_this_process_reaches_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -158,6 +159,15 @@ def test_a_complete_build_needs_no_package_of_this_environment(tmp_path: Path) -
         assert answer(invoke(alone, {}, built)) == "numpy"
 
 
+def test_the_runtime_can_bring_boto3_as_on_aws() -> None:
+    packages = ("awslambdaric", "boto3")
+    with AwslambdaricInvoker(
+        "http://localhost:4566", include_environment_packages=False, runtime_packages=packages
+    ) as aws:
+        uses_boto3 = dataclasses.replace(ECHO, handler="app.needs_boto3")
+        assert answer(invoke(aws, {}, uses_boto3)) == "http://localhost:4566"
+
+
 def test_nothing_is_left_running(tmp_path: Path) -> None:
     invoker = AwslambdaricInvoker("http://localhost:4566")
     pid = answer(invoke(invoker, {}))["pid"]
@@ -181,6 +191,22 @@ def test_a_child_of_a_function_does_not_outlive_a_timeout(tmp_path: Path) -> Non
     with AwslambdaricInvoker("http://localhost:4566") as invoker:
         invoke(invoker, {}, dataclasses.replace(ECHO, code_dir=code, timeout_seconds=1.0))
         assert not _runs(int((tmp_path / "pid").read_text()))
+
+
+def test_a_function_does_not_outlive_a_killed_cloud() -> None:
+    code = (
+        "import dataclasses, json, os, pathlib, datetime\n"
+        "from evergreen_ops.local.invokers import DeployedFunction\n"
+        "from evergreen_ops.local.runtime_api import AwslambdaricInvoker\n"
+        f"function = DeployedFunction('echo', {ECHO.arn!r}, 'Echo', 'app.handler',"
+        f" pathlib.Path({str(ECHO.code_dir)!r}), (), {{}}, 5.0, 128)\n"
+        "invoker = AwslambdaricInvoker('http://localhost:4566')\n"
+        "result = invoker.invoke(function, b'{}', request_id='1', now=datetime.datetime.now(datetime.UTC))\n"
+        "print(json.loads(result.payload)['pid'], flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    cloud = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert not _runs(int(cloud.stdout)), cloud.stderr
 
 
 def _runs(pid: int) -> bool:

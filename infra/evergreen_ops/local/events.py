@@ -160,6 +160,8 @@ def patched_put_events(cloud: LocalCloud, original: Callable[..., Any]) -> Calla
                 "1 validation error detected: Value '[PutEventsRequestEntry]' at 'entries' failed to satisfy "
                 "constraint: Member must have length less than or equal to 10"
             )
+        for entry in events:
+            self.describe_event_bus(_bus_name(entry))  # raises for a bus that is not there, rather than lose its events
         return [_put_entry(cloud, entry) for entry in events]
 
     return put_events
@@ -174,16 +176,19 @@ def _put_entry(cloud: LocalCloud, entry: Mapping[str, Any]) -> dict[str, Any]:
         detail = json.loads(entry["Detail"])
     except ValueError:
         return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
-    bus = (entry.get("EventBusName") or "default").split("/")[-1]
     event_id = cloud.events.emit(
         source=entry["Source"],
         detail_type=entry["DetailType"],
         detail=detail,
         resources=entry.get("Resources") or (),
-        bus=bus,
+        bus=_bus_name(entry),
         time=moment(entry.get("Time")),
     )
     return {"EventId": event_id}
+
+
+def _bus_name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("EventBusName") or "default").split("/")[-1]
 
 
 def moment(given: object) -> datetime | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from evergreen_ops.local.processes import end_process_group, tail
+from evergreen_ops.local.processes import end_process_group, start, tail
 
 READY_POLL_SECONDS = 0.1
 STOP_GRACE_SECONDS = 5.0
@@ -126,18 +126,13 @@ class MlflowServer:
             return self
         artifacts = self.work_dir / "artifacts"
         artifacts.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"]
+        self.log.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "evergreen_ops.local.tethered", "uvicorn", "mlflow.server.fastapi_app:app"]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning", "--no-access-log"]
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
-                command,
-                cwd=self.work_dir,
-                env=server_environment(self.work_dir / "mlflow.db", artifacts),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        environment = server_environment(self.work_dir / "mlflow.db", artifacts)
+        self._process = start(
+            command, directory=self.work_dir, environment=environment, log=self.log, stdin=subprocess.PIPE
+        )
         return self
 
     def wait_ready(self, timeout: float = 120.0) -> Self:
@@ -174,6 +169,8 @@ class MlflowServer:
         """Stop the server and wait until its process is gone; what it stored stays in ``work_dir``."""
         if self._process is not None:
             end_process_group(self._process, grace_seconds=STOP_GRACE_SECONDS)
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         self._process = None
         self._ready = False
 

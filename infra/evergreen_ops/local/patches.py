@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import moto
 
-from . import alarms, events, firehose, lambdas, metrics, pipes, resources, schedules, speed, streams, template
+from . import (
+    alarms,
+    change_sets,
+    events,
+    firehose,
+    lambdas,
+    metrics,
+    pipes,
+    resources,
+    schedules,
+    speed,
+    streams,
+    template,
+)
 from .errors import MotoChangedError
 
 if TYPE_CHECKING:
@@ -75,9 +88,15 @@ def _virtual_datetime(cloud: LocalCloud, original: ModuleType) -> ModuleType:
     return shim
 
 
+def _change_sets(cloud: LocalCloud, original: Any) -> Any:
+    """``CloudFormationBackend.execute_change_set``: whole stacks, with their outputs."""
+    return change_sets.patched_execute_change_set(original)
+
+
 PATCHES: tuple[Patch, ...] = (
     Patch("moto.core.utils:datetime", _virtual_datetime),
     Patch("moto.core.botocore_stubber:BotocoreStubber.process_request", speed.patched_process_request),
+    Patch("moto.core.common_models:BaseModel.__new__", speed.patched_new_model),
     Patch("moto.core.responses:method_names_from_class", speed.patched_method_names),
     Patch("moto.awslambda.models:LambdaBackend.create_event_source_mapping", streams.patched_create_mapping),
     Patch("moto.awslambda.models:LambdaBackend.delete_event_source_mapping", streams.patched_delete_mapping),
@@ -86,7 +105,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch("moto.awslambda.responses:LambdaResponse.invoke", lambdas.patched_response_invoke),
     Patch("moto.cloudformation.models:CloudFormationBackend.create_change_set", template.patched_take_template),
     Patch("moto.cloudformation.models:CloudFormationBackend.create_stack", template.patched_take_template),
-    Patch("moto.cloudformation.models:CloudFormationBackend.execute_change_set", template.patched_execute_change_set),
+    Patch("moto.cloudformation.models:CloudFormationBackend.execute_change_set", _change_sets),
     Patch("moto.cloudformation.models:CloudFormationBackend.update_stack", template.patched_take_template),
     Patch("moto.cloudformation.parsing:resource_class_from_type", resources.patched_resource_class),
     Patch("moto.cloudformation.parsing:resource_name_property_from_type", resources.patched_name_property),
@@ -97,7 +116,9 @@ PATCHES: tuple[Patch, ...] = (
     Patch("moto.cloudwatch.models:CloudWatchBackend.put_metric_data", metrics.patched_put_metric_data),
     Patch("moto.cloudwatch.models:CloudWatchBackend.set_alarm_state", alarms.patched_set_alarm_state),
     Patch("moto.cloudwatch.responses:CloudWatchResponse.get_metric_statistics", metrics.patched_get_metric_statistics),
+    Patch("moto.dynamodb.models.dynamo_type:DynamoType.__lt__", speed.patched_less_than),
     Patch("moto.dynamodb.models.table:StreamShard.add", streams.patched_shard_add),
+    Patch("moto.dynamodb.models.table:Table.query", speed.patched_table_query),
     Patch("moto.dynamodb.models:DynamoDBBackend.transact_write_items", streams.patched_transact_write_items),
     Patch("moto.dynamodb.models:DynamoDBBackend.update_item", streams.patched_update_item),
     Patch("moto.dynamodb.responses:DynamoHandler.call_action", streams.patched_call_action),
@@ -111,6 +132,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch("moto.pipes.models:EventBridgePipesBackend.create_pipe", pipes.patched_create_pipe),
     Patch("moto.pipes.models:EventBridgePipesBackend.delete_pipe", pipes.patched_delete_pipe),
     Patch("moto.pipes.models:EventBridgePipesBackend.update_pipe", pipes.patched_create_pipe),
+    Patch("moto.s3.models:S3Backend.list_objects", speed.patched_list_objects),
     Patch("moto.s3.notifications:_invoke_awslambda", events.patched_s3_to_lambda),
     Patch("moto.s3.notifications:_send_event_bridge_message", events.patched_s3_event),
     Patch("moto.scheduler.models:EventBridgeSchedulerBackend.create_schedule", schedules.patched_create_schedule),

@@ -1,12 +1,67 @@
 """Child processes of the local cloud: how they are ended, and what their logs say."""
 
+import atexit
 import contextlib
 import os
 import signal
 import subprocess
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TAIL_CHARACTERS = 800
+
+
+def start(
+    command: Sequence[str],
+    *,
+    directory: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, with nothing of this process but what is given.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments; no shell is involved.
+    directory
+        Where it runs.
+    environment
+        All of its variables.
+    log
+        Appended to with whatever it prints, on either stream.
+    stdin
+        ``subprocess.PIPE`` for a child that is to end with this process (see `evergreen_ops.local.tethered`).
+
+    Returns
+    -------
+    subprocess.Popen
+        The child. One that still runs when this interpreter ends is killed.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - the callers start our own interpreter
+            command,
+            cwd=directory,
+            env=dict(environment),
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _started.add(process)
+    return process
+
+
+def _kill_what_still_runs() -> None:
+    for process in list(_started):
+        if process.poll() is None:
+            signal_process_group(process, signal.SIGKILL)
+
+
+_started: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
+atexit.register(_kill_what_still_runs)
 
 
 def signal_process_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -24,13 +24,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from packaging.requirements import Requirement
+
+from evergreen_ops.local import tethered
 from evergreen_ops.local.invokers import DeployedFunction, InvocationResult, runtime_environment
-from evergreen_ops.local.processes import end_process_group
+from evergreen_ops.local.processes import end_process_group, start
 
 INIT_TIMEOUT_SECONDS = 60.0
 KEPT_OUTPUT_BYTES = 4 * 1024 * 1024
 _API = re.compile(r"^/2018-06-01/runtime/(?:invocation/(?P<id>[^/]+)/(?P<verb>response|error)|(?P<init>init/error))$")
-_REQUIREMENT_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,10 +279,9 @@ def linked_packages(names: Iterable[str], target: Path) -> Path:
             link = target / top
             if not link.is_symlink():
                 link.symlink_to(Path(str(distribution.locate_file(top))).absolute())
+        requirements = [Requirement(text) for text in distribution.requires or ()]
         pending += [
-            match.group()
-            for requirement in distribution.requires or ()
-            if "extra ==" not in requirement and (match := _REQUIREMENT_NAME.match(requirement))
+            wanted.name for wanted in requirements if not wanted.marker or wanted.marker.evaluate({"extra": ""})
         ]
     return target
 
@@ -332,6 +333,8 @@ class _Sandbox:
 
     def close(self) -> None:
         self._kill()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
         self._api.close()
         with contextlib.suppress(FileNotFoundError):
             self._output.unlink()
@@ -340,18 +343,15 @@ class _Sandbox:
         """Start the process and wait for its first question; return the failure when it never comes."""
         environment = {**self._environment, "AWS_LAMBDA_RUNTIME_API": self._api.address}
         started = time.monotonic()
-        # -S: no site directory, so that nothing but PYTHONPATH and the standard library can be imported.
-        command = [sys.executable, "-S", "-m", "awslambdaric", self.function.handler]
-        with self._output.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter; the handler is one argument
-                command,
-                cwd=self.function.code_dir,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        # -S and -P: nothing but PYTHONPATH and the standard library can be imported.
+        command = [sys.executable, "-S", "-P", tethered.__file__, "awslambdaric", self.function.handler]
+        self._process = start(
+            command,
+            directory=self.function.code_dir,
+            environment=environment,
+            log=self._output,
+            stdin=subprocess.PIPE,
+        )
         process = self._process
         threading.Thread(target=lambda: self._reports.put(_Exited(process.wait())), daemon=True).start()
         match self._next_report(self._init_timeout_seconds):

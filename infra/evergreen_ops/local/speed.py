@@ -12,6 +12,10 @@ from moto import backend_index
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.request import normalize_request
 from moto.core.utils import get_equivalent_url_in_aws_domain
+from moto.dynamodb.comparisons import get_comparison_func
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.table import Table
+from moto.s3.models import FakeDeleteMarker
 from werkzeug.exceptions import HTTPException
 
 from .arns import ACCOUNT
@@ -86,3 +90,74 @@ def use_light_clients() -> None:
         session._session.set_default_client_config(
             Config(user_agent="evergreen-local", retries={"total_max_attempts": 1})
         )
+
+
+def patched_new_model(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``BaseModel.__new__``: no list of every object there ever was (only moto's dashboard reads it)."""
+
+    def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        return object.__new__(cls)
+
+    return __new__
+
+
+def patched_list_objects(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``S3Backend.list_objects``: only the keys under the prefix are looked at closely."""
+
+    def list_objects(
+        self: Any, bucket: Any, prefix: str | None, delimiter: str | None, marker: str | None, max_keys: int | None
+    ) -> tuple[list[Any], list[str], bool, str | None]:
+        under = prefix or ""
+        names = sorted(name for name in dict.keys(bucket.keys) if name.startswith(under))
+        folders: set[str] = set()
+        keys: list[Any] = []
+        for name in names:
+            rest = name[len(under) :]
+            if delimiter and delimiter in rest:
+                folders.add(f"{under}{rest.split(delimiter)[0]}{delimiter}")
+            elif not isinstance(key := bucket.keys[name], FakeDeleteMarker):
+                keys.append(key)
+        if marker:
+            keys = self._get_results_from_token(keys, self._pagination_tokens.get(marker) or marker)
+        truncated, token = False, None
+        if max_keys is not None:
+            keys, truncated, token = self._truncate_result(keys, max_keys)
+        return keys, sorted(folders), truncated, token
+
+    return list_objects
+
+
+def patched_table_query(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``Table.query``: a query by the table's own key reads its partition, not the whole table."""
+
+    def query(self: Table, hash_key: Any, range_comparison: Any, range_objs: Any, *args: Any, **kwargs: Any) -> Any:
+        index_name = args[4] if len(args) > 4 else kwargs.get("index_name")
+        if index_name or hash_key is None or not self.range_key_attr:
+            return original(self, hash_key, range_comparison, range_objs, *args, **kwargs)
+        partition = self.items.get(hash_key)
+        items = list(partition.values()) if partition else []
+        if range_comparison:
+            holds, values = get_comparison_func(range_comparison), [value.cast_value for value in range_objs]
+            items = [item for item in items if holds(_plain(item.range_key), *values)]
+        self.all_items = lambda: items  # type: ignore[method-assign]
+        try:
+            return original(self, hash_key, range_comparison, range_objs, *args, **kwargs)
+        finally:
+            del self.all_items
+
+    return query
+
+
+def _plain(value: Any) -> Any:
+    return value.value if value.type == "S" else value.cast_value
+
+
+def patched_less_than(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``DynamoType.__lt__``: strings are compared as they are."""
+
+    def __lt__(self: DynamoType, other: DynamoType) -> bool:  # noqa: N807
+        if self.type == "S":
+            return bool(self.value < other.value)
+        return bool(original(self, other))
+
+    return __lt__

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import CloudFormationBackend, Stack
+from moto.cloudformation.models import CloudFormationBackend
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
@@ -172,23 +172,3 @@ def patched_take_template(cloud: LocalCloud, original: Callable[..., Any]) -> Ca
             raise ValidationError(message=str(error)) from error
 
     return take
-
-
-def patched_execute_change_set(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
-    """``CloudFormationBackend.execute_change_set``: the stack gets its outputs."""
-
-    def execute_change_set(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
-        change_set = self.describe_change_set(change_set_name)
-        try:
-            original(self, change_set_name, stack_name)
-        except LocalCloudError as error:
-            raise ValidationError(message=str(error)) from error
-        if change_set is not None:
-            _refresh_outputs(self.stacks[change_set.stack_id])
-
-    return execute_change_set
-
-
-def _refresh_outputs(stack: Stack) -> None:
-    stack._parse_template()
-    stack.output_map = stack._create_output_map()

@@ -12,17 +12,16 @@ import re
 import shutil
 import signal
 import site
-import subprocess
 import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Protocol
 
 from evergreen.training.artifact import pack
-from evergreen_ops.local.processes import signal_process_group
+from evergreen_ops.local.processes import signal_process_group, start
 
 FAILURE_REASON_CHARACTERS = 1024
 STOP_GRACE_SECONDS = 120.0
@@ -308,16 +307,7 @@ class TrainingProcess:
         self._ended = threading.Event()
         self._when_ended: list[Callable[[], object]] = []
         self._lock = threading.Lock()
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter; running the script is the point
-                command,
-                cwd=directory,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = start(command, directory=directory, environment=environment, log=log)
         limit = min(max_runtime_seconds, threading.TIMEOUT_MAX)
         self._time_limit = threading.Timer(limit, self._end, [Cause.MAX_RUNTIME_EXCEEDED])
         self._time_limit.daemon = True
@@ -560,11 +550,15 @@ def _extract(uri: str, directory: Path, store: ObjectStore) -> None:
 
 
 def _write(directory: Path, name: str, content: bytes) -> None:
-    target = directory / name
-    if not target.resolve().is_relative_to(directory.resolve()):
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
         raise DataDownloadError(f"ClientError: Data download failed: {name!r} would leave the channel's directory.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
+    target = directory / path
+    try:
+        target.write_bytes(content)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
 
 
 def _files(directory: Path) -> list[Path]:

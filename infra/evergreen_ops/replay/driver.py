@@ -236,6 +236,7 @@ class _LabelsByTime:
 
 def _cuts(session: Session, step_end: datetime) -> Iterator[datetime]:
     while session.now < step_end:
+        session.cloud.advance(session.now)  # what is due by now may create a schedule
         scheduled = session.cloud.next_schedule()
         yield step_end if scheduled is None else max(min(scheduled, step_end), session.now + JUST_BEFORE)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,10 +54,13 @@ def replay(plan: Plan, screen: Screen) -> Replay:
     from evergreen_ops.local.mlflow_server import MlflowServer
 
     started = time.perf_counter()
+    logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)  # says that it waits
     with (
+        warnings.catch_warnings(),
         tempfile.TemporaryDirectory(prefix="evergreen-replay-") as folder,
         MlflowServer(Path(folder) / "mlflow") as mlflow,  # starts in the background while the cloud is deployed
     ):
+        warnings.filterwarnings("ignore", message="No application metrics to publish")  # Powertools, on each quiet call
         result = _through_the_cloud(plan, screen, Path(folder), mlflow, started)
     return _with_comparisons(result, _compare(plan, screen))
 

@@ -54,36 +54,44 @@ def bundled_spec() -> ModelSpec:
     return ModelSpec.from_yaml(BUNDLED_SPEC.read_text(encoding="utf-8"))
 
 
-def read_spec(path: Path, stream: Stream) -> ModelSpec:
-    """Read a user's spec and check that the stream has what it names.
+def read_spec(path: Path) -> ModelSpec:
+    """Read a user's spec.
 
     Raises
     ------
     SpecError
-        The spec is invalid.
+        The file can't be read or the spec is invalid.
+    """
+    try:
+        return ModelSpec.from_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError((f"{path} can't be read: {error.strerror}",)) from error
+    except UnicodeDecodeError as error:
+        raise SpecError((f"{path} is not UTF-8 text: write the spec as YAML",)) from error
+
+
+def check_spec(spec: ModelSpec, stream: Stream) -> None:
+    """Check that a stream has what a spec names.
+
+    Raises
+    ------
     StreamError
         The spec's task, classes or features are not the stream's.
     """
-    try:
-        spec = ModelSpec.from_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(
-            (f"{path} can't be read: {error.strerror if isinstance(error, OSError) else error}",)
-        ) from error
     missing = [name for name in spec.features if name not in stream.features]
     if missing:
         raise StreamError(f"the spec's features {', '.join(missing)} are not in the stream: it has {_names(stream)}")
-    wrong = [name for name, feature in spec.features.items() if feature.type != stream.features[name]]
-    if wrong:
-        raise StreamError(
-            f"the spec's feature {wrong[0]} is {stream.features[wrong[0]]} in the stream: correct its type"
-        )
+    for name, feature in spec.features.items():
+        if feature.type != stream.features[name]:
+            found = stream.features[name]
+            raise StreamError(f"the spec's feature {name} is {feature.type}, in the stream it is {found}: correct it")
     if spec.task.value != stream.task:
-        raise StreamError(f"the spec's task is {spec.task}, the stream's is {stream.task}: use --task {spec.task}")
+        raise StreamError(
+            f"the spec's task is {spec.task.value}, the stream's is {stream.task}: leave --task out, or correct it"
+        )
     unknown = sorted(set(stream.classes or ()) - set(spec.labels.classes or ()))
     if unknown:
         raise StreamError(f"the stream's label {unknown[0]} is not in the spec's labels.classes: add it")
-    return spec
 
 
 def base_of(stream: Stream, base_until: datetime | None = None) -> Base:

@@ -38,6 +38,18 @@ class StreamError(ValueError):
     """A file that can't be replayed; the message is one sentence for the person who named it."""
 
 
+def task_name(task: str | None) -> TaskName | None:
+    """Return a task as streams name it.
+
+    Examples
+    --------
+    >>> task_name("binary")
+    'binary'
+    """
+    names: tuple[TaskName, ...] = ("binary", "multiclass", "regression")
+    return next((name for name in names if name == task), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """Requests in the order they came, with labels and the instants those became known.
@@ -301,7 +313,8 @@ def _elapsed_minutes(flights: pa.Table, airports: pa.Table, hour_utc: Array) -> 
     arrived = _clock_minutes(flights["arr_time"])
     in_air = np.nan_to_num(_numbers(flights["air_time"]))
     elapsed = np.mod(arrived - departed - (destination - new_york) * 60.0, 1_440.0)
-    return np.where(elapsed < in_air, elapsed + 60.0 * np.ceil((in_air - elapsed) / 60.0), elapsed)
+    late: Array = np.where(elapsed < in_air, elapsed + 60.0 * np.ceil((in_air - elapsed) / 60.0), elapsed)
+    return late
 
 
 def _clock_minutes(column: pa.ChunkedArray) -> Array:

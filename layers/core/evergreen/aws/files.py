@@ -49,7 +49,7 @@ class S3Files:
             else:
                 answer = self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfMatch=etag)
         except ClientError as error:
-            if error.response["Error"]["Code"] in _CONFLICT:
+            if error.response["Error"]["Code"] in (*_CONFLICT, *_GONE):
                 raise ConflictingWriteError(key) from error
             raise
         return answer["ETag"].strip('"')

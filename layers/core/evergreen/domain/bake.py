@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,7 +59,7 @@ def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic,
         "baseline_slow": baseline.slow,
         "log_e_errors": round(float(errors.log_e), 4),
         "log_e_slow": round(float(slow.log_e), 4),
-        "log_e_threshold": round(float(errors.threshold), 4),
+        "log_e_threshold": round(math.log(errors.threshold), 4),
     }
     if errors.health == "roll_back":
         because = f"{traffic.errors} of {traffic.requests} requests failed, {errors.p0:.1%} is tolerated"

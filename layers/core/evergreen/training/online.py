@@ -256,7 +256,8 @@ def learn(
     OnlineStateError
         The state belongs to another feature schema.
     ValueError
-        Rows and labels differ in number, a new state is to start from no rows, a label is no number, or a classification's schema has no classes.
+        Rows and labels differ in number, a new state is to start from no rows, a label is no number, or a
+        classification's schema has no classes.
 
     Examples
     --------

@@ -131,6 +131,7 @@ def _request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Snapshot, p
         "model": spec.model,
         "task": spec.task.value,
         "features": [{"name": name, "type": feature.type} for name, feature in spec.features.items()],
+        "classes": spec.labels.classes,
         "estimator": spec.estimator,
         "params": training.params,
         "seed": training.seed,

@@ -1,0 +1,164 @@
+"""The ledger on DynamoDB: one transaction a decision, whoever is late reads again, nothing is ever rewritten."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from botocore.exceptions import ClientError
+
+from evergreen.aws.ledger import DynamoLedger
+from evergreen.domain import events
+from evergreen.domain.errors import IllegalTransitionError, StaleStateError, UnknownModelError
+from evergreen.domain.lifecycle import DifferenceRepaired, ModelApplied, ModelState, RetrainingRequested
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(table):
+    return DynamoLedger(*table("model", "sk"))
+
+
+def applied(note="new"):
+    return ModelApplied(time=START, actor="ada", because=note, spec={"model": "churn", "note": note})
+
+
+def requested(decision_id="d1"):
+    return RetrainingRequested(time=START, actor="ada", because="asked", decision_id=decision_id, trigger="schedule")
+
+
+def repaired(note):
+    return DifferenceRepaired(time=START, actor="reconcile", because=note, what="alias", found="1", expected="2")
+
+
+def a_known_model(ledger, model="churn"):
+    return ledger.record(ModelState(model), applied())
+
+
+def test_a_model_nobody_applied_is_not_known(ledger):
+    with pytest.raises(UnknownModelError, match=r"model 'churn' is not known: apply its spec first"):
+        ledger.read("churn")
+    assert ledger.models() == ()
+    assert ledger.history("churn") == []
+
+
+def test_what_was_recorded_is_read(ledger):
+    state = a_known_model(ledger)
+    assert ledger.read("churn") == state
+    assert (state.epoch, state.spec["note"]) == (1, "new")
+
+
+def test_the_models_are_listed_once_each_in_order(ledger):
+    for model in ("churn", "arrears"):
+        ledger.record(a_known_model(ledger, model), applied("changed"))
+    assert ledger.models() == ("arrears", "churn")
+
+
+def test_events_of_one_decision_are_recorded_together(ledger):
+    state = ledger.record(a_known_model(ledger), applied("changed"), requested())
+    assert state.epoch == 3
+    assert [item["type"] for item in ledger.history("churn")] == ["ModelApplied", "ModelApplied", "RetrainingRequested"]
+
+
+def test_who_decided_on_an_old_state_is_told_to_read_again_and_leaves_nothing(ledger):
+    old = a_known_model(ledger)
+    ledger.record(old, requested("d1"))
+    with pytest.raises(StaleStateError) as refused:
+        ledger.record(old, requested("d2"))
+    assert (refused.value.model, refused.value.epoch) == ("churn", 1)
+    assert ledger.read("churn").run.decision_id == "d1"
+    assert [item["epoch"] for item in ledger.history("churn")] == [1, 2]
+
+
+def test_a_model_is_applied_for_the_first_time_once(ledger):
+    a_known_model(ledger)
+    with pytest.raises(StaleStateError):
+        a_known_model(ledger)
+    assert len(ledger.history("churn")) == 1
+
+
+def test_of_many_who_read_the_same_state_one_is_heard(ledger):
+    state, heard = a_known_model(ledger), []
+    for number in range(10):
+        try:
+            ledger.record(state, requested(f"d{number}"))
+            heard.append(f"d{number}")
+        except StaleStateError:
+            continue
+    assert heard == ["d0"]
+    assert ledger.read("churn").epoch == 2
+
+
+def test_an_event_that_can_not_happen_leaves_nothing(ledger):
+    state = ledger.record(a_known_model(ledger), requested())
+    with pytest.raises(IllegalTransitionError):
+        ledger.record(state, repaired("fine"), requested("d2"))
+    assert ledger.read("churn") == state
+    assert len(ledger.history("churn")) == 2
+
+
+def test_a_transaction_that_fails_by_itself_is_no_others_doing(ledger):
+    state = a_known_model(ledger)
+    with pytest.raises(ClientError):
+        ledger.record(state, applied("x" * 500_000))
+    assert ledger.read("churn") == state
+
+
+def test_history_is_told_in_order_beyond_one_page(ledger):
+    state = a_known_model(ledger)
+    for number in range(30):
+        state = ledger.record(state, repaired(f"{number} " + "x" * 50_000))
+    history = ledger.history("churn")
+    assert [item["epoch"] for item in history] == list(range(1, 32))
+    assert [item["because"].split()[0] for item in history[1:]] == [str(number) for number in range(30)]
+
+
+def test_history_says_what_was_decided(ledger):
+    ledger.record(a_known_model(ledger), requested())
+    assert ledger.history("churn")[1] == {
+        "model": "churn",
+        "epoch": 2,
+        "type": "RetrainingRequested",
+        "time": "2026-01-01T00:00:00Z",
+        "actor": "ada",
+        "because": "asked",
+        "decision_id": "d1",
+        "trigger": "schedule",
+        "checks": [],
+        "hash": ledger.read("churn").last_hash,
+    }
+
+
+def test_every_item_is_chained_to_the_one_before_it(ledger):
+    state = a_known_model(ledger)
+    state = ledger.record(state, requested(), repaired("again"))
+    told = [applied(), requested(), repaired("again")]
+    digest = ""
+    for event, item in zip(told, ledger.history("churn"), strict=True):
+        digest = events.chain_hash(digest, item["epoch"], item["type"], events.event_to_json(event))
+        assert item["hash"] == digest
+    assert state.last_hash == digest
+
+
+def test_the_same_decisions_write_the_same_history(ledger):
+    written = []
+    for model in ("churn", "other"):
+        state = ledger.record(ModelState(model), applied(), requested())
+        ledger.record(state, repaired("again"))
+        written.append([{**item, "model": ""} for item in ledger.history(model)])
+    assert written[0] == written[1]
+
+
+def test_only_new_events_leave_by_the_outbox(table):
+    client, name = table("model", "sk")
+    DynamoLedger(client, name).record(ModelState("churn"), applied(), requested())
+    keys = sorted(item["sk"]["S"] for item in client.scan(TableName=name)["Items"])
+    assert keys == ["churn", "event#0000000001", "event#0000000002", "state"]
+
+
+def test_a_state_survives_with_its_times(ledger):
+    state = ledger.record(a_known_model(ledger), requested())
+    again = ledger.read("churn")
+    assert again.run.requested_at == START
+    assert again.run.requested_at.utcoffset() == timedelta(0)
+    assert replace(again, last_hash="") == replace(state, last_hash="")

@@ -1,0 +1,137 @@
+"""From a history to a timeline, a summary and a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from evergreen_ops.replay import report
+from evergreen_ops.replay.policies import parse_policies, simulate
+from evergreen_ops.replay.recipe import StreamRecipe
+from evergreen_ops.replay.result import DrillOutcome, Replay, Served
+from evergreen_ops.replay.specs import base_of, infer_spec
+from evergreen_ops.replay.streams import Stream, read_table
+from evergreen_ops.replay.timeline import Mark, lines
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+EVIDENCE = {
+    "version": 2,
+    "judged_against": 1,
+    "rows": 1_000,
+    "production_loss": 0.2,
+    "shadow_loss": 0.1,
+    "gain": 0.1,
+    "interval": [0.05, 0.15],
+    "log_e_promote": 12.0,
+    "log_e_keep": -3.0,
+}
+
+
+def event(kind: str, day: float, because: str = "", **details: Any) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "time": (START + timedelta(days=day)).isoformat(),
+        "because": because,
+        "actor": "test",
+        **details,
+    }
+
+
+HISTORY = (
+    event("ModelApplied", 1),
+    event("RetrainingRequested", 1, "first", decision_id="d1", trigger="business_event"),
+    event("TrainingStarted", 1, decision_id="d1", rows=500, attempt=0),
+    event("CandidateRegistered", 1, version=1, decision_id="d1", rows_trained=500),
+    event("VersionPromoted", 1, version=1, replaced=None),
+    event("RetrainingHeldBack", 2, "the cooldown is 7 days", would_have="data_drift"),
+    event("RetrainingHeldBack", 3, "the cooldown is 7 days", would_have="data_drift"),
+    event("RetrainingRequested", 4, "<b>W1/sd</b> of 'x' is 0.3", decision_id="d2", trigger="data_drift"),
+    event("TrainingStarted", 4, decision_id="d2", rows=900, attempt=0),
+    event("CandidateRegistered", 4, version=2, decision_id="d2", rows_trained=900),
+    event("ShadowStarted", 4, version=2, judged_against=1),
+    event("PromotionApproved", 6, "gain", version=2, instead_of=1, evidence=EVIDENCE),
+    event("VersionPromoted", 6, version=2, replaced=1),
+    event("RollbackDecided", 7, "5 of 5 requests failed", version=2, to_version=1, cause="errors", evidence={}),
+    event("VersionRolledBack", 7, version=2, to_version=1, cause="errors"),
+)
+
+
+@pytest.fixture(scope="module")
+def stream() -> Stream:
+    return read_table(pa.table({"x": np.arange(5_000) % 13, "label": np.arange(5_000) % 13 > 6}), name="traffic")
+
+
+@pytest.fixture(scope="module")
+def finished(stream: Stream) -> Replay:
+    base, spec = base_of(stream), infer_spec(stream)
+    served = Served.nothing(stream)
+    served.predictions[base.rows :] = stream.label[base.rows :]
+    served.probabilities[base.rows :] = 0.5  # type: ignore[index]
+    served.versions[base.rows :] = 1
+    served.failed[base.rows] = True
+    never = simulate(parse_policies("never")[0], stream, spec, base, StreamRecipe(stream, spec))
+    drill = (DrillOutcome("errors", 2, True, "errors: 5 of 5 requests failed", 1, 5.0),)
+    return Replay(stream, spec, base, HISTORY, served, 12.0, 300.0, drill, (never,))
+
+
+def test_the_summary_counts_what_came_after_the_first_model(finished: Replay) -> None:
+    summary = finished.summary()
+    wanted = {
+        "rows": 4_500,
+        "scored": 4_499,
+        "accuracy": 1.0,
+        "trainings": 1,
+        "rows_trained": 900,
+        "promotions": 1,
+        "rollbacks": 1,
+        "triggers": {"data_drift": 1},
+        "production_version": 1,
+        "failed_requests": 1,
+    }
+    assert wanted.items() <= summary.items()
+    assert {"kappa", "auc", "mae", "worst_window", "wall_seconds", "peak_rss_mb", "drill"} <= set(summary)
+    assert set(summary["compare"]["never"]) <= {*summary, "compare"}
+    json.dumps(summary, allow_nan=False)
+
+
+def test_triggers_held_back_in_a_row_by_one_rule_are_told_once() -> None:
+    told = [line for line in lines(HISTORY) if line.mark is Mark.HELD_BACK]
+    assert [str(line) for line in told] == ["2024-01-03 00:00 - data drift held back: the cooldown is 7 days"]
+
+
+def test_the_page_stands_alone_and_escapes_what_it_shows(finished: Replay, tmp_path: Path) -> None:
+    report.write(finished, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "events.jsonl",
+        "report.html",
+        "spec.yaml",
+        "summary.json",
+    ]
+    assert not re.search(r"(src|href)=|url\(|@import|<script", page)
+    assert "&lt;b&gt;W1/sd&lt;/b&gt;" in page
+    assert page.count("<svg") == 2  # for a phone and for a wide window
+    assert "version 2 rolled back to version 1" in page
+    assert "viewport" in page
+
+
+def test_events_are_the_history_one_a_line_and_nothing_of_this_machine(finished: Replay, tmp_path: Path) -> None:
+    report.write(finished, tmp_path)
+    text = (tmp_path / "events.jsonl").read_text()
+    assert [json.loads(line) for line in text.splitlines()] == [dict(each) for each in HISTORY]
+    assert str(tmp_path) not in text
+
+
+def test_a_replay_with_too_few_labels_still_has_a_page(finished: Replay, tmp_path: Path) -> None:
+    nothing = Replay(
+        finished.stream, finished.spec, finished.base, HISTORY[:5], Served.nothing(finished.stream), 1.0, 1.0
+    )
+    report.write(nothing, tmp_path)
+    assert "Too few labels" in (tmp_path / "report.html").read_text()

@@ -1,0 +1,148 @@
+"""The proof in shadow: which rows count, what each is worth, and when the verdict falls."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evergreen.domain.lifecycle import Shadow, ShadowRole
+from evergreen.domain.shadow import PairedOutcomes, decide, judged_until
+from evergreen.spec import ModelSpec
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+DAY = timedelta(days=1)
+CHALLENGER = Shadow(version=2, role=ShadowRole.CHALLENGER, judged_against=1, since=START)
+SENTINEL = Shadow(version=1, role=ShadowRole.SENTINEL, judged_against=2, since=START)
+
+
+def a_spec(task="binary", **shadow):
+    labels = {"classes": ["0", "1"]} if task == "binary" else {}
+    features = {"age": {"type": "number"}}
+    return ModelSpec.parse({"model": "churn", "task": task, "features": features, "labels": labels, "shadow": shadow})
+
+
+def pairs(production_loss, shadow_loss, at=None, group=None):
+    count = len(production_loss)
+    microseconds = int((at or START + DAY).timestamp()) * 1_000_000
+    return PairedOutcomes(
+        inference_time=np.full(count, microseconds, dtype=np.int64),
+        production_loss=np.asarray(production_loss, dtype=np.float64),
+        shadow_loss=np.asarray(shadow_loss, dtype=np.float64),
+        group=np.array(group or [None] * count, dtype=object),
+    )
+
+
+def better(rows, share=0.2):
+    """Production is wrong where the shadow is right in this share of rows."""
+    return pairs([1.0] * int(rows * share) + [0.0] * (rows - int(rows * share)), [0.0] * rows)
+
+
+def judged(outcomes, after=8 * DAY, shadow=CHALLENGER, spec=None):
+    return decide(shadow, spec or a_spec(), outcomes, START + after)
+
+
+def test_a_candidate_that_is_proven_better_is_promoted():
+    decision = judged(better(1_000))
+    assert decision.verdict == "promote"
+    assert decision.because.startswith("accuracy gain +0.2000 on 1,000 rows, e-value 10^")
+    assert (decision.evidence["rows"], decision.evidence["gain"]) == (1_000, 0.2)
+    assert (decision.evidence["production_loss"], decision.evidence["shadow_loss"]) == (0.2, 0.0)
+
+
+def test_a_candidate_that_is_no_better_is_kept_out():
+    worse = pairs([0.0] * 1_000, [1.0] * 200 + [0.0] * 800)
+    assert judged(worse).verdict == "keep"
+
+
+def test_a_few_rows_prove_nothing():
+    decision = judged(better(10))
+    assert decision.verdict == "need_more_data"
+    assert decision.evidence["rows_to_decide"] is None or decision.evidence["rows_to_decide"] > 0
+
+
+def test_no_rows_are_neither_good_nor_bad():
+    decision = judged(pairs([], []))
+    assert (decision.verdict, decision.evidence["rows"]) == ("need_more_data", 0)
+    assert decision.evidence["production_loss"] is None
+
+
+def test_a_timeout_never_promotes():
+    decision = judged(better(10), after=29 * DAY)
+    assert decision.verdict == "keep"
+    assert decision.because.startswith("no proof within 28 days: ")
+
+
+def test_a_proof_that_comes_with_the_timeout_still_counts():
+    assert judged(better(1_000), after=29 * DAY).verdict == "promote"
+
+
+@pytest.mark.parametrize(
+    ("shadow", "after", "until"),
+    [
+        (CHALLENGER, timedelta(0), 0),
+        (CHALLENGER, 8 * DAY - timedelta(seconds=1), 0),
+        (CHALLENGER, 8 * DAY, 7),
+        (CHALLENGER, 14 * DAY, 7),
+        (CHALLENGER, 15 * DAY, 14),
+        (SENTINEL, 2 * DAY - timedelta(seconds=1), 0),
+        (SENTINEL, 2 * DAY, 1),
+        (SENTINEL, 3.5 * DAY, 2),
+    ],
+)
+def test_only_whole_cycles_with_matured_labels_count(shadow, after, until):
+    assert judged_until(shadow, a_spec(), START + after) == START + until * DAY
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**6))
+def test_what_counted_once_counts_for_ever(seconds, more):
+    earlier, later = START + timedelta(seconds=seconds), START + timedelta(seconds=seconds + more)
+    for shadow in (CHALLENGER, SENTINEL):
+        until = judged_until(shadow, a_spec(), earlier)
+        assert START <= until <= max(START, earlier - DAY)
+        assert until <= judged_until(shadow, a_spec(), later)
+
+
+@pytest.mark.parametrize("at", [START - timedelta(seconds=1), START + 7 * DAY], ids=["before the shadow", "unfinished"])
+def test_rows_outside_the_judged_cycles_do_not_count(at):
+    outside = pairs([1.0] * 1_000, [0.0] * 1_000, at=at)
+    assert judged(outside).evidence["rows"] == 0
+
+
+def test_rows_of_one_group_count_as_one():
+    alone = judged(pairs([1.0] * 100, [0.0] * 100))
+    grouped = judged(pairs([1.0] * 100, [0.0] * 100, group=["shop-7"] * 100))
+    assert (alone.evidence["units"], grouped.evidence["units"]) == (100, 1)
+    assert (alone.verdict, grouped.verdict) == ("promote", "need_more_data")
+
+
+def test_rows_without_a_group_stand_alone_beside_groups():
+    mixed = judged(pairs([1.0] * 4, [0.0] * 4, group=["a", "a", None, ""]))
+    assert (mixed.evidence["rows"], mixed.evidence["units"]) == (4, 3)
+
+
+def test_one_enormous_error_does_not_decide_for_a_regression():
+    production, candidate = np.full(500, 5.0), np.full(500, 5.1)
+    production[0] = 1e9
+    decision = judged(pairs(production, candidate), spec=a_spec("regression"))
+    assert decision.evidence["metric"] == "absolute_error"
+    assert decision.verdict != "promote"
+
+
+def test_a_regression_with_smaller_errors_is_promoted():
+    noise = np.random.default_rng(7).exponential(1.0, 1_000)
+    assert judged(pairs(noise * 2, noise), spec=a_spec("regression")).verdict == "promote"
+
+
+def test_a_fresher_candidate_may_be_let_in_when_it_is_not_worse():
+    equal = pairs([1.0, 0.0] * 1_000, [1.0, 0.0] * 1_000)
+    assert judged(equal).verdict != "promote"
+    assert judged(equal, spec=a_spec(margin=-0.05)).verdict == "promote"
+
+
+def test_the_same_rows_in_another_order_give_the_same_verdict():
+    rng = np.random.default_rng(7)
+    production, candidate = rng.integers(0, 2, 400).astype(float), rng.integers(0, 2, 400).astype(float)
+    order = rng.permutation(400)
+    assert judged(pairs(production, candidate)) == judged(pairs(production[order], candidate[order]))

@@ -1,0 +1,165 @@
+"""The model spec: what a user may write, what is made of it, and how a mistake is named."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evergreen.schema import FeatureSchema
+from evergreen.spec import ModelSpec, SpecError, Strategy, format_duration, parse_duration
+
+CHURN = """
+model: churn
+task: binary
+features:
+  age: {type: number}
+  plan: {type: categorical}
+labels: {classes: ["0", "1"]}
+"""
+DELAY = """
+model: delay
+task: regression
+features: {distance: {type: number}}
+"""
+
+
+def problems(text):
+    with pytest.raises(SpecError) as refused:
+        ModelSpec.from_yaml(text)
+    return refused.value.problems
+
+
+def spans(most):
+    return st.integers(1, most).map(lambda seconds: timedelta(seconds=seconds))
+
+
+TASKS = st.one_of(
+    st.just({"task": "regression"}),
+    st.just({"task": "binary", "labels": {"classes": ["no", "yes"]}}),
+    st.lists(st.text("abc", min_size=1), min_size=2, max_size=4, unique=True).map(
+        lambda classes: {"task": "multiclass", "labels": {"classes": sorted(classes)}}
+    ),
+)
+SPECS = st.builds(
+    lambda task, more: task | more,
+    TASKS,
+    st.fixed_dictionaries(
+        {
+            "model": st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True),
+            "features": st.dictionaries(
+                st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=10),
+                st.sampled_from([{"type": "number"}, {"type": "categorical"}]),
+                min_size=1,
+                max_size=4,
+            ),
+        },
+        optional={
+            "strategy": st.sampled_from([strategy.value for strategy in Strategy]),
+            "shadow": st.fixed_dictionaries({"margin": st.floats(-0.5, 0.5), "cycle": spans(10**7)}),
+            "triggers": st.fixed_dictionaries({"cooldown": spans(10**7), "monthly_budget": st.integers(1, 9)}),
+            "training": st.fixed_dictionaries(
+                {
+                    "params": st.dictionaries(st.sampled_from(["n_estimators", "C"]), st.integers(1, 9)),
+                    "seed": st.integers(0, 9),
+                }
+            ),
+        },
+    ),
+)
+
+
+@given(SPECS)
+def test_a_spec_survives_yaml_and_json(document):
+    spec = ModelSpec.parse(document)
+    assert ModelSpec.from_yaml(spec.to_yaml()) == spec
+    assert ModelSpec.parse(spec.to_json()) == spec
+    assert ModelSpec.parse(spec.to_json()).to_yaml() == spec.to_yaml()
+
+
+@given(st.integers(0, 10**9))
+def test_a_duration_survives_being_written(seconds):
+    assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [("90s", 90), ("30m", 1_800), ("1.5h", 5_400), (" 7 d ", 604_800), ("2w", 1_209_600), ("0s", 0)],
+)
+def test_durations_are_written_with_a_unit(text, span):
+    assert parse_duration(text) == timedelta(seconds=span)
+
+
+def test_a_few_lines_are_a_whole_spec():
+    spec = ModelSpec.from_yaml(CHURN)
+    assert (spec.strategy, spec.estimator, spec.shadow_metric) == (
+        Strategy.HYBRID,
+        "RandomForestClassifier",
+        "accuracy",
+    )
+    assert spec.training.params == {"n_estimators": 200, "max_depth": 20}
+    assert spec.training.window == timedelta(days=180)
+    assert (spec.triggers.data_drift.drift_threshold, spec.triggers.prediction_shift.threshold) == (0.3, 0.2)
+    assert (spec.deployment.error_rate, spec.deployment.ops_bake) == (0.1, timedelta(minutes=30))
+    assert (spec.training.retries, spec.training.retry_delay) == (2, timedelta(minutes=5))
+    assert spec.online.batch_size == 50
+
+
+def test_a_regression_has_its_own_defaults():
+    spec = ModelSpec.from_yaml(DELAY)
+    assert (spec.estimator, spec.shadow_metric) == ("RandomForestRegressor", "absolute_error")
+
+
+def test_the_feature_schema_is_the_specs():
+    schema = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, ["0", "1"])
+    assert ModelSpec.from_yaml(CHURN).feature_schema() == schema
+
+
+def test_a_misspelt_key_is_named_where_it_is():
+    assert problems(CHURN + "shadow: {marjin: 0.1}") == ("shadow.marjin: unknown key; remove it or check its spelling",)
+
+
+def test_a_missing_key_is_named():
+    assert problems("task: regression\nfeatures: {a: {type: number}}") == ("model: missing; add it",)
+
+
+def test_every_mistake_is_told_at_once():
+    found = problems(CHURN + "training: {min_rows: 1, max_rows: many}\nstrategy: whenever")
+    assert len(found) == 3
+    assert found[0].startswith("strategy is 'whenever': ")
+    assert found[1].startswith("training.max_rows is 'many': ")
+    assert found[2] == "training.min_rows is 1: input should be greater than or equal to 20"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("model: [", "not YAML"),
+        ("", "spec is None"),
+        ("- a", "spec is ['a']"),
+        (CHURN.replace("churn", "Churn"), "model is 'Churn'"),
+        (CHURN.replace("churn", "c" * 41), "model is 'ccc"),
+        (CHURN.replace("number", "float"), "features.age.type is 'float'"),
+        (CHURN + "triggers: {cooldown: a week}", "triggers.cooldown is 'a week'"),
+        (DELAY + "labels: {classes: ['0', '1']}", "labels.classes is set, but task is regression: remove it"),
+        (CHURN.replace('["0", "1"]', '["0"]'), "task binary needs at least two classes"),
+        (CHURN.replace('["0", "1"]', '["0", "1", "2"]'), "task binary needs exactly two"),
+        (CHURN.replace('["0", "1"]', '["1", "0"]'), "sort it and list each class once"),
+        (CHURN.replace('["0", "1"]', "null"), "task binary needs at least two classes"),
+        (CHURN + "shadow: {metric: absolute_error}", "use accuracy or brier"),
+        (DELAY + "shadow: {metric: accuracy}", "use absolute_error"),
+        (
+            CHURN.replace("features:\n  age: {type: number}\n  plan: {type: categorical}", "features: {}"),
+            "features is {}",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_key_value_and_next_step(text, named):
+    found = problems(text)
+    assert len(found) == 1
+    assert named in found[0]
+
+
+def test_a_spec_can_not_be_changed_in_place():
+    with pytest.raises(ValueError, match="frozen"):
+        ModelSpec.from_yaml(CHURN).model = "other"
