@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evergreen_ops.replay.streams import Stream
 
 REFUSED, WRONG_USE = 1, 2
+PLAIN_WIDTH = 120
 
 app = typer.Typer(
     name="evergreen",
@@ -291,7 +292,7 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     quality = [(key, name) for key, name in _FIGURES if summary[key] is not None]
     table = Table(box=None, pad_edge=False)
     table.add_column("policy")

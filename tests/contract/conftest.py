@@ -8,7 +8,7 @@ from moto import mock_aws
 @pytest.fixture
 def aws(_nobodys_credentials):
     """Makes clients of an empty cloud."""
-    with mock_aws():
+    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # reading the services' models again takes long
         yield lambda service: boto3.client(service, region_name="us-east-1")
 
 

@@ -22,27 +22,29 @@ FUNCTIONS = {
 # What Lambda's Python runtime brings along.
 RUNTIME = {"boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "urllib3", "six"}
 HEAVY = {"scipy.stats", "sklearn", "pandas", "mlflow"}
+# Adapters whose own imports only some functions provide; every other adapter starts everywhere.
+ONLY_IN = {"traffic": "watch_deployment", "registry": "update_registry"}
 MAY_LOAD = {"update_registry": {"mlflow"}}
 
 PROBE = """
 import importlib.util, json, sys
-
-class OnlyWhatIsProvided:
-    def __init__(self, absent):
-        self.absent = absent
-
-    def find_spec(self, name, path=None, target=None):
-        if path is None and name in self.absent:
-            raise ModuleNotFoundError(f"No module named {name!r}: no requirements of this function provide it", name=name)
+from importlib.machinery import PathFinder
 
 given = json.load(sys.stdin)
-before = set(sys.modules)
-sys.meta_path.insert(0, OnlyWhatIsProvided(set(given["absent"]) - before))
+before, find = set(sys.modules), PathFinder.find_spec
+
+def find_what_is_provided(name, path=None, target=None):
+    return None if path is None and name in given["absent"] else find(name, path, target)
+
+PathFinder.find_spec = find_what_is_provided
 spec = importlib.util.spec_from_file_location("app", given["app"])
 app = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(app)
 assert callable(app.handler)
-print(json.dumps(sorted(set(sys.modules) - before)))
+loaded = sorted(set(sys.modules) - before)
+for adapter in given["adapters"]:
+    importlib.import_module(f"evergreen.aws.{adapter}")
+print(json.dumps(loaded))
 """
 
 
@@ -66,6 +68,11 @@ def provided(name):
     return RUNTIME | {"evergreen"}.union(*map(required, files))
 
 
+def adapters_of(name):
+    adapters = [path.stem for path in sorted((ROOT / "layers/core/evergreen/aws").glob("[a-z]*.py"))]
+    return [adapter for adapter in adapters if ONLY_IN.get(adapter, name) == name]
+
+
 def environment():
     """The variables that the template sets, and the ones that Lambda does."""
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
@@ -82,7 +89,9 @@ def started():
         absent = [module for module, distributions in owners.items() if not distributions & provided(name)]
         return subprocess.run(
             [sys.executable, "-c", PROBE],
-            input=json.dumps({"app": str(ROOT / "functions" / name / "app.py"), "absent": absent}),
+            input=json.dumps(
+                {"app": str(ROOT / "functions" / name / "app.py"), "absent": absent, "adapters": adapters_of(name)}
+            ),
             env=environment(),
             cwd=ROOT / "functions" / name,
             capture_output=True,

@@ -159,9 +159,9 @@ def test_a_time_without_a_zone_is_utc():
         (with_metadata(modelVersion="three"), "ValueError"),
         (with_metadata(inferenceTime="yesterday"), "ValueError"),
         (with_metadata(inferenceId=17), "17 is not a string"),
-        (with_metadata(inferenceId="\ud800"), "surrogates not allowed"),
-        pytest.param(b"[" * 200_000, "RecursionError", id="nested too deeply"),
-        (b"\xff", "UnicodeDecodeError"),
+        (with_metadata(inferenceId="\ud800"), "surrogate"),
+        pytest.param(b"[" * 200_000, "JSONDecodeError", id="nested too deeply"),
+        (b"\xff", "UTF-8"),
     ],
 )
 def test_a_malformed_line_is_kept_with_its_number_and_reason(line, reason):

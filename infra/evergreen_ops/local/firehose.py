@@ -149,7 +149,7 @@ class Firehose:
         settings = self._settings_of(stream)
         for record in records:
             self._take(stream, settings, record)
-        return [mock_random.get_random_hex(64) for _ in records]
+        return [f"{mock_random.getrandbits(256):064x}" for _ in records]
 
     def flush_all(self) -> int:
         """Write every buffer out now, whatever its age; return how many there were."""

@@ -96,8 +96,11 @@ def _change_sets(cloud: LocalCloud, original: Any) -> Any:
 PATCHES: tuple[Patch, ...] = (
     Patch("moto.core.utils:datetime", _virtual_datetime),
     Patch("moto.core.botocore_stubber:BotocoreStubber.process_request", speed.patched_process_request),
+    Patch("botocore.auth:AUTH_TYPE_MAPS", speed.patched_auth_types),
+    Patch("botocore.utils:_parse_timestamp_with_tzinfo", speed.patched_parse_timestamp),
     Patch("moto.core.common_models:BaseModel.__new__", speed.patched_new_model),
     Patch("moto.core.responses:method_names_from_class", speed.patched_method_names),
+    Patch("moto.core.serialize:BaseJSONSerializer._serialize_type_structure", speed.patched_serialize_structure),
     Patch("moto.awslambda.models:LambdaBackend.create_event_source_mapping", streams.patched_create_mapping),
     Patch("moto.awslambda.models:LambdaBackend.delete_event_source_mapping", streams.patched_delete_mapping),
     Patch("moto.awslambda.models:LambdaBackend.invoke", lambdas.patched_backend_invoke),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from dateutil.tz import tzutc  # type: ignore[import-untyped]
 from moto import backend_index
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.request import normalize_request
@@ -83,12 +86,17 @@ def patched_method_names(cloud: LocalCloud, original: Callable[..., Any]) -> Cal
 
 
 def use_light_clients() -> None:
-    """Let clients of the default session skip what no local service reads: retries, and the long user agent."""
+    """Let clients of the default session skip what no local service needs: retries, checksums, a long user agent."""
     boto3.setup_default_session()
     session = boto3.DEFAULT_SESSION
     if session is not None:
         session._session.set_default_client_config(
-            Config(user_agent="evergreen-local", retries={"total_max_attempts": 1})
+            Config(
+                user_agent="evergreen-local",
+                retries={"total_max_attempts": 1},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
         )
 
 
@@ -161,3 +169,86 @@ def patched_less_than(cloud: LocalCloud, original: Callable[..., Any]) -> Callab
         return bool(original(self, other))
 
     return __lt__
+
+
+class PlainAuth:
+    """Signs nothing: the header names the key, as moto reads it, without the arithmetic nobody checks here."""
+
+    REQUIRES_REGION = True
+    REQUIRES_TOKEN = False
+    REQUIRES_IDENTITY_CACHE = False
+
+    def __init__(self, credentials: Any, service_name: str, region_name: str):
+        self.credentials = credentials
+        self.scope = f"20260101/{region_name}/{service_name}/aws4_request"
+
+    def add_auth(self, request: Any) -> None:
+        """Add the header."""
+        request.headers["Authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={self.credentials.access_key}/{self.scope}, "
+            "SignedHeaders=host, Signature=local"
+        )
+
+
+def patched_auth_types(cloud: LocalCloud, original: dict[str, Any]) -> dict[str, Any]:
+    """``botocore.auth.AUTH_TYPE_MAPS``: requests carry a key and no signature.
+
+    S3 signs as it does: its signature says how the body is framed.
+    """
+    return {**original, "v4": PlainAuth}
+
+
+def patched_serialize_structure(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``BaseJSONSerializer._serialize_type_structure``: DynamoDB's attribute values are written as they are."""
+
+    def _serialize_type_structure(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
+        if shape.name == "AttributeValue" and isinstance(value, dict) and len(value) == 1:
+            self._default_serialize(serialized, wire_value(value), shape, key)
+        else:
+            original(self, serialized, value, shape, key)
+
+    return _serialize_type_structure
+
+
+def wire_value(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a DynamoDB attribute value as it goes over the wire.
+
+    Examples
+    --------
+    >>> wire_value({"M": {"n": {"N": 3}, "b": {"B": b"x"}, "l": {"L": [{"BOOL": True}, {"NULL": True}]}}})
+    {'M': {'n': {'N': '3'}, 'b': {'B': 'eA=='}, 'l': {'L': [{'BOOL': True}, {'NULL': True}]}}}
+    """
+    ((kind, inner),) = value.items()
+    match kind:
+        case "S" | "N":
+            return {kind: str(inner)}
+        case "M":
+            return {kind: {name: wire_value(item) for name, item in inner.items()}}
+        case "L":
+            return {kind: [wire_value(item) for item in inner]}
+        case "SS" | "NS":
+            return {kind: [str(item) for item in inner]}
+        case "B":
+            return {kind: _base64(inner)}
+        case "BS":
+            return {kind: [_base64(item) for item in inner]}
+    return {kind: inner}
+
+
+def _base64(value: str | bytes) -> str:
+    return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
+
+
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+def patched_parse_timestamp(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``botocore.utils._parse_timestamp_with_tzinfo``: the usual ISO form is read by Python itself."""
+
+    def _parse_timestamp_with_tzinfo(value: Any, tzinfo: Any) -> datetime:
+        if isinstance(value, str) and _ISO_TIME.fullmatch(value):
+            return datetime.fromisoformat(value).replace(tzinfo=tzutc())
+        parsed: datetime = original(value, tzinfo)
+        return parsed
+
+    return _parse_timestamp_with_tzinfo

@@ -17,6 +17,7 @@ from evergreen import ids
 from evergreen.outcomes import FEATURE_PREFIX, outcome_schema
 from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
+from evergreen_ops.replay.policies import base_rows
 from evergreen_ops.replay.progress import Moment, Screen
 from evergreen_ops.replay.result import Served, production_version, trained_rows
 from evergreen_ops.replay.specs import Base
@@ -124,13 +125,6 @@ def train_first_model(session: Session) -> None:
     raise ReplayError(f"the first model could not be trained: {reasons[-1] if reasons else 'the job never ended'}")
 
 
-def base_rows(stream: Stream, spec: ModelSpec, base: Base) -> Array:
-    """Return the rows the first model may know: asked in the base, matured, and labelled by its end."""
-    rows = np.arange(base.rows)
-    matured = stream.event_time[rows] <= as_instant(base.until - spec.labels.maturity)
-    return rows[matured & (stream.label_time[rows] <= as_instant(base.until))]
-
-
 def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = ()) -> None:
     """Let time pass until the stream has ended and its labels have matured.
 
@@ -160,10 +154,21 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
     tell(session)
 
 
+def failed_functions(session: Session) -> dict[str, str]:
+    """Return, for each function that ended in errors, how often and the last one."""
+    failed: dict[str, list[str]] = {}
+    for invocation in session.cloud.invocations:
+        if invocation.error is not None:
+            failed.setdefault(invocation.function, []).append(invocation.error)
+    return {name: f"{len(errors)} times, the last: {errors[-1]}" for name, errors in sorted(failed.items())}
+
+
 def tell(session: Session) -> None:
     """Show what has happened since it was last asked."""
-    session.events = operate.history(session.model, ports=session.ports)
     session.told_at = time.monotonic()
+    if session.ports.ledger.read(session.model).epoch == session.told:
+        return
+    session.events = operate.history(session.model, ports=session.ports)
     for line in lines(session.events[session.told :]):
         session.screen.tell(line)
     session.told = len(session.events)

@@ -16,7 +16,7 @@ from evergreen.spec import ModelSpec
 from evergreen_ops.replay.metrics import Quality, quality
 from evergreen_ops.replay.resources import peak_rss_mb
 from evergreen_ops.replay.specs import Base
-from evergreen_ops.replay.streams import Stream
+from evergreen_ops.replay.streams import Stream, as_instant
 
 Array = npt.NDArray[Any]
 CHECK_ROWS = 500
@@ -143,7 +143,7 @@ def simulate(
     PolicyResult
     """
     started = time.perf_counter()
-    trained_on = labelled_rows(stream, spec, np.arange(base.rows), np.datetime64(base.until.replace(tzinfo=None), "us"))
+    trained_on = base_rows(stream, spec, base)
     model = recipe.fit(trained_on)
     predictions = np.empty(stream.rows, dtype=object if stream.classes else float)
     probabilities = np.empty((stream.rows, len(stream.classes))) if stream.classes else None
@@ -200,6 +200,12 @@ def simulate(
         actual=actual,
         predicted=predicted,
     )
+
+
+def base_rows(stream: Stream, spec: ModelSpec, base: Base) -> Array:
+    """Return the rows the first model may know: asked in the base, matured, and labelled by its end."""
+    rows = labelled_rows(stream, spec, np.arange(base.rows), as_instant(base.until))
+    return rows[stream.event_time[rows] <= as_instant(base.until - spec.labels.maturity)]
 
 
 def labelled_rows(stream: Stream, spec: ModelSpec, asked: Array, now: np.datetime64) -> Array:

@@ -66,6 +66,7 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
         title=words(replay.stream.name),
         period=_period(replay),
         notes=replay.stream.notes,
+        failures=[f"{name} failed {errors}" for name, errors in replay.failures.items()],
         cards=_cards(summary),
         verdict=_verdict(summary),
         comparison=_comparison(summary),

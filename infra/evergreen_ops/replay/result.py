@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,7 @@ class Replay:
     peak_rss_mb: float
     drill: tuple[DrillOutcome, ...] = ()
     comparisons: tuple[PolicyResult, ...] = ()
+    failures: Mapping[str, str] = MappingProxyType({})  # functions that ended in errors
 
     @property
     def scored(self) -> Array:
@@ -120,6 +122,7 @@ class Replay:
             "triggers": triggers(self.events),
             "production_version": production_version(self.events),
             "failed_requests": int(self.served.failed.sum()),
+            "failed_functions": dict(self.failures),
             "wall_seconds": self.wall_seconds,
             "peak_rss_mb": self.peak_rss_mb,
             "drill": [outcome.to_json() for outcome in self.drill],

@@ -87,8 +87,11 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
             drill = plan_drill(session) if plan.drill else None
             driver.run(session, step=plan.step, interludes=() if drill is None else (drill,))
             events = tuple(session.events)
+            failures = driver.failed_functions(session)
         finally:
             bootstrap.reset()
+    for name, errors in failures.items():
+        screen.say(f"function {name} failed {errors}")
     return Replay(
         stream=plan.stream,
         spec=plan.spec,
@@ -98,6 +101,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
         wall_seconds=round(time.perf_counter() - started, 1),
         peak_rss_mb=peak_rss_mb(),
         drill=() if drill is None else drill.outcomes(events),
+        failures=failures,
     )
 
 

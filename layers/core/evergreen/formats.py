@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 
 @dataclass(frozen=True, slots=True)
 class Capture:
@@ -114,11 +116,14 @@ def capture_line(capture: Capture, *, model: str, variant: str) -> bytes:
         "eventMetadata": metadata,
         "eventVersion": "0",
     }
-    return json.dumps(record, separators=(",", ":")).encode()
+    return orjson.dumps(record)
 
 
 def _payload(mode: str, data: Mapping[str, Any]) -> dict[str, str]:
-    text = json.dumps(data, separators=(",", ":"))
+    try:
+        text = orjson.dumps(data).decode()
+    except TypeError:  # an integer of more than 64 bits: float32 reaches further
+        text = json.dumps(data, separators=(",", ":"))
     return {"observedContentType": "application/json", "mode": mode, "data": text, "encoding": "JSON"}
 
 
@@ -129,7 +134,7 @@ def read_captures(body: bytes) -> tuple[list[Capture], list[MalformedLine]]:
         if not line.strip():
             continue
         try:
-            captures.append(_read_capture(json.loads(line)))
+            captures.append(_read_capture(orjson.loads(line)))
         except _UNREADABLE as error:
             malformed.append(_malformed(number, line, error))
     return captures, malformed
@@ -137,8 +142,8 @@ def read_captures(body: bytes) -> tuple[list[Capture], list[MalformedLine]]:
 
 def _read_capture(record: Mapping[str, Any]) -> Capture:
     data, metadata = record["captureData"], record["eventMetadata"]
-    features = json.loads(data["endpointInput"]["data"])
-    output = json.loads(data["endpointOutput"]["data"])
+    features = orjson.loads(data["endpointInput"]["data"])
+    output = orjson.loads(data["endpointOutput"]["data"])
     if not isinstance(features, dict):
         raise TypeError("endpointInput.data is not a JSON object of features")
     time = datetime.fromisoformat(metadata["inferenceTime"])
@@ -160,7 +165,7 @@ def ground_truth_line(label: GroundTruth, *, model: str) -> bytes:
         "eventMetadata": {"eventId": label.event_id, "modelName": model},
         "eventVersion": "0",
     }
-    return json.dumps(record, separators=(",", ":")).encode()
+    return orjson.dumps(record)
 
 
 def read_ground_truth(body: bytes) -> tuple[list[GroundTruth], list[MalformedLine]]:
@@ -170,7 +175,7 @@ def read_ground_truth(body: bytes) -> tuple[list[GroundTruth], list[MalformedLin
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = orjson.loads(line)
             data = record["groundTruthData"]["data"]
             labels.append(GroundTruth(_text(record["eventMetadata"]["eventId"]), _text(str(data))))
         except _UNREADABLE as error:
@@ -193,4 +198,4 @@ def _malformed(number: int, line: bytes, error: Exception) -> MalformedLine:
 def quarantine_body(malformed: list[MalformedLine]) -> bytes:
     """Malformed lines with the reason for each, as JSON Lines."""
     rows = ({"number": m.number, "reason": m.reason, "line": m.line} for m in malformed)
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    return b"".join(orjson.dumps(row) + b"\n" for row in rows)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from evergreen.domain.bake import Traffic
 from evergreen.domain.lifecycle import AnyEvent, ModelState
+
+if TYPE_CHECKING:
+    from evergreen.domain.bake import Traffic  # its numpy is not there in functions that only pass ports on
 
 
 class Ledger(Protocol):

@@ -1,0 +1,184 @@
+"""The loop through template.yaml itself, and what no longer happens when a wire is cut from a copy of it."""
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from evergreen import bootstrap
+from evergreen.spec import ModelSpec
+from evergreen_ops.local.cloud import LocalCloud
+from evergreen_ops.replay import driver, specs
+from evergreen_ops.replay.progress import PlainScreen
+from evergreen_ops.replay.streams import Stream
+
+ROOT = Path(__file__).parents[2]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SPEC = ModelSpec.from_yaml("""
+model: turning
+task: binary
+features: {x: {type: number}, y: {type: number}, plan: {type: categorical}}
+labels: {classes: ["0", "1"], maturity: 6h}
+triggers: {cycle: 1d, cooldown: 1d, monthly_budget: 10}
+training: {params: {n_estimators: 10, max_depth: 5}, max_rows: 1500}
+shadow: {cycle: 1d, max_time: 6d}
+deployment: {ops_bake_longest: 1h, quality_bake: 2d}
+""")
+
+
+def turning_stream(*, days=16, a_day=100, turns_on=6):
+    """Labels follow x until the turn, and the opposite from then on."""
+    rng, rows = np.random.default_rng(0), days * a_day
+    x, y = rng.normal(size=rows), rng.normal(size=rows)
+    turned = np.arange(rows) >= turns_on * a_day
+    label = (np.where(turned, -x, x) + 0.2 * y > 0) ^ (rng.random(rows) < 0.05)
+    event_time = np.datetime64("2026-01-01", "us") + np.arange(rows) * np.timedelta64(86_400 // a_day, "s")
+    return Stream(
+        name="turning",
+        task="binary",
+        features={"x": "number", "y": "number", "plan": "categorical"},
+        columns={"x": x, "y": y, "plan": rng.choice(["a", "b"], rows).astype(object)},
+        label=np.where(label, "1", "0").astype(object),
+        event_time=event_time,
+        label_time=event_time + np.timedelta64(2, "h"),
+        classes=("0", "1"),
+    )
+
+
+def replayed(template, *, until_day):
+    """The history of a replay of the first days, the calls of each function, and how many of them failed."""
+    stream = turning_stream(days=until_day)
+    base = specs.base_of(stream, START + timedelta(days=4))
+    parameters = {"EvaluationSchedule": "rate(1 day)", "ReconcileSchedule": "rate(1 day)"}
+    with LocalCloud.deploy(template, start=base.until, parameters=parameters) as cloud:
+        try:
+            ports = bootstrap.ports_for(cloud.outputs)
+            session = driver.open_session(stream, SPEC, base, cloud, ports, PlainScreen())
+            driver.train_first_model(session)
+            driver.run(session, step=timedelta(hours=12))
+            return list(session.events), cloud.invocation_counts, cloud.error_counts
+        finally:
+            bootstrap.reset()
+
+
+RECONCILIATION = ("Reconcile", "Reconciliation")
+
+
+def without(folder, *wires):
+    """A copy of the template from which event sources of functions are cut."""
+    document = yaml_parse((ROOT / "template.yaml").read_text())
+    for function, event in wires:
+        del document["Resources"][function]["Properties"]["Events"][event]
+    for resource in document["Resources"].values():
+        for key in ("CodeUri", "ContentUri"):
+            if key in resource.get("Properties", {}):
+                resource["Properties"][key] = str(ROOT / resource["Properties"][key])
+    copy = folder / "template.yaml"
+    copy.write_text(json.dumps(document))
+    return copy
+
+
+def kinds(events):
+    return Counter(event["type"] for event in events)
+
+
+@pytest.fixture(scope="module")
+def whole_story():
+    return replayed(ROOT / "template.yaml", until_day=16)
+
+
+def test_a_model_whose_world_turns_is_retrained_proven_promoted_and_known_good(whole_story):
+    events, _, _ = whole_story
+    story = [event["type"] for event in events if event["type"] != "RetrainingHeldBack"]
+    assert story[:7] == [
+        "ModelApplied",
+        "RetrainingRequested",
+        "TrainingStarted",
+        "CandidateRegistered",
+        "PromotionApproved",
+        "VersionPromoted",
+        "BakePassed",
+    ]
+    turn = [e for e in events if e["type"] == "RetrainingRequested"][1]
+    assert turn["time"] > "2026-01-07", "nothing fires before the world has turned"
+    later = story[7:]
+    for step in ("TrainingStarted", "CandidateRegistered", "ShadowStarted", "PromotionApproved", "VersionPromoted"):
+        assert step in later
+    assert [e["phase"] for e in events if e["type"] == "BakePassed"][-2:] == ["ops", "quality"]
+
+
+def test_every_decision_says_what_it_saw(whole_story):
+    events, _, _ = whole_story
+    for event in events:
+        assert event["because"], event["type"]
+        assert event["actor"], event["type"]
+    requested = [e for e in events if e["type"] == "RetrainingRequested"][-1]
+    assert {"trigger", "outcome", "score", "threshold", "direction", "samples", "because"} <= requested["checks"][
+        0
+    ].keys()
+
+
+def test_every_function_of_the_loop_was_called(whole_story):
+    _, calls, errors = whole_story
+    assert not any(errors.values()), errors
+    # No registry is configured and online learning is off by default: those two have nothing to do.
+    assert set(calls) >= {
+        "EvaluateTriggers",
+        "LaunchTraining",
+        "FinishTraining",
+        "CompareShadow",
+        "RepointAlias",
+        "WatchDeployment",
+        "Predict",
+        "ScoreShadow",
+        "ProfileCapture",
+        "CollectFeedback",
+        "JoinLabels",
+        "Reconcile",
+        "UpdateRegistry",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wire", "missing", "until_day"),
+    [
+        (("WatchDeployment", "Promoted"), "BakePassed", 6),
+        (("CompareShadow", "ShadowPlace"), "ShadowStarted", 10),
+    ],
+)
+def test_a_wire_that_is_cut_from_the_template_is_missed(tmp_path, wire, missing, until_day):
+    events, _, _ = replayed(without(tmp_path, wire, RECONCILIATION), until_day=until_day)
+    assert kinds(events)["VersionPromoted"] == 1
+    assert not kinds(events)[missing]
+
+
+@pytest.mark.parametrize("wire", [("EvaluateTriggers", "Evaluation"), ("JoinLabels", "LabelsArrived")])
+def test_without_evaluations_or_labels_nobody_sees_that_the_world_has_turned(tmp_path, wire):
+    events, _, _ = replayed(without(tmp_path, wire), until_day=9)
+    fired = [e["trigger"] for e in events if e["type"] == "RetrainingRequested"]
+    assert not {"performance", "concept_drift"} & set(fired)
+
+
+def test_reconcile_makes_up_for_a_watch_that_never_started(tmp_path):
+    events, _, _ = replayed(without(tmp_path, ("WatchDeployment", "Promoted")), until_day=6)
+    assert kinds(events)["BakePassed"] == 1
+
+
+def test_without_the_rule_that_launches_trainings_there_is_no_first_model(tmp_path):
+    with pytest.raises(driver.ReplayError, match="could not be trained"):
+        replayed(without(tmp_path, ("LaunchTraining", "Requested")), until_day=6)
+
+
+def test_without_the_rule_that_repoints_nothing_answers(tmp_path):
+    with pytest.raises(driver.ReplayError):
+        replayed(without(tmp_path, ("RepointAlias", "Decided")), until_day=6)
+
+
+def test_the_same_seed_gives_the_same_history_twice():
+    first, _, _ = replayed(ROOT / "template.yaml", until_day=8)
+    second, _, _ = replayed(ROOT / "template.yaml", until_day=8)
+    assert json.dumps(first) == json.dumps(second)

@@ -1,0 +1,369 @@
+"""The template as it is deployed: nothing is lost without a trace, nothing may do more than it must, all of it is used."""
+
+import json
+import os
+import re
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+from evergreen.domain.events import EVENT_TYPES
+from evergreen.settings import Settings, SettingsError
+
+ROOT = Path(__file__).parents[2]
+SOURCE = yaml_parse((ROOT / "template.yaml").read_text())
+RESOURCES = SOURCE["Resources"]
+# Actions that AWS lets nobody narrow to a resource.
+FOR_ANY_RESOURCE = {"cloudwatch:GetMetricData", "ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+DATA_FLOW = {
+    "predict",
+    "score_shadow",
+    "profile_capture",
+    "collect_feedback",
+    "join_labels",
+    "learn_online",
+    "evaluate_triggers",
+    "launch_training",
+    "finish_training",
+    "compare_shadow",
+    "repoint_alias",
+    "watch_deployment",
+    "update_registry",
+    "reconcile",
+}
+
+
+class _ManagedPolicies:
+    def load(self):
+        service_role = "arn:aws:iam::aws:policy/service-role"
+        return {
+            "AWSLambdaBasicExecutionRole": f"{service_role}/AWSLambdaBasicExecutionRole",
+            "AWSXRayDaemonWriteAccess": "arn:aws:iam::aws:policy/AWSXRayDaemonWriteAccess",
+            "AWSXrayWriteOnlyAccess": "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess",
+        }
+
+
+def _transformed():
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    for resource in template["Resources"].values():
+        for name in ("CodeUri", "ContentUri"):
+            if name in resource.get("Properties", {}):
+                resource["Properties"][name] = {"Bucket": "code", "Key": resource["Properties"][name]}
+    with mock.patch.dict(os.environ, {"AWS_DEFAULT_REGION": "us-east-1"}):
+        return transform(template, {}, _ManagedPolicies())["Resources"]
+
+
+DEPLOYED = _transformed()
+
+
+def of_type(kind, resources=DEPLOYED):
+    return {name: resource["Properties"] for name, resource in resources.items() if resource["Type"] == kind}
+
+
+FUNCTIONS = of_type("AWS::Lambda::Function")
+SAM_FUNCTIONS = of_type("AWS::Serverless::Function", RESOURCES)
+RULES = of_type("AWS::Events::Rule")
+ROLES = of_type("AWS::IAM::Role")
+ALARMS = of_type("AWS::CloudWatch::Alarm")
+SCHEDULES = of_type("AWS::Scheduler::Schedule")
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def points_to(value, logical_id):
+    """Whether a reference names the resource, as Ref or GetAtt."""
+    return value in ({"Ref": logical_id}, {"Fn::GetAtt": [logical_id, "Arn"]})
+
+
+def events_of(kind):
+    return {
+        f"{name}.{label}": event["Properties"]
+        for name, properties in SAM_FUNCTIONS.items()
+        for label, event in properties.get("Events", {}).items()
+        if event["Type"] == kind
+    }
+
+
+def statements():
+    for name, role in ROLES.items():
+        for policy in role.get("Policies", []):
+            for statement in as_list(policy["PolicyDocument"]["Statement"]):
+                yield name, statement
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_function_can_not_do_is_kept_and_not_forgotten(name):
+    assert points_to(FUNCTIONS[name]["DeadLetterConfig"]["TargetArn"], "DeadLetters")
+    (retries,) = [
+        config
+        for config in of_type("AWS::Lambda::EventInvokeConfig").values()
+        if config["FunctionName"] == {"Ref": name}
+    ]
+    assert retries["MaximumRetryAttempts"] == 2
+    assert 0 < retries["MaximumEventAgeInSeconds"] <= 21_600
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_traced_and_its_logs_end_some_day(name):
+    function = FUNCTIONS[name]
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    assert function["LoggingConfig"]["LogFormat"] == "JSON"
+    group = DEPLOYED[function["LoggingConfig"]["LogGroup"]["Ref"]]
+    assert group["Type"] == "AWS::Logs::LogGroup"
+    assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert group["Properties"]["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/{function['FunctionName']['Fn::Sub']}"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_runs_python_3_13_on_the_core_layer_as_its_folder_says(name):
+    function = FUNCTIONS[name]
+    assert (function["Runtime"], function["Handler"]) == ("python3.13", "app.handler")
+    assert function["Description"]
+    folder = Path(SAM_FUNCTIONS[name]["CodeUri"]).name
+    assert function["FunctionName"] == {"Fn::Sub": f"${{AWS::StackName}}-{folder.replace('_', '-')}"}
+    layers = [layer["Ref"] for layer in function["Layers"]]
+    assert layers[0].startswith("CoreLayer")
+    assert all(DEPLOYED[layer]["Type"] == "AWS::Lambda::LayerVersion" for layer in layers)
+
+
+def test_a_function_is_told_all_that_its_settings_need():
+    variables = dict.fromkeys(SOURCE["Globals"]["Function"]["Environment"]["Variables"], "value")
+    settings = Settings.from_environment(variables | {"AWS_REGION": "us-east-1"})
+    assert settings.ledger_table == "value"
+    with pytest.raises(SettingsError, match="LEDGER_TABLE is not set: the template sets it"):
+        Settings.from_environment({k: v for k, v in variables.items() if k != "LEDGER_TABLE"} | {"AWS_REGION": "r"})
+
+
+def test_every_function_folder_is_deployed_and_every_function_has_one():
+    folders = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+    deployed = {Path(properties["CodeUri"]).name for properties in SAM_FUNCTIONS.values()}
+    assert folders == deployed
+    assert DATA_FLOW <= deployed
+
+
+def test_layers_are_published_with_the_code_that_is_in_them():
+    layers = of_type("AWS::Serverless::LayerVersion", RESOURCES)
+    assert set(layers) == {"CoreLayer", "ScienceLayer"}
+    for layer in layers.values():
+        assert layer["PublishLambdaVersion"] is True
+        assert layer["CompatibleRuntimes"] == ["python3.13"]
+        assert (ROOT / layer["ContentUri"]).is_dir()
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_that_can_not_be_delivered_is_kept(name):
+    target = SCHEDULES[name]["Target"]
+    assert points_to(target["DeadLetterConfig"]["Arn"], "DeadLetters")
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] >= 1
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_event_that_can_not_be_delivered_is_kept(name):
+    for target in RULES[name]["Targets"]:
+        assert points_to(target["DeadLetterConfig"]["Arn"], "DeadLetters")
+
+
+def test_every_schedule_and_every_rule_of_a_function_is_among_them():
+    assert len(SCHEDULES) == len(events_of("ScheduleV2")) > 0
+    assert len(RULES) == len(events_of("EventBridgeRule")) + len(of_type("AWS::Events::Rule", RESOURCES)) > 0
+
+
+@pytest.mark.parametrize("name", events_of("ScheduleV2"))
+def test_a_schedule_says_for_which_time_it_calls(name):
+    assert json.loads(events_of("ScheduleV2")[name]["Input"])["time"] == "<aws.scheduler.scheduled-time>"
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, rule in RULES.items() if "evergreen" in rule["EventPattern"].get("source", [])]
+)
+def test_a_rule_waits_for_events_that_there_are(name):
+    assert RULES[name]["EventBusName"] == {"Ref": "Bus"}
+    assert set(RULES[name]["EventPattern"]["detail-type"]) <= set(EVENT_TYPES)
+
+
+def test_the_outbox_delivers_every_new_event_of_the_ledger():
+    (pipe,) = of_type("AWS::Pipes::Pipe").values()
+    source = pipe["SourceParameters"]
+    (pattern,) = source["FilterCriteria"]["Filters"]
+    assert json.loads(pattern["Pattern"]) == {
+        "eventName": ["INSERT"],
+        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "event#"}]}}},
+    }
+    stream = source["DynamoDBStreamParameters"]
+    assert stream["StartingPosition"] == "TRIM_HORIZON"
+    assert points_to(stream["DeadLetterConfig"]["Arn"], "DeadLetters")
+    assert pipe["TargetParameters"]["EventBridgeEventBusParameters"]["Source"] == "evergreen"
+
+
+def test_feedback_that_fails_again_and_again_is_kept():
+    (queue,) = [q for q in of_type("AWS::SQS::Queue").values() if "RedrivePolicy" in q]
+    assert points_to(queue["RedrivePolicy"]["deadLetterTargetArn"], "DeadLetters")
+    (mapping,) = of_type("AWS::Lambda::EventSourceMapping").values()
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    learning = FUNCTIONS["LearnOnline"]["Timeout"]
+    assert queue["VisibilityTimeout"] >= 6 * learning, "SQS would deliver a batch again while it is being learned"
+
+
+def test_somebody_is_told_when_something_is_kept():
+    (alarm,) = [a for a in ALARMS.values() if a["MetricName"] == "ApproximateNumberOfMessagesVisible"]
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["DeadLetters", "QueueName"]}}]
+    assert {"Ref": "Notifications"} in alarm["AlarmActions"]
+
+
+# --- permissions ------------------------------------------------------------------------------------------------------
+
+
+def test_no_permission_is_for_any_resource_where_it_could_be_for_one():
+    for role, statement in statements():
+        if "*" in as_list(statement["Resource"]):
+            assert set(as_list(statement["Action"])) <= FOR_ANY_RESOURCE, (role, statement)
+
+
+def test_a_permission_for_any_resource_says_why():
+    lines = (ROOT / "template.yaml").read_text().splitlines()
+    for line in lines:
+        if re.search(r"\bResource: [\"']?\*", line):
+            assert "# has no resource-level permission" in line
+
+
+def test_no_permission_is_for_any_action():
+    for role, statement in statements():
+        for action in as_list(statement["Action"]):
+            assert "*" not in action, (role, action)
+
+
+def test_who_looks_for_what_may_not_be_there_is_told_so():
+    listed = [s for role, s in statements() if role == "LearnOnlineRole" and "s3:ListBucket" in as_list(s["Action"])]
+    assert [statement["Resource"] for statement in listed] == [{"Fn::GetAtt": ["ArtifactBucket", "Arn"]}]
+    assert "Condition" not in listed[0], "S3 answers 403 for a missing object unless the whole bucket may be listed"
+
+
+def test_a_role_is_passed_only_to_the_service_it_is_for():
+    passed = [(role, s) for role, s in statements() if "iam:PassRole" in as_list(s["Action"])]
+    assert passed
+    for role, statement in passed:
+        assert statement["Condition"]["StringEquals"]["iam:PassedToService"], role
+
+
+@pytest.mark.parametrize("name", SAM_FUNCTIONS)
+def test_a_function_may_call_what_it_is_given_permission_for_and_keep_its_failures(name):
+    role = ROLES[f"{name}Role"]
+    policies = json.dumps(role["Policies"])
+    assert "sqs:SendMessage" in policies, "Lambda writes the dead letters as the function"
+    assert not any("FullAccess" in json.dumps(arn) for arn in role["ManagedPolicyArns"])
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_may_call_the_function_it_calls(name):
+    called = [action["Fn::GetAtt"][0] for action in ALARMS[name]["AlarmActions"] if "Fn::GetAtt" in action]
+    for function in called:
+        (permission,) = [
+            permission
+            for permission in of_type("AWS::Lambda::Permission").values()
+            if permission.get("SourceArn") == {"Fn::GetAtt": [name, "Arn"]}
+        ]
+        assert permission["Principal"] == "lambda.alarms.cloudwatch.amazonaws.com"
+        assert permission["FunctionName"] == {"Ref": function}
+        assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+
+
+def test_alarms_call_the_watch():
+    called = {
+        action["Fn::GetAtt"][0]
+        for alarm in ALARMS.values()
+        for action in alarm["AlarmActions"]
+        if "Fn::GetAtt" in action
+    }
+    assert called == {"WatchDeployment"}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_says_what_missing_data_means(name):
+    assert ALARMS[name]["TreatMissingData"] == "notBreaching"
+
+
+def test_the_api_answers_nobody_unknown():
+    assert RESOURCES["Api"]["Properties"]["Auth"] == {"EnableIamAuthorizer": True, "DefaultAuthorizer": "AWS_IAM"}
+    (api,) = of_type("AWS::ApiGatewayV2::Api").values()
+    for path, methods in api["Body"]["paths"].items():
+        for method, operation in methods.items():
+            assert operation["security"] == [{"AWS_IAM": []}], (path, method)
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", of_type("AWS::S3::Bucket"))
+def test_a_bucket_is_private_encrypted_and_outlives_the_stack(name):
+    bucket = DEPLOYED[name]
+    assert bucket["Properties"]["PublicAccessBlockConfiguration"] == {
+        "BlockPublicAcls": True,
+        "BlockPublicPolicy": True,
+        "IgnorePublicAcls": True,
+        "RestrictPublicBuckets": True,
+    }
+    assert bucket["Properties"]["BucketEncryption"]
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    (policy,) = [p for p in of_type("AWS::S3::BucketPolicy").values() if p["Bucket"] == {"Ref": name}]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+@pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
+def test_a_table_can_be_restored_and_outlives_the_stack(name):
+    table = DEPLOYED[name]
+    assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+@pytest.mark.parametrize("name", of_type("AWS::SQS::Queue"))
+def test_a_queue_is_encrypted_and_keeps_for_two_weeks(name):
+    queue = of_type("AWS::SQS::Queue")[name]
+    assert (queue["SqsManagedSseEnabled"], queue["MessageRetentionPeriod"]) == (True, 1_209_600)
+
+
+def test_captures_and_labels_land_where_their_readers_look():
+    streams = of_type("AWS::KinesisFirehose::DeliveryStream")
+    prefixes = {name: s["ExtendedS3DestinationConfiguration"]["Prefix"] for name, s in streams.items()}
+    hour = "!{timestamp:yyyy/MM/dd/HH}/"
+    assert prefixes == {
+        "CaptureStream": f"captures/!{{partitionKeyFromQuery:model}}/!{{partitionKeyFromQuery:variant}}/{hour}",
+        "LabelStream": f"ground-truth/!{{partitionKeyFromQuery:model}}/{hour}",
+    }
+    for stream in streams.values():
+        processors = stream["ExtendedS3DestinationConfiguration"]["ProcessingConfiguration"]["Processors"]
+        assert "AppendDelimiterToRecord" in [processor["Type"] for processor in processors]
+
+
+# --- an engineer's way in ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SOURCE["Parameters"])
+def test_a_parameter_has_a_default_and_says_what_it_is(name):
+    assert "Default" in SOURCE["Parameters"][name]
+    assert SOURCE["Parameters"][name]["Description"].endswith(".") or ";" in SOURCE["Parameters"][name]["Description"]
+
+
+def test_every_parameter_is_used():
+    used = json.dumps({name: SOURCE[name] for name in ("Globals", "Resources", "Outputs", "Conditions")})
+    for name in SOURCE["Parameters"]:
+        assert f'"Ref": "{name}"' in used or f"${{{name}}}" in used, name
+
+
+def test_the_outputs_are_all_that_an_engineers_command_needs():
+    variables = {
+        "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper() for name in SOURCE["Outputs"]
+    }
+    Settings.from_environment(dict.fromkeys(variables, "value"))
