@@ -13,6 +13,7 @@ from evergreen.aws.trainer import SageMakerTrainer
 from evergreen.domain.lifecycle import ModelState, Run
 from evergreen.ports import TrainingRequest
 from evergreen.spec import ModelSpec
+from evergreen.training.job import TrainingJob
 from evergreen.usecases import launch_training
 from evergreen.usecases.launch_training import Snapshot
 
@@ -144,6 +145,13 @@ def test_the_longest_model_name_still_makes_a_job(trainer):
     request = launched(model="m" * 40, attempt=2)
     assert request.job_name.endswith("-20260301020000-12345-2")
     assert_taken(trainer.job(request))
+
+
+def test_a_model_of_many_features_still_makes_a_job_that_reads_them_all(trainer):
+    request = launched(features=500)
+    assert_taken(trainer.job(request))
+    names = [feature.name for feature in TrainingJob.from_hyperparameters(request.hyperparameters).schema.features]
+    assert names == [f"a_feature_of_some_length_{i}" for i in range(500)]
 
 
 def test_a_job_is_started_once_whoever_asks_again(trainer):

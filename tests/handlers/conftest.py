@@ -143,8 +143,17 @@ class Cloud:
     def schedules(self):
         return [s["Name"] for s in self._scheduler.list_schedules(GroupName="evergreen")["Schedules"]]
 
+    def schedule(self, name):
+        return self._scheduler.get_schedule(Name=name, GroupName="evergreen")
+
     def history(self):
         return [item["type"] for item in self.ports.ledger.history("churn")]
+
+
+@pytest.fixture
+def now():
+    """The time of the events in tests/events."""
+    return NOW
 
 
 @pytest.fixture

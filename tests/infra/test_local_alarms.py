@@ -264,3 +264,84 @@ def test_an_alarm_that_cannot_be_evaluated_fails_the_deploy(tmp_path: Path) -> N
     write_function(tmp_path, "fragile", FRAGILE)
     with pytest.raises(UnsupportedResourceError, match=r"Errors \(AWS::CloudWatch::Alarm\)"):
         deploy(tmp_path, ALARMED.replace("IF(n > 0, bad / n, 0)", "SEARCH(n, bad)"))
+
+
+def test_an_alarm_on_a_metric_that_nothing_here_emits_fails_the_deploy(tmp_path: Path) -> None:
+    resources = """
+    Throttled:
+      Type: AWS::CloudWatch::Alarm
+      Properties:
+        Namespace: AWS/DynamoDB
+        MetricName: ThrottledRequests
+        Statistic: Sum
+        Period: 60
+        EvaluationPeriods: 1
+        Threshold: 1
+        ComparisonOperator: GreaterThanThreshold
+    """
+    with pytest.raises(UnsupportedResourceError, match="AWS/DynamoDB ThrottledRequests is a metric that nothing here"):
+        deploy(tmp_path, resources)
+
+
+def test_a_dead_letter_alarm_stays_while_the_letter_lies_there(tmp_path: Path) -> None:
+    resources = """
+    Dead: {Type: AWS::SQS::Queue}
+    Letters:
+      Type: AWS::CloudWatch::Alarm
+      Properties:
+        Namespace: AWS/SQS
+        MetricName: ApproximateNumberOfMessagesVisible
+        Dimensions: [{Name: QueueName, Value: !GetAtt Dead.QueueName}]
+        Statistic: Maximum
+        Period: 300
+        EvaluationPeriods: 1
+        Threshold: 0
+        ComparisonOperator: GreaterThanThreshold
+        TreatMissingData: notBreaching
+    """
+    with deploy(tmp_path, resources) as cloud:
+
+        def letters() -> str:
+            [alarm] = cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+            return str(alarm["StateValue"])
+
+        pass_time(cloud, minutes=10)
+        assert letters() == "OK"
+        cloud.client("sqs").send_message(QueueUrl=cloud.resources["Dead"], MessageBody="x")
+        pass_time(cloud, minutes=5)
+        assert letters() == "ALARM"
+        pass_time(cloud, hours=2)
+        assert letters() == "ALARM"
+        cloud.client("sqs").purge_queue(QueueUrl=cloud.resources["Dead"])
+        pass_time(cloud, minutes=10)
+        assert letters() == "OK"
+        pass_time(cloud, hours=12)
+        assert len(cloud.agenda) == 0
+
+
+def test_the_http_api_counts_its_errors(tmp_path: Path) -> None:
+    write_function(tmp_path, "fragile", FRAGILE)
+    resources = """
+    Fragile:
+      Type: AWS::Serverless::Function
+      Properties:
+        CodeUri: functions/fragile
+        Events: {Call: {Type: HttpApi, Properties: {Path: /call, Method: GET}}}
+    """
+    with deploy(tmp_path, resources) as cloud:
+        cloud.http("GET", "/call")
+        cloud.http("GET", "/nowhere")
+        [api_id] = cloud.http_apis.apis
+        points = {}
+        for name in ("Count", "4xx", "5xx"):
+            [point] = cloud.client("cloudwatch").get_metric_statistics(
+                Namespace="AWS/ApiGateway",
+                MetricName=name,
+                Dimensions=[{"Name": "ApiId", "Value": api_id}],
+                StartTime=START,
+                EndTime=START + timedelta(minutes=1),
+                Period=60,
+                Statistics=["Sum"],
+            )["Datapoints"]
+            points[name] = point["Sum"]
+        assert points == {"Count": 2, "4xx": 1, "5xx": 1}

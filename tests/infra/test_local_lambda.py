@@ -117,16 +117,24 @@ def test_a_queue_is_polled_when_the_window_closes_or_the_batch_is_full(tmp_path:
         send = cloud.client("sqs").send_message
         url = cloud.resources["Inbox"]
         send(QueueUrl=url, MessageBody="a")
-        cloud.drain()
         pass_time(cloud, seconds=59)
         assert remembered(cloud) == []
         pass_time(cloud, seconds=1)
         assert [[r["body"] for r in e["Records"]] for e in remembered(cloud)] == [["a"]]
         for body in "bcd":
             send(QueueUrl=url, MessageBody=body)
-        cloud.drain()
+        pass_time(cloud, seconds=0)
         assert [[r["body"] for r in e["Records"]] for e in remembered(cloud)][1:] == [["b", "c", "d"]]
         assert messages(cloud, "Inbox") == []
+
+
+def test_drain_does_not_wait_for_the_window(tmp_path: Path) -> None:
+    with deploy(tmp_path, QUEUE) as cloud:
+        cloud.client("sqs").send_message(QueueUrl=cloud.resources["Inbox"], MessageBody="a")
+        cloud.drain()
+        assert len(remembered(cloud)) == 1
+        pass_time(cloud, hours=1)
+        assert len(remembered(cloud)) == 1
 
 
 def test_a_failed_batch_comes_back_and_then_dies(tmp_path: Path) -> None:

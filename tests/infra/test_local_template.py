@@ -177,6 +177,27 @@ def test_broken_templates_are_refused_in_a_sentence(tmp_path: Path) -> None:
         deploy(tmp_path, "F: {Type: AWS::Serverless::Function, Properties: {Nonsense: 1}}\n")
 
 
+def test_a_resource_with_impossible_values_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match=r"Queue \(AWS::SQS::Queue\) cannot be made"):
+        deploy(tmp_path, "Queue: {Type: AWS::SQS::Queue, Properties: {QueueName: 'no spaces allowed'}}\n")
+
+
+def test_inline_code_runs(tmp_path: Path) -> None:
+    resources = """
+    Say:
+      Type: AWS::Serverless::Function
+      Properties: {Handler: index.handler, InlineCode: "def handler(event, context): return event['n'] + 1"}
+    """
+    with deploy(tmp_path, resources) as cloud:
+        assert cloud.invoke("Say", {"n": 1}) == 2
+
+
+def test_a_template_that_is_already_read_can_be_deployed() -> None:
+    with LocalCloud.deploy({"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}}, start=START) as cloud:
+        [listed] = cloud.client("cloudformation").list_stack_resources(StackName="evergreen")["StackResourceSummaries"]
+        assert (listed["LogicalResourceId"], listed["ResourceType"]) == ("Q", "AWS::SQS::Queue")
+
+
 # -- the house rules -------------------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 CAPTURES = st.builds(
     Capture,
     event_id=NAMES,
-    time=st.datetimes(datetime(1971, 1, 1), datetime(2199, 1, 1), timezones=st.just(UTC)),
+    time=st.integers(0, 10**16).map(lambda us: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)),
     version=st.integers(1, 10_000),
     features=st.dictionaries(NAMES, st.one_of(st.none(), NUMBERS, TEXT), max_size=5),
     prediction=st.one_of(TEXT, NUMBERS),
@@ -181,11 +181,10 @@ def test_times_are_written_in_utc_with_a_z():
     st.sampled_from(["captures", "ground-truth"]),
     st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True),
     st.sampled_from(["production", "shadow", ""]),
-    st.datetimes(datetime(1970, 1, 1), datetime(2199, 1, 1)),
+    st.integers(0, 10**6).map(lambda hours: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(hours=hours)),
     st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.-]{0,19}", fullmatch=True),
 )
-def test_a_file_key_is_read_as_it_was_written(kind, model, variant, time, stem):
-    hour = time.replace(minute=0, second=0, microsecond=0, tzinfo=UTC)
+def test_a_file_key_is_read_as_it_was_written(kind, model, variant, hour, stem):
     written = FileKey(kind, model, variant, hour, stem).beside(kind, "jsonl")
     assert FileKey.parse(written) == FileKey(kind, model, variant, hour, stem)
 

@@ -55,10 +55,10 @@ def test_csv_says_the_same_as_json(rows):
 @given(st.sampled_from([JSON, CSV]), st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_text_is_read_or_refused(content_type, text):
     try:
-        parse_request(content_type, text, SCHEMA)
+        found = parse_request(content_type, text, SCHEMA).rows
     except BadRequestError as refusal:
-        assert refusal.status in (400, 413, 422)
-        assert refusal.problems
+        found = refusal.problems
+    assert len(found) > 0
 
 
 @pytest.mark.parametrize("content_type", ["", "application/json; charset=utf-8", "APPLICATION/JSON"])

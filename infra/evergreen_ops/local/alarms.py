@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .cloud import LocalCloud
 
 PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
+EMITTED = frozenset({"AWS/ApiGateway", "AWS/Events", "AWS/Lambda", "AWS/SQS"})
+"""The namespaces of AWS's own that the local cloud fills; an alarm on another could never trip."""
+
 OK, ALARM, INSUFFICIENT = "OK", "ALARM", "INSUFFICIENT_DATA"
 
 _BREACHES: Mapping[str, Callable[[float, float], bool]] = {
@@ -146,6 +149,10 @@ class Alarms:
             end_of_period = (time // watched.rule.period + 1) * watched.rule.period
             watched.settles = max(watched.settles, end_of_period + watched.rule.period * watched.rule.periods)
             self._plan(watched, self.cloud.clock.now.timestamp())
+
+    def is_watched(self, key: MetricKey) -> bool:
+        """Whether some alarm looks at a metric."""
+        return bool(self._by_metric.get(key))
 
     def set_state(self, alarm: Alarm, state: str, reason: str, reason_data: str | None) -> None:
         """Put an alarm into a state; a change runs its actions and tells the event bus."""
@@ -313,6 +320,8 @@ def read_rule(alarm: Alarm) -> Rule:
     if alarm.comparison_operator not in _BREACHES:
         raise ValueError(f"ComparisonOperator {alarm.comparison_operator} needs anomaly detection")
     for query in queries:
+        if query.key.namespace.startswith("AWS/") and query.key.namespace not in EMITTED:
+            raise ValueError(f"{query.key.namespace} {query.key.name} is a metric that nothing here emits")
         statistic(query.stat, [Point(0.0, 0.0, 1.0, 0.0, 0.0)])
     return Rule(
         queries=tuple(queries),

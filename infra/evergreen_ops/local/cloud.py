@@ -23,12 +23,14 @@ from .alarms import Alarms
 from .arns import ACCOUNT, REGION
 from .delivery import Courier
 from .engine import Agenda, VirtualClock
-from .errors import CloudAlreadyOpenError, LocalCloudError, TemplateError
+from .errors import CloudAlreadyOpenError, EndlessLoopError, LocalCloudError, TemplateError
 from .events import Events
 from .firehose import Firehose
+from .gauges import QueueGauges
 from .http_api import HttpAnswer, HttpApis
 from .invokers import FAKE_CREDENTIALS, InProcessInvoker, Invoker
 from .lambdas import Functions, Invocation, Pollers
+from .lifecycle import Lifecycles
 from .metrics import Metrics
 from .patches import Patches
 from .pipes import Pipes
@@ -39,6 +41,7 @@ from .template import package, read_template
 
 SEED = 20_260_101
 DEFAULT_TRAINING_SECONDS = 600.0
+ROUNDS_OF_DRAINING = 1_000
 
 
 class FunctionFailedError(LocalCloudError):
@@ -91,8 +94,10 @@ class LocalCloud:
         self.streams = Streams(self)
         self.pipes = Pipes(self)
         self.firehose = Firehose(self)
+        self.lifecycles = Lifecycles(self)
         self.metrics = Metrics(self)
         self.alarms = Alarms(self)
+        self.gauges = QueueGauges(self)
         self.http_apis = HttpApis(self)
         self.patches = Patches(self)
         self._uninstall_training_jobs: Callable[[], object] = lambda: None
@@ -104,7 +109,7 @@ class LocalCloud:
     @classmethod
     def deploy(
         cls,
-        template: Path | str,
+        template: Path | str | Mapping[str, Any],
         *,
         start: datetime,
         stack_name: str = "evergreen",
@@ -117,7 +122,8 @@ class LocalCloud:
         Parameters
         ----------
         template
-            A SAM or CloudFormation template; local ``CodeUri`` and ``ContentUri`` directories are used in place.
+            A SAM or CloudFormation template, or one already read; local ``CodeUri`` and ``ContentUri`` directories
+            are used in place (they are relative to the template, or to the current directory).
         start
             The clock's first moment, with a time zone.
         parameters
@@ -134,7 +140,8 @@ class LocalCloud:
         """
         cloud = cls(start, invoker, work_dir)
         try:
-            cloud.deploy_stack(Path(template), stack_name=stack_name, parameters=parameters)
+            given = Path(template) if isinstance(template, str) else template
+            cloud.deploy_stack(given, stack_name=stack_name, parameters=parameters)
         except BaseException:
             cloud.close()
             raise
@@ -220,11 +227,20 @@ class LocalCloud:
         return self.timetable.next_time()
 
     def drain(self) -> None:
-        """Run everything due now, write out Firehose's buffers, and run what that causes, until nothing is left."""
+        """Run everything due now, write buffers out and close batching windows, until nothing is left but retries.
+
+        Raises
+        ------
+        EndlessLoopError
+            When what runs keeps filling buffers or queues.
+        """
         with self.lock:
             self.agenda.run(self.clock.now)
-            while self.firehose.flush_all():
+            for _ in range(ROUNDS_OF_DRAINING):
+                if not self.firehose.flush_all() + self.pollers.hurry() + self.streams.hurry():
+                    return
                 self.agenda.run(self.clock.now)
+            raise EndlessLoopError(self.clock.now.isoformat(), ROUNDS_OF_DRAINING, "drain")
 
     def invoke(self, function: str, event: Mapping[str, Any]) -> Any:
         """Call a function (its logical id, name or ARN) and return its answer.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arns import Arn
 from .errors import DeliveryError
+from .metrics import MetricKey
 
 if TYPE_CHECKING:
     from .cloud import LocalCloud
@@ -96,6 +97,10 @@ class Courier:
                 self._give_up(parcel, error, attempt, exhausted)
 
     def _give_up(self, parcel: Parcel, error: DeliveryError, attempts: int, exhausted: str) -> None:
+        rule = Arn.parse(parcel.labels.get("RULE_ARN", ""))
+        if rule.resource:
+            key = MetricKey.of("AWS/Events", "FailedInvocations", {"RuleName": rule.resource_name})
+            self.cloud.metrics.put(key, [1.0], "Count")
         if parcel.dead_letter_arn is None:
             self.undelivered.append((parcel, error))
             return

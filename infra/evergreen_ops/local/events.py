@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from moto.events.exceptions import ResourceNotFoundException, ValidationException
@@ -16,6 +15,7 @@ from .arns import ACCOUNT, REGION
 from .delivery import Parcel, RetryPolicy
 from .patterns import matches
 from .templates import fill, look_up
+from .times import event_time, moment
 
 if TYPE_CHECKING:
     from .cloud import LocalCloud
@@ -102,17 +102,6 @@ class Events:
             )
 
 
-def event_time(moment: datetime) -> str:
-    """Return the time as events carry it.
-
-    Examples
-    --------
-    >>> event_time(datetime(2026, 1, 1, 12, tzinfo=UTC))
-    '2026-01-01T12:00:00Z'
-    """
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def target_input(target: Mapping[str, Any], event: Mapping[str, Any], *, ingestion_time: str) -> str:
     """Return what a target is sent: the event, or what the target makes of it.
 
@@ -189,28 +178,6 @@ def _put_entry(cloud: LocalCloud, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bus_name(entry: Mapping[str, Any]) -> str:
     return str(entry.get("EventBusName") or "default").split("/")[-1]
-
-
-def moment(given: object) -> datetime | None:
-    """Read a time in any of the forms that requests and templates use: none, a datetime, epoch seconds, ISO 8601.
-
-    Examples
-    --------
-    >>> moment(0) == moment("1970-01-01T00:00:00Z") == datetime(1970, 1, 1, tzinfo=UTC)
-    True
-    """
-    match given:
-        case None | "":
-            return None
-        case datetime():
-            return given if given.tzinfo else given.replace(tzinfo=UTC)
-        case int() | float():
-            return datetime.fromtimestamp(given, UTC)
-    text = str(given)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return datetime.fromtimestamp(float(text), UTC)
-    parsed = datetime.fromisoformat(text)
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def patched_rule_send(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 from .arns import ACCOUNT, REGION
 from .errors import LocalCloudError
+from .metrics import MetricKey
 
 if TYPE_CHECKING:
     from .cloud import LocalCloud
@@ -154,6 +155,29 @@ class HttpApis:
     ) -> HttpAnswer:
         """Send a request to the API (the only one unless ``api_id`` says which) and wait for its answer."""
         api = self._api(api_id)
+        answer = self._answer(api, method, path, body, headers or {}, source_ip)
+        if api is not None:
+            self._measure(api, answer)
+        return answer
+
+    def _measure(self, api: HttpApi, answer: HttpAnswer) -> None:
+        for name, hit in (
+            ("Count", True),
+            ("4xx", 400 <= answer.status < 500),
+            ("5xx", answer.status >= 500),
+        ):
+            key = MetricKey.of("AWS/ApiGateway", name, {"ApiId": api.api_id})
+            self.cloud.metrics.put(key, [float(hit)], "Count")
+
+    def _answer(
+        self,
+        api: HttpApi | None,
+        method: str,
+        path: str,
+        body: bytes | str,
+        headers: Mapping[str, str],
+        source_ip: str,
+    ) -> HttpAnswer:
         raw_path, _, query = path.partition("?")
         if api is None or (found := api.find(method, unquote(raw_path) if "%" not in raw_path else raw_path)) is None:
             return _error(404, "Not Found")
@@ -165,7 +189,7 @@ class HttpApis:
             method=method.upper(),
             path=raw_path,
             query=query,
-            headers={name.lower(): value for name, value in (headers or {}).items()},
+            headers={name.lower(): value for name, value in headers.items()},
             data=data,
             parameters=parameters,
             now=self.cloud.clock.now,

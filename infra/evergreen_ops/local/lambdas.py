@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import time
 import zipfile
@@ -65,7 +66,7 @@ class Functions:
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._described: dict[int, tuple[tuple[Any, ...], DeployedFunction]] = {}
-        self._requests = 0
+        self._requests = itertools.count(1)
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -151,8 +152,8 @@ class Functions:
 
     def next_request_id(self) -> str:
         """Return a request id that is the same in every run."""
-        self._requests += 1
-        return f"{self._requests:08x}-0000-4000-8000-{self._requests:012x}"
+        number = next(self._requests)
+        return f"{number:08x}-0000-4000-8000-{number:012x}"
 
     def invoke(self, function: LambdaFunction, payload: bytes, request_id: str | None = None) -> InvocationResult:
         """Run ``function`` now and record what it did."""
@@ -307,6 +308,17 @@ class Pollers:
         """Arrange for the mappings of ``queue`` to poll."""
         for mapping in self._mappings(queue.queue_arn):
             self._plan(mapping, queue, self._ready_in(mapping, queue) + timedelta(seconds=delay_seconds))
+
+    def hurry(self) -> int:
+        """Let mappings whose batching window is still open poll at once; return how many there were."""
+        from moto.sqs.models import sqs_backends
+
+        waiting = 0
+        for queue in list(sqs_backends[ACCOUNT][REGION].queues.values()):
+            for mapping in self._mappings(queue.queue_arn) if queue.messages else ():
+                self._plan(mapping, queue, timedelta(0))
+                waiting += 1
+        return waiting
 
     def _mappings(self, source_arn: str) -> list[EventSourceMapping]:
         arn = Arn.parse(source_arn)

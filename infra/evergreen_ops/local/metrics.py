@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from moto.cloudwatch.exceptions import InvalidParameterValue, ValidationError
 from moto.cloudwatch.models import CloudWatchBackend, MetricDatum
 
-from .events import moment
 from .invokers import DeployedFunction
+from .times import moment
 
 if TYPE_CHECKING:
     from .cloud import LocalCloud

@@ -12,9 +12,9 @@ from moto.pipes.models import EventBridgePipesBackend, Pipe
 from .arns import Arn
 from .delivery import Parcel
 from .errors import DeliveryError
-from .events import event_time, moment
 from .streams import Reader
 from .templates import fill, look_up
+from .times import event_time, moment
 
 if TYPE_CHECKING:
     from .cloud import LocalCloud

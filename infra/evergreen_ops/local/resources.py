@@ -14,7 +14,7 @@ from moto.core.common_models import CloudFormationModel
 
 from .arns import Arn
 from .delivery import target_is_supported
-from .errors import LocalCloudError, UnsupportedResourceError
+from .errors import LocalCloudError, TemplateError, UnsupportedResourceError
 from .firehose import Settings
 from .http_api import HttpApi, Route, function_arn_of, routes_of_openapi
 from .support import NO_RESOURCE, SUPPORTED, unsupported
@@ -119,11 +119,20 @@ class _Adapter:
         logical_id = kwargs.get("LogicalId", resource_name)
         context = Context(self.cloud, account_id, region_name, logical_id, self.kind.type)
         properties = self._properties(logical_id, cloudformation_json)
-        resource = self.kind.create(context, resource_name, properties)
+        resource = self._make(context, resource_name, properties)
         resource.evergreen_name = resource_name
         if not hasattr(resource, "physical_resource_id"):  # some of moto's models leave Ref undefined
             resource.physical_resource_id = getattr(resource, "name", resource_name)
         return resource
+
+    def _make(self, context: Context, name: str, properties: Properties) -> Any:
+        try:
+            return self.kind.create(context, name, properties)
+        except LocalCloudError:
+            raise
+        except Exception as error:  # what moto raises on bad values has no common base; its cause is the template
+            what = f"{type(error).__name__}: {getattr(error, 'message', None) or error}"
+            raise TemplateError(f"{context.logical_id} ({context.type}) cannot be made: {what}") from error
 
     def update_from_cloudformation_json(
         self,
@@ -344,6 +353,10 @@ def _finish_bucket(context: Context, bucket: Any, properties: Properties) -> Any
     versioning = properties.get("VersioningConfiguration", {}).get("Status")
     if versioning:
         backend.put_bucket_versioning(bucket.name, versioning)
+    if "LifecycleConfiguration" in properties:
+        if versioning:
+            raise context.refuse("uses LifecycleConfiguration on a versioned bucket")
+        context.cloud.lifecycles.set_rules(bucket.name, properties["LifecycleConfiguration"])
     if "PublicAccessBlockConfiguration" in properties:
         backend.put_public_access_block(bucket.name, properties["PublicAccessBlockConfiguration"])
     notifications = properties.get("NotificationConfiguration", {})

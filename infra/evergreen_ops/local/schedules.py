@@ -18,7 +18,7 @@ from pyawscron import AWSCron
 
 from .delivery import Parcel, RetryPolicy, target_is_supported
 from .engine import Entry
-from .events import event_time, moment
+from .times import event_time, moment
 
 if TYPE_CHECKING:
     from .cloud import LocalCloud

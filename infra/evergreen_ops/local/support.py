@@ -86,7 +86,7 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "KmsKeyIdentifier"
     ),
     "AWS::S3::Bucket": _properties(
-        "BucketName NotificationConfiguration VersioningConfiguration | LifecycleConfiguration BucketEncryption "
+        "BucketName NotificationConfiguration VersioningConfiguration LifecycleConfiguration | BucketEncryption "
         "PublicAccessBlockConfiguration OwnershipControls Tags MetricsConfigurations IntelligentTieringConfigurations "
         "LoggingConfiguration"
     ),

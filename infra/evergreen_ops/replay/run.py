@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 import warnings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 EVALUATIONS_A_CYCLE = 7
+SHORTEST_RETENTION_DAYS = 7
 MLFLOW_PATIENCE_SECONDS = 180.0
 
 
@@ -108,6 +110,8 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
 def stack_parameters(spec: ModelSpec, mlflow_uri: str) -> Mapping[str, str]:
     """Return the template's parameters: it checks its triggers seven times a cycle, at most hourly.
 
+    Captures are kept no longer than a label may still need them: a year of them would fill the machine's memory.
+
     Examples
     --------
     >>> from evergreen_ops.replay.specs import bundled_spec
@@ -116,7 +120,12 @@ def stack_parameters(spec: ModelSpec, mlflow_uri: str) -> Mapping[str, str]:
     """
     hours = max(1, round(spec.triggers.cycle / timedelta(hours=1) / EVALUATIONS_A_CYCLE))
     rate = _rate(hours)
-    return {"EvaluationSchedule": rate, "ReconcileSchedule": rate, "MlflowTrackingUri": mlflow_uri}
+    return {
+        "EvaluationSchedule": rate,
+        "ReconcileSchedule": rate,
+        "CaptureRetentionDays": str(SHORTEST_RETENTION_DAYS + math.ceil(spec.labels.maturity / timedelta(days=1))),
+        "MlflowTrackingUri": mlflow_uri,
+    }
 
 
 def _rate(hours: int) -> str:

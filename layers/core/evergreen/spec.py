@@ -310,7 +310,7 @@ class SpecError(ValueError):
 
 def _problem(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "spec"
-    message = item["msg"].removeprefix("Value error, ")
+    message: str = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key; remove it or check its spelling"
     if item["type"] == "missing":

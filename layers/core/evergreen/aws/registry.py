@@ -16,10 +16,13 @@ class MlflowRegistry:
 
     def __init__(self, tracking_uri: str) -> None:
         self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-        self._numbers: dict[tuple[str, int], str] = {}  # a version that is registered stays registered
+        # A version that is registered stays registered: its number and its tags as they were last seen.
+        self._known: dict[tuple[str, int], tuple[str, dict[str, str]]] = {}
 
     def register(self, model: str, version: int, *, artifact: str, tags: Mapping[str, str]) -> None:
-        if self._number(model, version) is not None:
+        known = self._registered(model, version)
+        if known is not None:
+            self._tag(model, *known, tags)
             return
         try:
             self._client.create_registered_model(model)
@@ -31,9 +34,9 @@ class MlflowRegistry:
         self._client.create_model_version(model, source=artifact, run_id=run_id, tags=all_tags, await_creation_for=0)
 
     def point(self, model: str, alias: str, version: int | None) -> None:
-        number = None if version is None else self._number(model, version)
-        if number is not None:
-            self._client.set_registered_model_alias(model, alias, number)
+        known = None if version is None else self._registered(model, version)
+        if known is not None:
+            self._client.set_registered_model_alias(model, alias, known[0])
             return
         try:
             self._client.delete_registered_model_alias(model, alias)
@@ -41,14 +44,20 @@ class MlflowRegistry:
             if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 raise
 
-    def _number(self, model: str, version: int) -> str | None:
-        """The registry's own number of the version: the same, unless somebody registered versions beside Evergreen."""
-        if (model, version) not in self._numbers:
+    def _registered(self, model: str, version: int) -> tuple[str, dict[str, str]] | None:
+        """The registry's own number of the version (ours, unless somebody registers beside Evergreen), and its tags."""
+        if (model, version) not in self._known:
             found = self._client.search_model_versions(f"name = '{model}' and tag.`{_VERSION_TAG}` = '{version}'")
             if not found:
                 return None
-            self._numbers[model, version] = str(found[0].version)
-        return self._numbers[model, version]
+            self._known[model, version] = str(found[0].version), dict(found[0].tags)
+        return self._known[model, version]
+
+    def _tag(self, model: str, number: str, seen: dict[str, str], tags: Mapping[str, str]) -> None:
+        for name, value in tags.items():
+            if seen.get(name) != value:
+                self._client.set_model_version_tag(model, number, name, value)
+                seen[name] = value
 
     def _run_of(self, model: str, job_name: str) -> str | None:
         experiment = self._client.get_experiment_by_name(f"evergreen/{model}")

@@ -113,7 +113,7 @@ class TrainingJob:
                 raise TrainingError(
                     f"hyperparameter {name} is missing; launch_training passes it, so pass it by hand too"
                 )
-        schema = _schema(decoded["task"], decoded["features"], decoded.get("classes"))
+        schema = _schema(decoded["task"], _features(decoded), decoded.get("classes"))
         estimator = str(decoded.get("estimator") or DEFAULT_ESTIMATORS[schema.task])
         params = decoded.get("params") or {}
         if not isinstance(params, dict):
@@ -132,6 +132,15 @@ class TrainingJob:
             trained_until=_time(decoded, "trained_until"),
             cycle_days=_number(decoded, "cycle_days", 7.0),
         )
+
+
+def _features(decoded: Mapping[str, Any]) -> Any:
+    """The features, which come in parts where one hyperparameter can't hold them: features, features_1, ..."""
+    features, part = decoded["features"], 1
+    while isinstance(features, list) and isinstance(decoded.get(f"features_{part}"), list):
+        features = [*features, *decoded[f"features_{part}"]]
+        part += 1
+    return features
 
 
 def _schema(task: Any, features: Any, classes: Any) -> FeatureSchema:

@@ -153,7 +153,7 @@ def _hyperparameters(arguments: Sequence[str] | None, environment: Mapping[str, 
     exact = environment.get("SM_HPS")
     if exact:
         values.update(json.loads(exact))
-    return {name: value for name, value in values.items() if name in HYPERPARAMETERS}
+    return {name: value for name, value in values.items() if name in HYPERPARAMETERS or name.startswith("features_")}
 
 
 def _production(container: Container) -> Artifact | None:

@@ -17,6 +17,7 @@ from evergreen.training.source import pack_source
 from evergreen.usecases.recording import decide_and_record
 
 ACTOR = "launch_training"
+_LONGEST_HYPERPARAMETER = 2_500  # SageMaker's limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Snapshot, p
     hyperparameters = {
         "model": spec.model,
         "task": spec.task.value,
-        "features": [{"name": name, "type": feature.type} for name, feature in spec.features.items()],
+        **_in_parts("features", [{"name": name, "type": feature.type} for name, feature in spec.features.items()]),
         "classes": spec.labels.classes,
         "estimator": spec.estimator,
         "params": training.params,
@@ -155,6 +156,16 @@ def _request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Snapshot, p
         volume_gb=training.volume_gb,
         max_runtime=training.max_runtime,
     )
+
+
+def _in_parts(name: str, entries: Sequence[Any]) -> dict[str, list[Any]]:
+    """A list as `name`, `name_1`, `name_2`, ...: as many hyperparameters as it takes for each to be short enough."""
+    parts: list[list[Any]] = [[]]
+    for entry in entries:
+        if len(json.dumps([*parts[-1], entry])) > _LONGEST_HYPERPARAMETER:
+            parts.append([])
+        parts[-1].append(entry)
+    return {f"{name}_{i}" if i else name: part for i, part in enumerate(parts)}
 
 
 def _give_up(state: ModelState, run: Run, because: str, now: datetime, ports: Ports) -> None:

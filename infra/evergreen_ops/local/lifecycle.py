@@ -1,0 +1,82 @@
+"""Bucket lifecycles: objects that are older than their rule says are gone, once a day on the cloud's clock."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cloud import LocalCloud
+
+_SWEEP = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpirationRule:
+    """Objects below a prefix of a bucket live this long."""
+
+    bucket: str
+    prefix: str
+    age: timedelta
+
+
+class Lifecycles:
+    """The expiration rules of all buckets, and what they apply to, oldest first."""
+
+    def __init__(self, cloud: LocalCloud):
+        self._cloud = cloud
+        self._rules: dict[str, tuple[ExpirationRule, ...]] = {}
+        self._written: dict[ExpirationRule, deque[tuple[datetime, Any]]] = defaultdict(deque)
+        self._sweep_planned = False
+
+    def set_rules(self, bucket: str, configuration: Mapping[str, Any]) -> None:
+        """Take a bucket's LifecycleConfiguration as CloudFormation has it."""
+        self._rules[bucket] = tuple(
+            ExpirationRule(bucket, rule.get("Prefix", ""), timedelta(days=float(rule["ExpirationInDays"])))
+            for rule in configuration.get("Rules", [])
+            if rule.get("Status") == "Enabled" and "ExpirationInDays" in rule
+        )
+
+    def written(self, bucket: str, key: Any) -> None:
+        """Note a new object; ``key`` is moto's."""
+        for rule in self._rules.get(bucket, ()):
+            if key.name.startswith(rule.prefix):
+                self._written[rule].append((self._cloud.clock.now, key))
+                if not self._sweep_planned:
+                    self._plan_sweep()
+                return
+
+    def _plan_sweep(self) -> None:
+        self._sweep_planned = True
+        self._cloud.agenda.after(_SWEEP, self._sweep, "bucket lifecycles")
+
+    def _sweep(self) -> None:
+        from moto.s3.models import s3_backends
+
+        from .arns import ACCOUNT
+
+        buckets = s3_backends[ACCOUNT]["aws"].buckets
+        for rule, written in self._written.items():
+            keys = buckets[rule.bucket].keys if rule.bucket in buckets else {}
+            while written and self._cloud.clock.now - written[0][0] >= rule.age:
+                _, key = written.popleft()
+                if keys.get(key.name) is key:  # else it was written again since, or deleted
+                    del keys[key.name]
+                    key.dispose()
+        self._sweep_planned = False
+        if any(self._written.values()):
+            self._plan_sweep()
+
+
+def patched_put_object(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``S3Backend.put_object``: a new object comes under its bucket's lifecycle."""
+
+    def put_object(self: Any, bucket_name: str, *args: Any, **kwargs: Any) -> Any:
+        key = original(self, bucket_name, *args, **kwargs)
+        cloud.lifecycles.written(bucket_name, key)
+        return key
+
+    return put_object
