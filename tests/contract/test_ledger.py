@@ -10,6 +10,7 @@ from evergreen.aws.ledger import DynamoLedger
 from evergreen.domain import events
 from evergreen.domain.errors import IllegalTransitionError, StaleStateError, UnknownModelError
 from evergreen.domain.lifecycle import DifferenceRepaired, ModelApplied, ModelState, RetrainingRequested
+from evergreen.usecases.recording import decide_and_record
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -162,3 +163,35 @@ def test_a_state_survives_with_its_times(ledger):
     assert again.run.requested_at == START
     assert again.run.requested_at.utcoffset() == timedelta(0)
     assert replace(again, last_hash="") == replace(state, last_hash="")
+
+
+def test_who_was_overtaken_reads_again_and_decides_anew(ledger):
+    a_known_model(ledger)
+    seen = []
+
+    def decide(state):
+        seen.append(state.epoch)
+        if len(seen) == 1:
+            ledger.record(state, requested("theirs"))  # somebody else is faster
+        return () if state.run is not None else (requested("ours"),)
+
+    state, recorded = decide_and_record(ledger, "churn", decide)
+    assert (seen, recorded, state.run.decision_id) == ([1, 2], (), "theirs")
+
+
+def test_a_state_that_never_rests_is_given_up_for_a_later_delivery(ledger):
+    a_known_model(ledger)
+
+    def decide(state):
+        ledger.record(state, repaired("somebody else"))
+        return (repaired("ours"),)
+
+    with pytest.raises(StaleStateError):
+        decide_and_record(ledger, "churn", decide)
+    assert "ours" not in [item["because"] for item in ledger.history("churn")]
+
+
+def test_who_decides_nothing_writes_nothing(ledger):
+    state = a_known_model(ledger)
+    assert decide_and_record(ledger, "churn", lambda _: ()) == (state, ())
+    assert ledger.read("churn") == state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from local_stacks import deploy, pass_time, write_function
@@ -92,5 +93,12 @@ def test_routes_and_integrations_can_be_written_out(tmp_path: Path) -> None:
       Type: AWS::ApiGatewayV2::Stage
       Properties: {ApiId: !Ref Api, StageName: $default, AutoDeploy: true}
     """
+    permission = """
+    Permission:
+      Type: AWS::Lambda::Permission
+      Properties: {FunctionName: !Ref Answer, Action: lambda:InvokeFunction, Principal: apigateway.amazonaws.com}
+    """
     with deploy(tmp_path, resources) as cloud:
+        assert cloud.http("GET", "/health").status == 500  # the function does not let the API call it
+    with deploy(tmp_path, textwrap.dedent(resources) + textwrap.dedent(permission)) as cloud:
         assert cloud.http("GET", "/health").json() == {"fine": True}

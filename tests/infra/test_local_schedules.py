@@ -189,6 +189,26 @@ def test_a_schedule_whose_target_is_gone_writes_to_its_dead_letter_queue(tmp_pat
         assert letter["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "NO_RESOURCE"
 
 
+def test_a_templates_schedule_may_have_dates_and_a_zone(tmp_path: Path) -> None:
+    resources = (
+        MEMORY
+        + """
+    Events:
+      Morning:
+        Type: ScheduleV2
+        Properties:
+          ScheduleExpression: cron(0 9 * * ? *)
+          ScheduleExpressionTimezone: America/New_York
+          StartDate: '2026-01-03T00:00:00Z'
+          EndDate: '2026-01-05T00:00:00Z'
+          Input: '{"at": "<aws.scheduler.scheduled-time>"}'
+"""
+    )
+    with deploy(tmp_path, resources) as cloud:
+        pass_time(cloud, days=10)
+        assert [event["at"] for event in remembered(cloud)] == ["2026-01-03T14:00:00Z", "2026-01-04T14:00:00Z"]
+
+
 def test_an_idle_year_costs_nothing(tmp_path: Path) -> None:
     with deploy(tmp_path, MEMORY) as cloud:
         assert cloud.agenda.run(START + timedelta(days=365)) < 5

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 from .arns import ACCOUNT, REGION
 from .errors import LocalCloudError
+from .lambdas import permits
 from .metrics import MetricKey
 
 if TYPE_CHECKING:
@@ -197,6 +198,8 @@ class HttpApis:
             source_ip=source_ip,
         )
         function = self.cloud.functions.find(route.function_arn)
+        if not permits(function, PRINCIPAL):
+            return _error(500, "Internal Server Error")  # as AWS: the API says no more about a missing permission
         result = self.cloud.functions.invoke(function, json.dumps(event).encode())
         if result.error:
             return _error(500, "Internal Server Error")

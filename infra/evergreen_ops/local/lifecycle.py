@@ -60,7 +60,7 @@ class Lifecycles:
 
         buckets = s3_backends[ACCOUNT]["aws"].buckets
         for rule, written in self._written.items():
-            keys = buckets[rule.bucket].keys if rule.bucket in buckets else {}
+            keys: Any = buckets[rule.bucket].keys if rule.bucket in buckets else {}
             while written and self._cloud.clock.now - written[0][0] >= rule.age:
                 _, key = written.popleft()
                 if keys.get(key.name) is key:  # else it was written again since, or deleted

@@ -18,6 +18,7 @@ from .errors import LocalCloudError, TemplateError, UnsupportedResourceError
 from .firehose import Settings
 from .http_api import HttpApi, Route, function_arn_of, routes_of_openapi
 from .support import NO_RESOURCE, SUPPORTED, unsupported
+from .times import moment
 
 if TYPE_CHECKING:
     from .cloud import LocalCloud
@@ -257,6 +258,8 @@ def _finish_function(context: Context, function: Any, properties: Properties) ->
     function.timeout = int(properties.get("Timeout", 3))
     function.memory_size = int(properties.get("MemorySize", 128))
     function.update_configuration({"Layers": properties.get("Layers", [])})
+    log_group = properties.get("LoggingConfig", {}).get("LogGroup")
+    function.logs_group_name = log_group or f"/aws/lambda/{function.function_name}"
     function.tracing_config = properties.get("TracingConfig", function.tracing_config)
     function._architectures = properties.get("Architectures", ["x86_64"])
     dead_letter_arn = properties.get("DeadLetterConfig", {}).get("TargetArn")
@@ -388,9 +391,6 @@ def _finish_table(context: Context, table: Any, properties: Properties) -> Any:
         table.ttl["TimeToLiveStatus"] = "ENABLED" if expiry.get("Enabled", True) else "DISABLED"
         table.ttl["AttributeName"] = expiry.get("AttributeName", "")
     return table
-
-
-_REPLACES_TABLE = ("TableName", "KeySchema", "StreamSpecification")
 
 
 def _update_table(context: Context, table: Any, name: str, properties: Properties) -> Any:
@@ -585,20 +585,25 @@ def _create_schedule(context: Context, name: str, properties: Properties) -> Loc
         raise context.refuse(f"targets {target['Arn']}", "target a function, queue, topic, stream or bus")
     schedule = backend.create_schedule(
         description=properties.get("Description"),
-        end_date=properties.get("EndDate"),
+        end_date=_epoch(properties.get("EndDate")),
         flexible_time_window=properties.get("FlexibleTimeWindow"),
         group_name=properties.get("GroupName"),
         kms_key_arn=properties.get("KmsKeyArn"),
         name=name[:64],
         schedule_expression=properties["ScheduleExpression"],
         schedule_expression_timezone=properties.get("ScheduleExpressionTimezone"),
-        start_date=properties.get("StartDate"),
+        start_date=_epoch(properties.get("StartDate")),
         state=properties.get("State"),
         target=target,
         action_after_completion=None,
     )
     group = schedule.group_name
     return LocalResource(schedule.name, {"Arn": schedule.arn}, lambda: backend.delete_schedule(group, schedule.name))
+
+
+def _epoch(given: str | None) -> float | None:
+    when = moment(given)
+    return when.timestamp() if when is not None else None
 
 
 def _create_schedule_group(context: Context, name: str, properties: Properties) -> LocalResource:

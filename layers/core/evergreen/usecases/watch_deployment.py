@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from evergreen.domain.bake import BakeDecision, Traffic, judge_bake, roll_back
 from evergreen.domain.lifecycle import AnyEvent, Bake, BakePassed, BakePhase, ModelState
@@ -57,6 +58,8 @@ def watch_deployment(
     spec = ModelSpec.parse(state.spec)
     traffic = ports.traffic.traffic(model, bake.version, bake.since, now + _TICK)
     decision = judge_bake(spec, bake, traffic, _baseline(model, bake, ports), now)
+    if decision.cause is None and not decision.passed:
+        return decision
 
     def conclude(current: ModelState) -> Sequence[AnyEvent]:
         if current.bake != bake or current.repoint is not None:
@@ -82,7 +85,9 @@ def watch_deployment(
     return decision
 
 
+@lru_cache(maxsize=8)
 def _baseline(model: str, bake: Bake, ports: Ports) -> Traffic:
+    """What the replaced version answered in its last day; past when the bake begins, so it is read once."""
     if bake.replaced is None:
         return Traffic(0, 0, 0)
     return ports.traffic.traffic(model, bake.replaced, bake.since - _BASELINE, bake.since)
