@@ -27,12 +27,22 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         decision = request_retraining(wish.model, reason=wish.reason, actor=wish.source, now=wish.time, ports=ports)
         return {wish.model: decision.because}
     tick = Tick.parse(event)
-    models = [tick.model] if tick.model else ports.ledger.models()
-    decisions = {model: evaluate_triggers(model, now=tick.time, ports=ports) for model in models}
-    for model, decision in decisions.items():
-        if decision is not None:
-            logger.info("evaluated", model=model, retrain=decision.retrain, because=decision.because)
-    retrain = sum(decision is not None and decision.retrain for decision in decisions.values())
-    metrics.add_metric("Evaluations", MetricUnit.Count, len(decisions))
-    metrics.add_metric("RetrainingsRequested", MetricUnit.Count, retrain)
-    return {model: "not in production" if d is None else d.because for model, d in decisions.items()}
+    because: dict[str, str] = {}
+    failed: list[Exception] = []
+    for model in [tick.model] if tick.model else ports.ledger.models():
+        try:
+            decision = evaluate_triggers(model, now=tick.time, ports=ports)
+        except (
+            Exception
+        ) as error:  # one model's trouble is not the next one's; it is raised when all have had their turn
+            logger.exception("could not be evaluated", model=model)
+            failed.append(error)
+            continue
+        because[model] = "not in production" if decision is None else decision.because
+        retrain = decision is not None and decision.retrain
+        metrics.add_metric("RetrainingsRequested", MetricUnit.Count, retrain)
+        logger.info("evaluated", model=model, retrain=retrain, because=because[model])
+    metrics.add_metric("Evaluations", MetricUnit.Count, len(because))
+    if failed:
+        raise ExceptionGroup("models that could not be evaluated", failed)
+    return because

@@ -21,9 +21,21 @@ metrics = Metrics(namespace="Evergreen")
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile every model."""
     tick, ports = Tick.parse(event), bootstrap.ports()
-    repairs = {model: reconcile(model, now=tick.time, ports=ports) for model in ports.ledger.models()}
-    for model, found in repairs.items():
+    repairs: dict[str, int] = {}
+    failed: list[Exception] = []
+    for model in ports.ledger.models():
+        try:
+            found = reconcile(model, now=tick.time, ports=ports)
+        except (
+            Exception
+        ) as error:  # one model's trouble is not the next one's; it is raised when all have had their turn
+            logger.exception("could not be reconciled", model=model)
+            failed.append(error)
+            continue
+        repairs[model] = len(found)
         for repair in found:
             logger.warning("repaired", model=model, what=repair.what, found=repair.found, expected=repair.expected)
-    metrics.add_metric("Repairs", MetricUnit.Count, sum(map(len, repairs.values())))
-    return {model: len(found) for model, found in repairs.items()}
+    metrics.add_metric("Repairs", MetricUnit.Count, sum(repairs.values()))
+    if failed:
+        raise ExceptionGroup("models that could not be reconciled", failed)
+    return repairs

@@ -91,6 +91,47 @@ Conditions: {IsProd: !Equals [!Ref Stage, prod]}
         assert (attributes["DelaySeconds"], attributes["VisibilityTimeout"]) == ("9", "90")
 
 
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [
+        ({"Satge": "dev"}, "has no parameter Satge; it has: Delay, Name, Stage"),
+        ({"Stage": "test"}, "Stage is 'test'; it must be one of dev, prod"),
+        ({"Delay": "ten"}, "Delay is 'ten'; it must be a number"),
+        ({"Delay": "10"}, "Delay is 10; it must be between 0 and 9"),
+        ({"Name": "A B"}, r"Name is 'A B'; it must match \[a-z\]\+"),
+    ],
+)
+def test_a_parameter_that_the_template_does_not_allow_is_refused(
+    tmp_path: Path, parameters: dict[str, str], why: str
+) -> None:
+    extra = """
+Parameters:
+  Stage: {Type: String, Default: dev, AllowedValues: [dev, prod]}
+  Delay: {Type: Number, Default: 3, MinValue: 0, MaxValue: 9}
+  Name: {Type: String, Default: a, AllowedPattern: '[a-z]+'}
+"""
+    with pytest.raises(TemplateError, match=why):
+        deploy(tmp_path, "Queue: {Type: AWS::SQS::Queue}\n", extra=extra, parameters=parameters)
+
+
+def test_an_object_lives_as_long_as_its_buckets_lifecycle_says(tmp_path: Path) -> None:
+    resources = """
+    Data:
+      Type: AWS::S3::Bucket
+      Properties:
+        LifecycleConfiguration: {Rules: [{Id: old, Status: Enabled, Prefix: captures/, ExpirationInDays: 7}]}
+    """
+    with deploy(tmp_path, resources) as cloud:
+        s3, bucket = cloud.client("s3"), cloud.resources["Data"]
+        for key in ("captures/old", "captures/renewed", "models/kept"):
+            s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+        pass_time(cloud, days=5)
+        s3.put_object(Bucket=bucket, Key="captures/renewed", Body=b"y")
+        pass_time(cloud, days=4)
+        listed = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+        assert listed == ["captures/renewed", "models/kept"]
+
+
 def test_a_second_deploy_updates_the_stack(tmp_path: Path) -> None:
     schedule = """
     Events:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import logging
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -130,15 +131,60 @@ def translate(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dic
     return transformed
 
 
+def check_parameters(declared: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> None:
+    """Hold given parameters to what the template says of them, as CloudFormation does.
+
+    Raises
+    ------
+    TemplateError
+        For a parameter that the template does not have, or a value that it does not allow.
+
+    Examples
+    --------
+    >>> check_parameters({"Stage": {"Type": "String", "AllowedValues": ["dev", "prod"]}}, {"Stage": "test"})
+    Traceback (most recent call last):
+    ...
+    evergreen_ops.local.errors.TemplateError: Parameter Stage is 'test'; it must be one of dev, prod.
+    """
+    for name, value in given.items():
+        if name not in declared:
+            known = ", ".join(sorted(declared)) or "none"
+            raise TemplateError(f"The template has no parameter {name}; it has: {known}.")
+        if value is None:
+            continue  # an update that keeps the value it has
+        rule = declared[name]
+        text = str(value)
+        allowed = [str(item) for item in rule.get("AllowedValues", [])]
+        if allowed and text not in allowed:
+            raise TemplateError(f"Parameter {name} is {text!r}; it must be one of {', '.join(allowed)}.")
+        if "AllowedPattern" in rule and re.fullmatch(str(rule["AllowedPattern"]), text) is None:
+            raise TemplateError(f"Parameter {name} is {text!r}; it must match {rule['AllowedPattern']}.")
+        if rule.get("Type") == "Number":
+            _check_number(name, text, rule)
+
+
+def _check_number(name: str, text: str, rule: Mapping[str, Any]) -> None:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise TemplateError(f"Parameter {name} is {text!r}; it must be a number.") from error
+    least, most = float(rule.get("MinValue", "-inf")), float(rule.get("MaxValue", "inf"))
+    if not least <= number <= most:
+        raise TemplateError(f"Parameter {name} is {text}; it must be between {least:g} and {most:g}.")
+
+
 def prepare(text: str, parameters: Mapping[str, Any], cloud: LocalCloud) -> str:
     """Turn what a caller hands to CloudFormation into what moto deploys: transformed and checked.
 
     Raises
     ------
+    TemplateError
+        When a parameter is unknown or not allowed, or SAM refuses the template.
     UnsupportedResourceError
         For the first type or property that the local cloud lacks.
     """
     template = yaml_parse(text)
+    check_parameters(template.get("Parameters") or {}, parameters)
     transformed = translate(template, parameters)
     resources = transformed.get("Resources") or {}
     certain = {name: resource for name, resource in resources.items() if "Condition" not in resource}
