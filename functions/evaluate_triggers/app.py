@@ -34,7 +34,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             decision = evaluate_triggers(model, now=tick.time, ports=ports)
         except (
             Exception
-        ) as error:  # one model's trouble is not the next one's; it is raised when all have had their turn
+        ) as error:  # one model's trouble is not the next one's: raised at the end
             logger.exception("could not be evaluated", model=model)
             failed.append(error)
             continue

@@ -114,24 +114,6 @@ Parameters:
         deploy(tmp_path, "Queue: {Type: AWS::SQS::Queue}\n", extra=extra, parameters=parameters)
 
 
-def test_an_object_lives_as_long_as_its_buckets_lifecycle_says(tmp_path: Path) -> None:
-    resources = """
-    Data:
-      Type: AWS::S3::Bucket
-      Properties:
-        LifecycleConfiguration: {Rules: [{Id: old, Status: Enabled, Prefix: captures/, ExpirationInDays: 7}]}
-    """
-    with deploy(tmp_path, resources) as cloud:
-        s3, bucket = cloud.client("s3"), cloud.resources["Data"]
-        for key in ("captures/old", "captures/renewed", "models/kept"):
-            s3.put_object(Bucket=bucket, Key=key, Body=b"x")
-        pass_time(cloud, days=5)
-        s3.put_object(Bucket=bucket, Key="captures/renewed", Body=b"y")
-        pass_time(cloud, days=4)
-        listed = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]]
-        assert listed == ["captures/renewed", "models/kept"]
-
-
 def test_a_second_deploy_updates_the_stack(tmp_path: Path) -> None:
     schedule = """
     Events:

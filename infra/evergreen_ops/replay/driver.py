@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from evergreen import ids
@@ -304,14 +304,14 @@ def _post(session: Session, action: str, document: Mapping[str, Any]) -> Mapping
     ReplayError
         The API refused the request: that is no failure of the model but of the replay.
     """
-    body = json.dumps(document, separators=(",", ":"))
+    body = orjson.dumps(document).decode()
     path = f"/models/{session.model}/{action}"
     answer = session.cloud.http("POST", path, body=body, headers={"content-type": "application/json"})
     if answer.status >= 500:
         return None
     if answer.status >= 400:
         raise ReplayError(f"POST {path} was refused with {answer.status}: {answer.body[:300].decode(errors='replace')}")
-    content: Mapping[str, Any] = json.loads(answer.body)
+    content: Mapping[str, Any] = orjson.loads(answer.body)
     return content
 
 
