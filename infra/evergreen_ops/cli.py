@@ -94,7 +94,7 @@ def replay(
     ] = False,
     step: Annotated[
         str | None,
-        typer.Option(help="Time between two batches of requests, such as 6h; by default about a 750th of the span."),
+        typer.Option(help="Time between two batches of requests, such as 6h; by default about a 500th of the span."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training, over the spec's.")] = None,
     out: Annotated[

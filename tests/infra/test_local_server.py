@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -20,12 +19,12 @@ import pytest
 import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from sam_cli import run_sam
 
 from evergreen_ops.local.invokers import InProcessInvoker
 from evergreen_ops.local.server import LocalServer, ServerError, down, local_address, running_server, up
 
 HELLO = Path(__file__).parent / "fixtures" / "hello"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="module")
@@ -296,14 +295,14 @@ def test_sam_deploys_changes_and_deletes_a_stack(server: LocalServer, tmp_path: 
     deploy = ["deploy", "--stack-name", "by-sam", "--s3-bucket", "deploy-bucket", "--no-confirm-changeset"]
     deploy += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 
-    first = _sam(server, project, tmp_path, *deploy)
+    first = run_sam(server.url, project, tmp_path, *deploy)
     assert "Successfully created/updated stack - by-sam" in first
     assert "ApiUrl" in first, "sam prints the stack's outputs"
     assert greet(server, "Ada", "by-sam") == {"greeting": "hello Ada"}
 
     code = project / "greet" / "app.py"
     code.write_text(code.read_text().replace('{name}"}', '{name}!"}'))
-    _sam(server, project, tmp_path, *deploy, "--parameter-overrides", "Word=goodbye")
+    run_sam(server.url, project, tmp_path, *deploy, "--parameter-overrides", "Word=goodbye")
     assert greet(server, "Ada", "by-sam") == {"greeting": "goodbye Ada!"}
     with urllib.request.urlopen(f"{outputs(server, 'by-sam')['ApiUrl']}/greet/Ada", timeout=30) as answer:
         assert json.loads(answer.read()) == {"greeting": "goodbye Ada!"}
@@ -312,7 +311,7 @@ def test_sam_deploys_changes_and_deletes_a_stack(server: LocalServer, tmp_path: 
         server, project, tmp_path, *deploy, "--parameter-overrides", "Word=goodbye", "--no-fail-on-empty-changeset"
     )
 
-    _sam(server, project, tmp_path, "delete", "--stack-name", "by-sam", "--no-prompts", "--region", "us-east-1")
+    run_sam(server.url, project, tmp_path, "delete", "--stack-name", "by-sam", "--no-prompts", "--region", "us-east-1")
     with pytest.raises(ClientError, match="does not exist"):
         outputs(server, "by-sam")
     functions = client(server, "lambda").list_functions()["Functions"]
@@ -341,32 +340,6 @@ def test_up_serves_until_down(tmp_path: Path) -> None:
         process.wait()
     assert down(tmp_path / ".evergreen") is False
     assert not (tmp_path / ".evergreen" / "local.json").exists()
-
-
-def _sam(server: LocalServer, project: Path, home: Path, *arguments: str) -> str:
-    """Run the real SAM CLI, with nothing to phone home to."""
-    settings = home / "sam"
-    settings.mkdir(exist_ok=True)
-    known = {"installationId": "0" * 8, "telemetryEnabled": False, "lastVersionCheck": time.time()}
-    (settings / "metadata.json").write_text(json.dumps(known))
-    environment = {
-        **CREDENTIALS,
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "AWS_ENDPOINT_URL": server.url,
-        "SAM_CLI_TELEMETRY": "0",
-        "__SAM_CLI_APP_DIR": str(settings),
-        "SAM_CLI_POLL_DELAY": "0.5",
-        "HTTPS_PROXY": "http://127.0.0.1:9",
-        "NO_PROXY": "localhost,127.0.0.1",
-    }
-    sam = Path(sys.executable).parent / "sam"
-    done = subprocess.run(
-        [str(sam), *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def _source(code: str) -> bytes:

@@ -52,7 +52,8 @@ def test_an_inferred_spec_survives_being_written_and_read(tmp_path: Path) -> Non
 def test_the_bundled_spec_asks_only_what_is_known_at_departure() -> None:
     spec = bundled_spec()
     assert not {"month", "day", "dep_time", "dep_delay", "air_time", "arr_time"} & set(spec.features)
-    assert spec.training.params == {"n_estimators": 60, "max_depth": 20, "min_samples_leaf": 10}
+    assert spec.estimator == "RandomForestClassifier"
+    assert spec.labels.maturity == timedelta(days=1)
 
 
 @pytest.mark.parametrize(

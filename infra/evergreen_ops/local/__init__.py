@@ -13,7 +13,7 @@ schedules          rate, cron and at, of rules and of EventBridge Scheduler
 streams, pipes     DynamoDB transactions and streams, and pipes that read them
 firehose           buffers, partitions, prefixes
 metrics, alarms    EMF, statistics, metric math; alarms evaluated only when something can change (gauges: of queues)
-lifecycle          objects that expire
+lifecycle          objects that expire; identity: ids that are the same in every run
 http_api           the routes of HTTP APIs
 patches, speed     every symbol of moto that is replaced, in one table; short cuts that change no behaviour
 training_*         training jobs, run for real (processes: how)

@@ -28,6 +28,7 @@ from .events import Events
 from .firehose import Firehose
 from .gauges import QueueGauges
 from .http_api import HttpAnswer, HttpApis
+from .identity import Identities
 from .invokers import FAKE_CREDENTIALS, InProcessInvoker, Invoker
 from .lambdas import Functions, Invocation, Pollers
 from .lifecycle import Lifecycles
@@ -79,6 +80,7 @@ class LocalCloud:
         self.clock = VirtualClock(start)
         self.agenda = Agenda(self.clock)
         self.lock = threading.RLock()
+        self.identities = Identities()
         self.invoker: Invoker = invoker or InProcessInvoker()
         self._own_work_dir = work_dir is None
         self.work_dir = Path(work_dir or tempfile.mkdtemp(prefix="evergreen-local-"))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from moto.events.exceptions import ResourceNotFoundException, ValidationException
 from moto.events.models import EventsBackend, Rule, events_backends
-from moto.moto_api._internal import mock_random
 
 from .arns import ACCOUNT, REGION
 from .delivery import Parcel, RetryPolicy
@@ -64,7 +63,7 @@ class Events:
         """Wrap ``detail`` in AWS's envelope."""
         return {
             "version": "0",
-            "id": str(mock_random.uuid4()),
+            "id": self.cloud.identities.uuid("event"),
             "detail-type": detail_type,
             "source": source,
             "account": ACCOUNT,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from moto.firehose.exceptions import ResourceNotFoundException
 from moto.firehose.models import DeliveryStream, FirehoseBackend, firehose_backends
-from moto.moto_api._internal import mock_random
 
 from .arns import ACCOUNT, REGION, Arn
 from .engine import Entry
@@ -149,7 +148,7 @@ class Firehose:
         settings = self._settings_of(stream)
         for record in records:
             self._take(stream, settings, record)
-        return [f"{mock_random.getrandbits(256):064x}" for _ in records]
+        return [self.cloud.identities.uuid("firehose record") for _ in records]
 
     def flush_all(self) -> int:
         """Write every buffer out now, whatever its age; return how many there were."""
@@ -222,7 +221,14 @@ class Firehose:
         settings = self._settings_of(stream)
         prefix = settings.error_prefix if error else settings.prefix
         object_key = object_name(
-            prefix, name, stream.version_id, buffer.opened, self.cloud.clock.now, dict(partition), error
+            prefix,
+            name,
+            stream.version_id,
+            buffer.opened,
+            self.cloud.clock.now,
+            self.cloud.identities.uuid(f"object of {name} {partition} {error}"),
+            dict(partition),
+            error,
         )
         body = b"".join(buffer.records)
         if settings.compression == "GZIP":
@@ -239,6 +245,7 @@ def object_name(
     version: str,
     opened: datetime,
     flushed: datetime,
+    unique: str,
     partition: Mapping[str, str],
     error: str = "",
 ) -> str:
@@ -255,9 +262,8 @@ def object_name(
     >>> from datetime import UTC
     >>> when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     >>> prefix = "c/!{partitionKeyFromQuery:m}/!{timestamp:yyyy/MM/dd/HH}/"
-    >>> key = object_name(prefix, "s", "1", when, when, {"m": "fraud"})
-    >>> key.rsplit("-", 5)[0]
-    'c/fraud/2026/01/02/03/s-1-2026-01-02-03-04-05'
+    >>> object_name(prefix, "s", "1", when, when, "u", {"m": "fraud"})
+    'c/fraud/2026/01/02/03/s-1-2026-01-02-03-04-05-u'
     """
 
     def value(match: re.Match[str]) -> str:
@@ -272,14 +278,14 @@ def object_name(
             case "firehose" if name == "error-output-type":
                 return error
             case "firehose" if name == "random-string":
-                return mock_random.get_random_string(11)
+                return unique[:11]
         raise ValueError(f"uses {match.group(0)} in a prefix")
 
     folder = _EXPRESSION.sub(value, prefix)
     if "!{timestamp:" not in prefix and "!{partitionKeyFromQuery:" not in prefix:
         folder += f"{error}/" if error and "error-output-type" not in prefix else ""
         folder += opened.strftime("%Y/%m/%d/%H/")
-    return f"{folder}{stream_name}-{version}-{flushed:%Y-%m-%d-%H-%M-%S}-{mock_random.uuid4()}"
+    return f"{folder}{stream_name}-{version}-{flushed:%Y-%m-%d-%H-%M-%S}-{unique}"
 
 
 # -- what replaces moto's own ----------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch("botocore.auth:AUTH_TYPE_MAPS", speed.patched_auth_types),
     Patch("botocore.utils:_parse_timestamp_with_tzinfo", speed.patched_parse_timestamp),
     Patch("moto.core.common_models:BaseModel.__new__", speed.patched_new_model),
+    Patch("moto.core.responses:gen_amzn_requestid_long", speed.patched_request_id),
     Patch("moto.core.responses:method_names_from_class", speed.patched_method_names),
     Patch("moto.core.serialize:BaseJSONSerializer._serialize_type_structure", speed.patched_serialize_structure),
     Patch("moto.awslambda.models:LambdaBackend.create_event_source_mapping", streams.patched_create_mapping),
@@ -147,6 +148,7 @@ PATCHES: tuple[Patch, ...] = (
         schedules.patched_delete_schedule_group,
     ),
     Patch("moto.scheduler.models:EventBridgeSchedulerBackend.update_schedule", schedules.patched_update_schedule),
+    Patch("moto.utilities.aws_headers:gen_amzn_requestid_long", speed.patched_request_id),
     Patch("moto.sns.models:Subscription.publish", lambdas.patched_subscription_publish),
     Patch("moto.sqs.models:Queue.add_message", streams.patched_add_message),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -98,6 +99,19 @@ def use_light_clients() -> None:
                 response_checksum_validation="when_required",
             )
         )
+
+
+def patched_request_id(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``gen_amzn_requestid_long``: not from the random numbers that name things, so that a read changes no name."""
+    numbers = itertools.count(1)
+
+    def gen_amzn_requestid_long(headerdict: dict[str, Any] | None = None) -> str:
+        request_id = f"LOCAL{next(numbers):047d}"
+        if isinstance(headerdict, dict):
+            headerdict["x-amzn-requestid"] = request_id
+        return request_id
+
+    return gen_amzn_requestid_long
 
 
 def patched_new_model(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:

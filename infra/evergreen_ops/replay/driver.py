@@ -198,8 +198,8 @@ def inference_ids(seed: int, rows: Array, moment: datetime) -> list[str]:
 
     Examples
     --------
-    >>> inference_ids(0, np.array([7]), datetime(2013, 2, 1, tzinfo=UTC))
-    ['013c9337-d400-78f0-a1e1-e2f7d8bc8a1f']
+    >>> inference_ids(0, np.array([7]), datetime.fromisoformat("2013-02-01T00:00:00+00:00"))
+    ['013c930d-7c00-7b3c-b7bb-f40804fed7d1']
     """
     high, low = _mixed(rows, 2 * seed), _mixed(rows, 2 * seed + 1)
     return [ids.uuid7(moment, (a & 0xFFF) << 62 | b >> 2) for a, b in zip(high.tolist(), low.tolist(), strict=True)]

@@ -25,8 +25,8 @@ def training_job(spec: ModelSpec, decision_id: str = "") -> TrainingJob:
     Examples
     --------
     >>> from evergreen_ops.replay.specs import bundled_spec
-    >>> training_job(bundled_spec()).params["min_samples_leaf"]
-    10
+    >>> training_job(bundled_spec()).estimator
+    'RandomForestClassifier'
     """
     return TrainingJob(
         model=spec.model,

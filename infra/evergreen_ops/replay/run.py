@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 EVALUATIONS_A_CYCLE = 7
+MOST_EVALUATIONS = 400
 SHORTEST_RETENTION_DAYS = 7
 MLFLOW_PATIENCE_SECONDS = 180.0
 
@@ -75,7 +76,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
     from evergreen_ops.replay.result import Replay
 
     screen.say(f"deploying {plan.template.name} into the local cloud")
-    parameters = stack_parameters(plan.spec, mlflow.url)
+    parameters = stack_parameters(plan.spec, plan.stream.span, mlflow.url)
     with LocalCloud.deploy(
         plan.template, start=plan.base.until, parameters=parameters, work_dir=folder / "cloud"
     ) as cloud:
@@ -107,19 +108,20 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
     )
 
 
-def stack_parameters(spec: ModelSpec, mlflow_uri: str) -> Mapping[str, str]:
-    """Return the template's parameters: it checks its triggers seven times a cycle, at most hourly.
+def stack_parameters(spec: ModelSpec, span: timedelta, mlflow_uri: str) -> Mapping[str, str]:
+    """Return the template's parameters: triggers are checked seven times a cycle, at most hourly and 400 times in all.
 
     Captures are kept no longer than a label may still need them: a year of them would fill the machine's memory.
 
     Examples
     --------
     >>> from evergreen_ops.replay.specs import bundled_spec
-    >>> stack_parameters(bundled_spec(), "")["EvaluationSchedule"]
+    >>> stack_parameters(bundled_spec(), timedelta(days=364), "")["EvaluationSchedule"]
     'rate(1 day)'
     """
-    hours = max(1, round(spec.triggers.cycle / timedelta(hours=1) / EVALUATIONS_A_CYCLE))
-    rate = _rate(hours)
+    between = max(spec.triggers.cycle / EVALUATIONS_A_CYCLE, span / MOST_EVALUATIONS, timedelta(hours=1))
+    hours = between / timedelta(hours=1)
+    rate = _rate(round(hours) if hours < 24 else 24 * round(hours / 24))
     return {
         "EvaluationSchedule": rate,
         "ReconcileSchedule": rate,

@@ -18,7 +18,7 @@ BUNDLED_BASE_UNTIL = datetime(2013, 2, 1, 5, tzinfo=UTC)  # the first of Februar
 BASE_SHARE = 0.1
 FEWEST_BASE_ROWS, MOST_BASE_ROWS = 500, 5_000
 CYCLE_ROWS = 300
-STEPS = 750
+STEPS = 500
 
 _MINUTE, _HOUR, _DAY, _WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 _ROUND = tuple(
@@ -106,14 +106,14 @@ def base_of(stream: Stream, base_until: datetime | None = None) -> Base:
 
 
 def default_step(stream: Stream) -> timedelta:
-    """Return the time between two batches of requests: about 750 of them in the stream's span.
+    """Return the time between two batches of requests: about 500 of them in the stream's span.
 
     Examples
     --------
     >>> import pyarrow as pa
     >>> from evergreen_ops.replay.streams import read_table
     >>> default_step(read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month"))
-    datetime.timedelta(seconds=3600)
+    datetime.timedelta(seconds=7200)
     """
     wanted = stream.span / STEPS
     return min(_STEPS, key=lambda step: max(step / wanted, wanted / step))
@@ -169,7 +169,7 @@ def infer_spec(stream: Stream) -> ModelSpec:
             },
             "deployment": {
                 "ops_bake_longest": time_for(5, at_least=6 * _HOUR),
-                "quality_bake": time_for(1_500, at_least=2 * cycle),
+                "quality_bake": time_for(500, at_least=2 * cycle),
             },
         }
     )
