@@ -32,9 +32,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     for model in [tick.model] if tick.model else ports.ledger.models():
         try:
             decision = evaluate_triggers(model, now=tick.time, ports=ports)
-        except (
-            Exception
-        ) as error:  # one model's trouble is not the next one's: raised at the end
+        except Exception as error:  # one model's trouble is not the next one's: raised at the end
             logger.exception("could not be evaluated", model=model)
             failed.append(error)
             continue

@@ -26,9 +26,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     for model in ports.ledger.models():
         try:
             found = reconcile(model, now=tick.time, ports=ports)
-        except (
-            Exception
-        ) as error:  # one model's trouble is not the next one's: raised at the end
+        except Exception as error:  # one model's trouble is not the next one's: raised at the end
             logger.exception("could not be reconciled", model=model)
             failed.append(error)
             continue

@@ -1,0 +1,1 @@
+"""What an engineer runs: the `evergreen` command, the local cloud, the replay."""

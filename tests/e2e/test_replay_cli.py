@@ -11,10 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-import yaml
 
 from evergreen_ops import cli
-from evergreen_ops.replay.run import TEMPLATE
 
 ROWS = 3_000
 
@@ -43,8 +41,16 @@ def turning(tmp_path_factory: pytest.TempPathFactory) -> Path:
     early = np.arange(ROWS) < 1_000
     label = np.where(early, a + b, b - 2 * a) + 0.3 * random.normal(size=ROWS) > 0
     drifted = np.where(early, 0.0, 2.0)
+    asked = np.datetime64("2024-01-01", "us") + np.arange(ROWS) * np.timedelta64(173, "s")
     return stored(
-        tmp_path_factory.mktemp("stream") / "turning.parquet", a=a, b=b, city=city, load=drifted + a**2, label=label
+        tmp_path_factory.mktemp("stream") / "turning.parquet",
+        a=a,
+        b=b,
+        city=city,
+        load=drifted + a**2,
+        label=label,
+        event_time=asked,
+        label_time=asked + np.timedelta64(1, "m"),
     )
 
 
@@ -103,89 +109,20 @@ def replayed(
     return summary
 
 
-def test_a_replay_retrains_by_a_trigger_and_does_the_same_twice(
+def test_a_replay_of_a_file_retrains_by_a_trigger_and_writes_what_it_found(
     turning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summary = replayed(turning, tmp_path / "first", monkeypatch, capsys)
-    assert sorted(path.name for path in (tmp_path / "first").iterdir()) == [
+    summary = replayed(turning, tmp_path / "out", monkeypatch, capsys)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "events.jsonl",
         "report.html",
         "spec.yaml",
         "summary.json",
     ]
-    assert summary == json.loads((tmp_path / "first" / "summary.json").read_text())
+    assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["trainings"] >= 1
     assert sum(summary["triggers"].values()) == summary["trainings"]
     assert summary["failed_functions"] == {}
     assert summary["failed_requests"] == 0
     assert summary["scored"] == summary["rows"] == 2_500
     assert summary["accuracy"] > 0.4
-    replayed(turning, tmp_path / "second", monkeypatch, capsys, "--compare", "none")
-    first, second = ((tmp_path / name / "events.jsonl").read_bytes() for name in ("first", "second"))
-    assert first == second
-
-
-def test_without_its_schedule_in_the_template_nothing_is_ever_retrained(
-    turning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    for name in ("functions", "layers", "infra"):
-        (folder / name).symlink_to(TEMPLATE.parent / name)
-    text = TEMPLATE.read_text()
-    (folder / "template.yaml").write_text(without_schedule(text, "EvaluateTriggers"))
-    summary = replayed(
-        turning, tmp_path / "out", monkeypatch, capsys, "--template", folder / "template.yaml", "--compare", "none"
-    )
-    assert (summary["trainings"], summary["triggers"]) == (0, {})
-    assert summary["scored"] == 2_500  # everything else goes on
-
-
-class _Tagged:
-    """A CloudFormation short form (!Ref, !Sub, ...), kept as it is."""
-
-    def __init__(self, tag: str, value: Any) -> None:
-        self.tag, self.value = tag, value
-
-
-class _Loader(yaml.SafeLoader):
-    pass
-
-
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _construct(loader: _Loader, suffix: str, node: yaml.Node) -> _Tagged:
-    if isinstance(node, yaml.ScalarNode):
-        return _Tagged(f"!{suffix}", loader.construct_scalar(node))
-    if isinstance(node, yaml.SequenceNode):
-        return _Tagged(f"!{suffix}", loader.construct_sequence(node, deep=True))
-    assert isinstance(node, yaml.MappingNode)
-    return _Tagged(f"!{suffix}", loader.construct_mapping(node, deep=True))
-
-
-def _represent(dumper: _Dumper, data: _Tagged) -> yaml.Node:
-    match data.value:
-        case list():
-            return dumper.represent_sequence(data.tag, data.value)
-        case dict():
-            return dumper.represent_mapping(data.tag, data.value)
-        case _:
-            return dumper.represent_scalar(data.tag, data.value)
-
-
-_Loader.add_multi_constructor("!", _construct)
-_Dumper.add_representer(_Tagged, _represent)
-
-
-def without_schedule(text: str, logical_id: str) -> str:
-    """Return the template with a function's schedules taken away."""
-    document = yaml.load(text, _Loader)
-    events = document["Resources"][logical_id]["Properties"]["Events"]
-    schedules = [name for name, event in events.items() if event["Type"].startswith("Schedule")]
-    assert schedules, f"{logical_id} has no schedule to take away"
-    for name in schedules:
-        del events[name]
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False)

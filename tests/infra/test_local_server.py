@@ -307,8 +307,8 @@ def test_sam_deploys_changes_and_deletes_a_stack(server: LocalServer, tmp_path: 
     with urllib.request.urlopen(f"{outputs(server, 'by-sam')['ApiUrl']}/greet/Ada", timeout=30) as answer:
         assert json.loads(answer.read()) == {"greeting": "goodbye Ada!"}
 
-    assert "No changes to deploy" in _sam(
-        server, project, tmp_path, *deploy, "--parameter-overrides", "Word=goodbye", "--no-fail-on-empty-changeset"
+    assert "No changes to deploy" in run_sam(
+        server.url, project, tmp_path, *deploy, "--parameter-overrides", "Word=goodbye", "--no-fail-on-empty-changeset"
     )
 
     run_sam(server.url, project, tmp_path, "delete", "--stack-name", "by-sam", "--no-prompts", "--region", "us-east-1")

@@ -1,3 +1,3 @@
-"""Evergreen: decides when a model is to be retrained, proves the new version in shadow, repoints, watches, rolls back."""
+"""Evergreen decides when to retrain a model, proves the new version in shadow, repoints, watches, and rolls back."""
 
 __version__ = "0.1.0"

@@ -92,8 +92,8 @@ def capture_line(capture: Capture, *, model: str, variant: str) -> bytes:
 
     Examples
     --------
-    >>> line = capture_line(
-    ...     Capture("id-1", datetime(2026, 1, 1, tzinfo=UTC), 3, {"age": 41.0}, "1", {"0": 0.2, "1": 0.8}), model="churn", variant="production")
+    >>> capture = Capture("id-1", datetime(2026, 1, 1, tzinfo=UTC), 3, {"age": 41.0}, "1", {"0": 0.2, "1": 0.8})
+    >>> line = capture_line(capture, model="churn", variant="production")
     >>> read_captures(line)[0][0].prediction
     '1'
     """

@@ -65,7 +65,8 @@ def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic,
         because = f"{traffic.errors} of {traffic.requests} requests failed, {errors.p0:.1%} is tolerated"
         return BakeDecision(RollbackCause.ERRORS, False, because, evidence)
     if slow.health == "roll_back":
-        because = f"{traffic.slow} of {traffic.requests} requests took over {rules.latency_ms:.0f} ms, {slow.p0:.1%} is tolerated"
+        counted = f"{traffic.slow} of {traffic.requests} requests took over {rules.latency_ms:.0f} ms"
+        because = f"{counted}, {slow.p0:.1%} is tolerated"
         return BakeDecision(RollbackCause.LATENCY, False, because, evidence)
     watched = now - bake.since
     if watched < rules.ops_bake:

@@ -363,7 +363,8 @@ def transition(state: ModelState, event: AnyEvent) -> ModelState:
     >>> from datetime import datetime, UTC
     >>> t = datetime(2026, 1, 1, tzinfo=UTC)
     >>> state = transition(ModelState("churn"), ModelApplied(time=t, actor="ada", because="new model", spec={}))
-    >>> state = transition(state, RetrainingRequested(time=t, actor="ada", because="first", decision_id="d1", trigger="manual"))
+    >>> wish = RetrainingRequested(time=t, actor="ada", because="first", decision_id="d1", trigger="business_event")
+    >>> state = transition(state, wish)
     >>> state.epoch, state.run.decision_id
     (2, 'd1')
     """

@@ -161,7 +161,8 @@ def hold_back_reason(state: ModelState, spec: ModelSpec, now: datetime) -> str |
         version = state.bake.version if state.bake is not None else state.repoint.version if state.repoint else None
         return f"version {version} is being deployed and watched"
     if state.retrainings and now - state.retrainings[-1] < rules.cooldown:
-        return f"the last retraining was requested {_days(now - state.retrainings[-1])} ago, the cooldown is {_days(rules.cooldown)}"
+        ago = _days(now - state.retrainings[-1])
+        return f"the last retraining was requested {ago} ago, the cooldown is {_days(rules.cooldown)}"
     recent = sum(now - t < timedelta(days=30) for t in state.retrainings)
     if recent >= rules.monthly_budget:
         return f"{recent} retrainings in 30 days, the budget is {rules.monthly_budget}"

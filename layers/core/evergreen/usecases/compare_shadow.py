@@ -158,7 +158,7 @@ def _challenger(
 def _sentinel(
     state: ModelState, spec: ModelSpec, shadow: Shadow, decision: ShadowDecision, now: datetime
 ) -> Sequence[AnyEvent]:
-    """The replaced version is proven better: roll back. The quality bake's time is up without that: the bake is passed."""
+    """Proven better, the replaced version takes over again; not proven by the end of the bake, the bake is passed."""
     bake = state.bake
     if bake is None or bake.phase is not BakePhase.QUALITY or state.repoint is not None:
         return ()

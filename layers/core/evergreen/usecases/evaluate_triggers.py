@@ -211,8 +211,8 @@ def _data_drift(spec: ModelSpec, reference: Reference, window: Profile) -> Check
     named = f": {', '.join(drifted[:5])}" if drifted else ""
     kind = "W1/sd" if worst.kind == "wasserstein" else "Jensen-Shannon distance"
     because = (
-        f"{len(drifted)} of {len(found.columns)} columns drifted{named}; {kind} of '{worst.name}' is {worst.score:.2f}, "
-        f"threshold {worst.threshold:.2f} ({len(reference.cycles)} reference cycles)"
+        f"{len(drifted)} of {len(found.columns)} columns drifted{named}; "
+        f"{kind} of '{worst.name}' is {worst.score:.2f}, threshold {worst.threshold:.2f} ({len(reference.cycles)} reference cycles)"
     )
     outcome = Outcome.FIRED if found.drift else Outcome.QUIET
     return Check(
@@ -243,7 +243,8 @@ def _prediction_shift(spec: ModelSpec, reference: Reference, window: Profile | N
     found = drift.detect([reference.prediction], window)
     column = found.columns[0]
     outcome = Outcome.FIRED if column.score > threshold else Outcome.QUIET
-    because = f"the answers' {column.kind} distance to the validation answers is {column.score:.2f}, threshold {threshold:.2f}"
+    distance = f"{column.kind.replace('_', '-')} distance to the validation answers is {column.score:.2f}"
+    because = f"the answers' {distance}, threshold {threshold:.2f}"
     return Check(
         Trigger.PREDICTION_SHIFT,
         outcome,

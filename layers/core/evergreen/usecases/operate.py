@@ -49,7 +49,7 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
         return state
     if state.versions and ModelSpec.parse(state.spec).feature_schema().fingerprint != spec.feature_schema().fingerprint:
         raise NotAppliedError(
-            f"the features, the task or the classes of {spec.model!r} differ from those of its {len(state.versions)} versions: "
+            f"the features, the task or the classes of {spec.model!r} differ from those of its versions: "
             "apply the spec under another model name"
         )
     because = "the spec was changed" if state.epoch else "the model is new"
