@@ -87,8 +87,9 @@ def test_a_proof_that_comes_with_the_timeout_still_counts():
         (CHALLENGER, 14 * DAY, 7),
         (CHALLENGER, 15 * DAY, 14),
         (SENTINEL, 2 * DAY - timedelta(seconds=1), 0),
-        (SENTINEL, 2 * DAY, 1),
-        (SENTINEL, 3.5 * DAY, 2),
+        (SENTINEL, 3.5 * DAY, 0),
+        (SENTINEL, 4 * DAY, 3),
+        (SENTINEL, 5.5 * DAY, 4),
     ],
 )
 def test_only_whole_cycles_with_matured_labels_count(shadow, after, until):

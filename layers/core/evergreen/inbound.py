@@ -129,7 +129,7 @@ class AlarmChange:
 
     @classmethod
     def parse(cls, event: Mapping[str, Any]) -> AlarmChange | None:
-        """Read an alarm that called the function itself, came over EventBridge or through SNS; None for none of these."""
+        """Read an alarm that called the function itself, came over EventBridge or through SNS; None for others."""
         if "alarmData" in event:
             data = event["alarmData"]
             return cls(data["alarmName"], data["state"]["value"], parse_time(event["time"]))

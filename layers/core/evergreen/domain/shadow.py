@@ -14,6 +14,10 @@ from evergreen.spec import ModelSpec
 from evergreen.statistics import sequential
 
 
+SENTINEL_DAYS = 3
+"""Rows of one day share its weather: one bad day is not a bad version."""
+
+
 @dataclass(frozen=True, slots=True)
 class PairedOutcomes:
     """Requests that both versions answered and whose label is known, one entry a row.
@@ -39,10 +43,13 @@ class ShadowDecision:
 
 def judged_until(shadow: Shadow, spec: ModelSpec, now: datetime) -> datetime:
     """The end of the last whole cycle whose labels have matured (STATISTICS, which rows count, 1 and 2)."""
-    # The sentinel judges by whole days: a bad version must not stay for a week to be seen for what it is.
-    cycle = spec.shadow.cycle if shadow.role is ShadowRole.CHALLENGER else min(spec.shadow.cycle, timedelta(days=1))
     matured = now - spec.labels.maturity - shadow.since
-    return shadow.since + max(0, matured // cycle) * cycle
+    if shadow.role is ShadowRole.CHALLENGER:
+        return shadow.since + max(0, matured // spec.shadow.cycle) * spec.shadow.cycle
+    # The sentinel judges by whole days: a bad version must not stay for a week to be seen for what it is.
+    day = min(spec.shadow.cycle, timedelta(days=1))
+    days = matured // day
+    return shadow.since + (days if days >= SENTINEL_DAYS else 0) * day
 
 
 def decide(shadow: Shadow, spec: ModelSpec, outcomes: PairedOutcomes, now: datetime) -> ShadowDecision:

@@ -212,7 +212,8 @@ def _data_drift(spec: ModelSpec, reference: Reference, window: Profile) -> Check
     kind = "W1/sd" if worst.kind == "wasserstein" else "Jensen-Shannon distance"
     because = (
         f"{len(drifted)} of {len(found.columns)} columns drifted{named}; "
-        f"{kind} of '{worst.name}' is {worst.score:.2f}, threshold {worst.threshold:.2f} ({len(reference.cycles)} reference cycles)"
+        f"{kind} of '{worst.name}' is {worst.score:.2f}, threshold {worst.threshold:.2f} "
+        f"({len(reference.cycles)} reference cycles)"
     )
     outcome = Outcome.FIRED if found.drift else Outcome.QUIET
     return Check(
