@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from moto.firehose.exceptions import ResourceNotFoundException
 from moto.firehose.models import DeliveryStream, FirehoseBackend, firehose_backends
+from moto.firehose.responses import FirehoseResponse
 
 from .arns import ACCOUNT, REGION, Arn
 from .engine import Entry
@@ -173,7 +175,7 @@ class Firehose:
         partition: tuple[tuple[str, str], ...] = ()
         if settings.partitions:
             try:
-                document = json.loads(record)
+                document = orjson.loads(record)
                 found = [(name, look_up(path, document)) for name, path in settings.partitions.items()]
             except ValueError:
                 self._set_aside(stream, settings, record, "the record is not JSON")
@@ -303,5 +305,17 @@ def patched_put_record_batch(cloud: LocalCloud, original: Callable[..., Any]) ->
             )
         ids = cloud.firehose.put(delivery_stream_name, [record["Data"] for record in records])
         return {"FailedPutCount": 0, "Encrypted": False, "RequestResponses": [{"RecordId": item} for item in ids]}
+
+    return put_record_batch
+
+
+def patched_put_record_batch_response(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``FirehoseResponse.put_record_batch``: 500 record ids are written as JSON at once, not field by field."""
+
+    def put_record_batch(self: FirehoseResponse) -> str:
+        result = self.firehose_backend.put_record_batch(
+            self._get_param("DeliveryStreamName"), self._get_param("Records")
+        )
+        return orjson.dumps(result).decode()
 
     return put_record_batch

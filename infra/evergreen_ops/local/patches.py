@@ -134,6 +134,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch("moto.events.models:EventsBackend.put_rule", schedules.patched_put_rule),
     Patch("moto.events.models:Rule.send_to_targets", events.patched_rule_send),
     Patch("moto.firehose.models:FirehoseBackend.put_record_batch", firehose.patched_put_record_batch),
+    Patch("moto.firehose.responses:FirehoseResponse.put_record_batch", firehose.patched_put_record_batch_response),
     Patch("moto.pipes.models:EventBridgePipesBackend.create_pipe", pipes.patched_create_pipe),
     Patch("moto.pipes.models:EventBridgePipesBackend.delete_pipe", pipes.patched_delete_pipe),
     Patch("moto.pipes.models:EventBridgePipesBackend.update_pipe", pipes.patched_create_pipe),
