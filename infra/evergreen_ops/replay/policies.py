@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from evergreen.spec import ModelSpec
 from evergreen_ops.replay.metrics import Quality, quality
-from evergreen_ops.replay.resources import peak_rss_mb
+from evergreen_ops.replay.resources import own_peak_mb
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_instant
 
@@ -143,63 +143,97 @@ def simulate(
     PolicyResult
     """
     started = time.perf_counter()
-    trained_on = base_rows(stream, spec, base)
-    model = recipe.fit(trained_on)
-    predictions = np.empty(stream.rows, dtype=object if stream.classes else float)
-    probabilities = np.empty((stream.rows, len(stream.classes))) if stream.classes else None
-    trainings = rows_trained = last_check = 0
-    fired: Counter[str] = Counter()
-    reference: tuple[Array, float | None] = (model.predict(trained_on)[0], None)
-    known = stream.labelled
+    run = _Simulation(stream, spec, base, recipe)
+    run.train(base_rows(stream, spec, base))
     never = policy.every is None and policy.fires is None
     for block in _blocks(stream, base, policy.every or (NEVER_ROWS if never else CHECK_ROWS)):
-        predicted, probable = model.predict(block)
-        predictions[block] = predicted
-        if probabilities is not None and probable is not None:
-            probabilities[block] = probable
+        run.ask(block)
         if on_progress is not None:
-            on_progress(int(block[-1]) + 1 - base.rows, trainings)
+            on_progress(int(block[-1]) + 1 - base.rows, sum(run.fired.values()))
         if never or block[-1] + 1 == stream.rows:
             continue
-        now = stream.event_time[block[-1]]
-        reason: str | None = "new_data"
-        if policy.fires is not None:
-            asked = np.arange(base.rows, block[-1] + 1)
-            answered = asked[known[asked] & (stream.label_time[asked] <= now)]
-            recent = answered[-CHECK_ROWS:]
-            if stream.classes is None and reference[1] is None and len(recent):
-                reference = (
-                    reference[0],
-                    float(np.abs(stream.label[recent] - predictions[recent].astype(float)).mean()),
-                )
-            new = len(answered) - last_check
-            window = Window(
-                stream, spec, block, recent, trained_on, predictions, reference[0], reference[1], new_samples=new
-            )
-            reason = policy.fires(window)
-            last_check = len(answered) if reason else last_check
-        if reason is None:
-            continue
-        trained_on = labelled_rows(stream, spec, np.arange(block[-1] + 1), now)
-        model = recipe.fit(trained_on)
-        reference = (model.predict(trained_on)[0] if policy.fires is not None else predictions[:0], None)
-        fired[reason] += 1
-        trainings += 1
-        rows_trained += len(trained_on)
-    scored = np.flatnonzero(known & (np.arange(stream.rows) >= base.rows))
-    actual, predicted = stream.label[scored], predictions[scored]
-    return PolicyResult(
-        policy=policy.name,
-        rows=stream.rows - base.rows,
-        quality=quality(actual, predicted, None if probabilities is None else probabilities[scored], stream.classes),
-        trainings=trainings,
-        rows_trained=rows_trained,
-        triggers=dict(sorted(fired.items())),
-        wall_seconds=round(time.perf_counter() - started, 2),
-        peak_rss_mb=peak_rss_mb(),
-        actual=actual,
-        predicted=predicted,
-    )
+        reason = "new_data" if policy.fires is None else policy.fires(run.window(block))
+        if reason is not None:
+            run.retrain(block, reason)
+    return run.result(policy, time.perf_counter() - started)
+
+
+class _Simulation:
+    """A stream being asked, with the model in use."""
+
+    def __init__(self, stream: Stream, spec: ModelSpec, base: Base, recipe: Recipe) -> None:
+        self.stream, self.spec, self.base, self.recipe = stream, spec, base, recipe
+        self.predictions = np.empty(stream.rows, dtype=object if stream.classes else float)
+        self.probabilities = np.empty((stream.rows, len(stream.classes))) if stream.classes else None
+        self.fired: Counter[str] = Counter()
+        self.rows_trained = 0
+        self.labels_at_training = 0
+
+    def train(self, rows: Array) -> None:
+        """Fit a model and use it from now on."""
+        self.model = self.recipe.fit(rows)
+        self.trained_on = rows
+        self.trained_predictions = self.model.predict(rows)[0]
+        self.reference_error: float | None = None
+
+    def retrain(self, block: Array, reason: str) -> None:
+        """Fit on what is labelled after a block."""
+        now = self.stream.event_time[block[-1]]
+        self.train(labelled_rows(self.stream, self.spec, np.arange(block[-1] + 1), now))
+        self.labels_at_training = len(self._answered(block))
+        self.rows_trained += len(self.trained_on)
+        self.fired[reason] += 1
+
+    def ask(self, block: Array) -> None:
+        """Keep the answers to a block."""
+        self.predictions[block], probable = self.model.predict(block)
+        if self.probabilities is not None and probable is not None:
+            self.probabilities[block] = probable
+
+    def window(self, block: Array) -> Window:
+        """Return what triggers look at after a block."""
+        answered = self._answered(block)
+        labelled = answered[-CHECK_ROWS:]
+        if self.stream.classes is None and self.reference_error is None and len(labelled):
+            errors = self.stream.label[labelled] - self.predictions[labelled].astype(float)
+            self.reference_error = float(np.abs(errors).mean())
+        return Window(
+            stream=self.stream,
+            spec=self.spec,
+            recent=block,
+            labelled=labelled,
+            trained_on=self.trained_on,
+            predictions=self.predictions,
+            trained_predictions=self.trained_predictions,
+            reference_error=self.reference_error,
+            new_samples=len(answered) - self.labels_at_training,
+        )
+
+    def result(self, policy: Policy, seconds: float) -> PolicyResult:
+        """Return the figures of the whole stream."""
+        stream = self.stream
+        scored = np.flatnonzero(stream.labelled & (np.arange(stream.rows) >= self.base.rows))
+        actual, predicted = stream.label[scored], self.predictions[scored]
+        probabilities = None if self.probabilities is None else self.probabilities[scored]
+        return PolicyResult(
+            policy=policy.name,
+            rows=stream.rows - self.base.rows,
+            quality=quality(actual, predicted, probabilities, stream.classes),
+            trainings=sum(self.fired.values()),
+            rows_trained=self.rows_trained,
+            triggers=dict(sorted(self.fired.items())),
+            wall_seconds=round(seconds, 2),
+            peak_rss_mb=own_peak_mb(),
+            actual=actual,
+            predicted=predicted,
+        )
+
+    def _answered(self, block: Array) -> Array:
+        """Asked rows whose label is known after a block."""
+        asked = np.arange(self.base.rows, block[-1] + 1)
+        known = self.stream.label_time[asked] <= self.stream.event_time[block[-1]]  # NaT compares as False
+        answered: Array = asked[known]
+        return answered
 
 
 def base_rows(stream: Stream, spec: ModelSpec, base: Base) -> Array:

@@ -85,8 +85,8 @@ class Replay:
     base: Base
     events: tuple[Event, ...]
     served: Served
-    wall_seconds: float
-    peak_rss_mb: float
+    wall_seconds: float = 0.0
+    peak_rss_mb: float = 0.0
     drill: tuple[DrillOutcome, ...] = ()
     comparisons: tuple[PolicyResult, ...] = ()
     failures: Mapping[str, str] = MappingProxyType({})  # functions that ended in errors

@@ -7,8 +7,8 @@ import math
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from evergreen.spec import ModelSpec
 from evergreen_ops.replay.policies import Policy, PolicyResult, simulate
 from evergreen_ops.replay.progress import Screen
-from evergreen_ops.replay.resources import peak_rss_mb
+from evergreen_ops.replay.resources import PeakMemory
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
 
@@ -59,16 +59,18 @@ def replay(plan: Plan, screen: Screen) -> Replay:
     started = time.perf_counter()
     logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)  # says that it waits
     with (
+        PeakMemory() as memory,
         warnings.catch_warnings(),
         tempfile.TemporaryDirectory(prefix="evergreen-replay-") as folder,
         MlflowServer(Path(folder) / "mlflow") as mlflow,  # starts in the background while the cloud is deployed
     ):
         warnings.filterwarnings("ignore", message="No application metrics to publish")  # Powertools, on each quiet call
-        result = _through_the_cloud(plan, screen, Path(folder), mlflow, started)
-    return _with_comparisons(result, _compare(plan, screen))
+        result = _through_the_cloud(plan, screen, Path(folder), mlflow)
+    seconds = round(time.perf_counter() - started, 1)
+    return replace(result, wall_seconds=seconds, peak_rss_mb=memory.mb, comparisons=tuple(_compare(plan, screen)))
 
 
-def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowServer, started: float) -> Replay:
+def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowServer) -> Replay:
     from evergreen import bootstrap
     from evergreen_ops.local.cloud import LocalCloud
     from evergreen_ops.replay import driver
@@ -101,8 +103,6 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
         base=plan.base,
         events=events,
         served=session.served,
-        wall_seconds=round(time.perf_counter() - started, 1),
-        peak_rss_mb=peak_rss_mb(),
         drill=() if drill is None else drill.outcomes(events),
         failures=failures,
     )
@@ -155,9 +155,3 @@ def _compare(plan: Plan, screen: Screen) -> tuple[PolicyResult, ...]:
             )
         )
     return tuple(results)
-
-
-def _with_comparisons(result: Replay, comparisons: Sequence[PolicyResult]) -> Replay:
-    from dataclasses import replace
-
-    return replace(result, comparisons=tuple(comparisons))
