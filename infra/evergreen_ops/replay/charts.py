@@ -161,7 +161,8 @@ def _grid(frame: Frame, tick: float, percent: bool) -> str:
 
 def _time_tick(frame: Frame, time: datetime, text: str) -> str:
     x = frame.x(time)
-    return f'<text class="tick" x="{x}" y="{frame.height - 4}" text-anchor="middle">{escape(text)}</text>'
+    anchor = "end" if x > frame.width - RIGHT - 14 else "middle"
+    return f'<text class="tick" x="{x}" y="{frame.height - 4}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _band(frame: Frame, band: Band) -> str:

@@ -79,6 +79,13 @@ class Drill:
         operate.force_promotion(session.model, version, REASONS[kind], ACTOR, now=session.now, ports=session.ports)
         self.promoted[kind] = version
 
+    def finished(self, session: Session) -> bool:
+        """Whether the last bad version has been rolled back: production is the last known good version again."""
+        if self.waiting:
+            return False
+        state = session.ports.ledger.read(session.model)
+        return all(state.version(number).status is VersionStatus.ROLLED_BACK for number in self.promoted.values())
+
     def outcomes(self, events: tuple[Mapping[str, Any], ...]) -> tuple[DrillOutcome, ...]:
         """Return what became of each bad version."""
         return tuple(_outcome(kind, self.promoted.get(kind), events) for kind in Kind)

@@ -50,6 +50,9 @@ class Interlude(Protocol):
     def act(self, session: Session) -> None:
         """Called after each whole step."""
 
+    def finished(self, session: Session) -> bool:
+        """Whether there is nothing more to see: the replay ends here."""
+
 
 @dataclass(slots=True)
 class Session:
@@ -150,6 +153,8 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
         for interlude in interludes:
             interlude.act(session)
         _show(session)
+        if any(interlude.finished(session) for interlude in interludes):
+            break
     session.cloud.drain()
     tell(session)
 

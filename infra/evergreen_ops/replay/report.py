@@ -133,6 +133,8 @@ def _verdict(summary: Mapping[str, Any]) -> str:
     """The page's first sentence: what the loop was worth."""
     never = summary["compare"].get("never")
     changes = f"{summary['trainings']} retrainings and {summary['promotions']} promotions"
+    if summary["drill"]:
+        changes += f", {len(summary['drill'])} bad versions promoted on purpose among them"
     if never is None:
         return f"Evergreen kept the model with {changes}."
     if summary["mae"] is not None:

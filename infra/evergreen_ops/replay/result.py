@@ -52,6 +52,11 @@ class Served:
             failed=np.zeros(stream.rows, dtype=bool),
         )
 
+    def first(self, rows: int) -> Served:
+        """Return the answers to the first rows alone."""
+        probabilities = None if self.probabilities is None else self.probabilities[:rows]
+        return Served(self.predictions[:rows], probabilities, self.versions[:rows], self.failed[:rows])
+
 
 @dataclass(frozen=True, slots=True)
 class DrillOutcome:

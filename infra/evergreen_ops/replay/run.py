@@ -67,7 +67,8 @@ def replay(plan: Plan, screen: Screen) -> Replay:
         warnings.filterwarnings("ignore", message="No application metrics to publish")  # Powertools, on each quiet call
         result = _through_the_cloud(plan, screen, Path(folder), mlflow)
     seconds = round(time.perf_counter() - started, 1)
-    return replace(result, wall_seconds=seconds, peak_rss_mb=memory.mb, comparisons=tuple(_compare(plan, screen)))
+    comparisons = _compare(replace(plan, stream=result.stream), screen)  # on what was asked: a drill may end it early
+    return replace(result, wall_seconds=seconds, peak_rss_mb=memory.mb, comparisons=comparisons)
 
 
 def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowServer) -> Replay:
@@ -98,11 +99,11 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
     for name, errors in failures.items():
         screen.say(f"function {name} failed {errors}")
     return Replay(
-        stream=plan.stream,
+        stream=plan.stream.first(session.asked),
         spec=plan.spec,
         base=plan.base,
         events=events,
-        served=session.served,
+        served=session.served.first(session.asked),
         drill=() if drill is None else drill.outcomes(events),
         failures=failures,
     )

@@ -157,7 +157,7 @@ def infer_spec(stream: Stream) -> ModelSpec:
                 "schedule": {"every": time_for(5_000, at_least=cycle), "longest_age": time_for(5_000, at_least=cycle)},
             },
             "training": {
-                "params": {"n_estimators": 60, "max_depth": 20, "min_samples_leaf": 2},
+                "params": {"n_estimators": 40, "max_depth": 20, "min_samples_leaf": 5},
                 "window": time_for(10_000, at_least=4 * cycle),
                 "max_rows": 20_000,
             },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,6 +104,17 @@ class Stream:
     def rows_per_day(self) -> float:
         """Mean traffic."""
         return self.rows / max(self.span.total_seconds() / 86_400, 1e-9)
+
+    def first(self, rows: int) -> Stream:
+        """Return the first rows alone."""
+        columns = {name: values[:rows] for name, values in self.columns.items()}
+        return replace(
+            self,
+            columns=columns,
+            label=self.label[:rows],
+            event_time=self.event_time[:rows],
+            label_time=self.label_time[:rows],
+        )
 
     def instances(self, rows: slice | Array) -> list[dict[str, float | str | None]]:
         """Return rows as the JSON objects a caller would send (missing values are null).
