@@ -13,7 +13,6 @@ from evergreen.domain.lifecycle import Shadow, ShadowRole
 from evergreen.spec import ModelSpec
 from evergreen.statistics import sequential
 
-
 SENTINEL_DAYS = 3
 """Rows of one day share its weather: one bad day is not a bad version."""
 
