@@ -156,7 +156,10 @@ def local_up(
     server.up(None if empty else _existing(template or TEMPLATE), port=port)
 
 
-@local.command("down", help="Stop the local cloud that `evergreen local up` started in this folder.")
+@local.command(
+    "down",
+    help="Stop the local cloud that `evergreen local up` started in this folder.\n\nExample: evergreen local down",
+)
 def local_down(as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False) -> None:
     """Stop the local cloud."""
     from evergreen_ops.local import server

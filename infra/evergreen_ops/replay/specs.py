@@ -158,7 +158,7 @@ def infer_spec(stream: Stream) -> ModelSpec:
             },
             "training": {
                 "params": {"n_estimators": 40, "max_depth": 20, "min_samples_leaf": 5},
-                "window": time_for(10_000, at_least=4 * cycle),
+                "window": time_for(20_000, at_least=4 * cycle),
                 "max_rows": 20_000,
             },
             "shadow": {
