@@ -115,8 +115,24 @@ def test_validation_looks_forward_in_time():
     assert json.loads(result.files["model.json"])["rows_validated"] == 200
 
 
-def test_production_is_scored_on_the_same_rows():
+def test_production_that_knows_the_validation_rows_is_not_scored_on_them():
     older = trained(rows_of("binary"))
+    lines = []
+    result = train(job_of(rows_of("binary")), rows_of("binary"), loaded(older), report=lines.append)
+    assert result.production is None
+    assert "warning: production is not scored, since it was trained on all but 0 of the validation rows" in lines
+
+
+def test_candidate_and_production_are_compared_on_rows_that_neither_was_trained_on():
+    older = trained(rows_of("binary").slice(0, 540))
+    result = trained(rows_of("binary"), loaded(older))
+    metrics = json.loads(result.files["model.json"])["metrics"]
+    assert metrics["rows_compared"] == 60
+    assert metrics["candidate"] != metrics["validation"]
+
+
+def test_production_is_scored_on_the_same_rows():
+    older = trained(rows_of("binary").slice(0, 480))
     result = trained(rows_of("binary"), loaded(older))
     newest = rows_of("binary").slice(480, 600)
     answered = loaded(older).scorer().score(newest.columns())

@@ -36,7 +36,9 @@ def judge_candidate(spec: ModelSpec, model_json: dict[str, Any]) -> GateDecision
         _no_leak(model_json),
     ]
     if production is not None:
-        checks.append(_not_worse(spec, validation, production))
+        # On the rows that production was not trained on; artifacts from elsewhere may not tell them apart.
+        candidate = model_json["metrics"].get("candidate") or validation
+        checks.append(_not_worse(spec, candidate, production))
     failed = [check for check in checks if not check["passed"]]
     because = "; ".join(check["because"] for check in (failed or checks))
     return GateDecision(not failed, because, tuple(checks))

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = ["REFERENCE_FILE", "Metrics", "Trained", "train"]
 
 REFERENCE_FILE = "reference.json"
 ERROR_QUANTILE = 0.8
+FEWEST_COMPARED = 30
 Metrics = Mapping[str, "float | None"]
 
 
@@ -102,7 +104,9 @@ def train(
     first = fit(earlier, job)
     answered = _answers(first, later)
     validation = _metrics(later, answered)
-    in_production = _production_metrics(production, later, report)
+    unseen = _unseen_by(production, later)
+    in_production = _production_metrics(production, unseen, report)
+    beside = None if in_production is None else _metrics(unseen, _answers(first, unseen))
     leaks = find_leaks(earlier, later)
     validated, tolerance = _validated(later, answered)
 
@@ -123,7 +127,12 @@ def train(
         "rows_validated": len(later),
         "trained_from": rows.time(0).isoformat(),
         "trained_until": rows.time(len(rows) - 1).isoformat(),
-        "metrics": {"validation": dict(validation), "production": in_production and dict(in_production)},
+        "metrics": {
+            "validation": dict(validation),
+            "production": in_production and dict(in_production),
+            "candidate": beside and dict(beside),
+            "rows_compared": 0 if in_production is None else len(unseen),
+        },
         "error_tolerance": tolerance,
         "leaks": [dataclasses.asdict(leak) for leak in leaks],
         "estimator": job.estimator,
@@ -191,6 +200,15 @@ def _metrics(rows: Rows, answered: Predictions) -> Metrics:
     return classification_metrics(rows.actual, answered.labels, answered.probabilities, rows.schema.classes)
 
 
+def _unseen_by(production: Artifact | None, rows: Rows) -> Rows:
+    """Return the rows that production was not trained on: on its own rows a model looks better than it is."""
+    trained_until = None if production is None else production.facts.get("trained_until")
+    if trained_until is None:
+        return rows
+    last = round(datetime.fromisoformat(trained_until).timestamp() * 1_000_000)
+    return rows.take(np.flatnonzero(rows.times > last))
+
+
 def _production_metrics(production: Artifact | None, rows: Rows, report: Callable[[str], None]) -> Metrics | None:
     """Score the version in production on the same rows; None, with a line that says why, when it can't be."""
     if production is None:
@@ -200,6 +218,9 @@ def _production_metrics(production: Artifact | None, rows: Rows, report: Callabl
     if missing or theirs.task is not ours.task:
         names = ", ".join(sorted(feature.name for feature in missing)) or f"task {theirs.task.value}"
         report(f"warning: production is not scored on the validation rows, since it needs {names}")
+        return None
+    if len(rows) < FEWEST_COMPARED:
+        report(f"warning: production is not scored, since it was trained on all but {len(rows)} of the validation rows")
         return None
     try:
         answered = production.scorer().score(rows.columns())

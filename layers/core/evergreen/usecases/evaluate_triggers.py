@@ -242,6 +242,18 @@ def _prediction_shift(spec: ModelSpec, reference: Reference, window: Profile | N
             because,
         )
     found = drift.detect([reference.prediction], window)
+    if not found.columns:
+        rows = reference.prediction.rows
+        because = f"{rows} validation answers are too few to compare with"
+        return Check(
+            Trigger.PREDICTION_SHIFT,
+            Outcome.INSUFFICIENT_DATA,
+            None,
+            threshold,
+            Direction.HIGHER_IS_WORSE,
+            rows,
+            because,
+        )
     column = found.columns[0]
     outcome = Outcome.FIRED if column.score > threshold else Outcome.QUIET
     distance = f"{column.kind.replace('_', '-')} distance to the validation answers is {column.score:.2f}"
