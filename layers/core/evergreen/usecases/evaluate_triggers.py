@@ -135,9 +135,7 @@ def _performance(
     threshold = rules.accuracy_threshold
     if recent < rules.min_labelled or not reference.daily:
         because = f"{recent} matured labels in {rules.look_back.days} days, {rules.min_labelled} are needed"
-        return Check(
-            Trigger.PERFORMANCE, Outcome.INSUFFICIENT_DATA, None, threshold, Direction.HIGHER_IS_WORSE, recent, because
-        )
+        return _insufficient(Trigger.PERFORMANCE, because, threshold=threshold, samples=recent)
     result = degradation.performance(
         daily,
         list(reference.daily),
@@ -185,7 +183,7 @@ def _drift_checks(spec: ModelSpec, version: Version, reference: Reference, now: 
         because = (
             f"version {version.number} answers since {since:%Y-%m-%d %H:%M}: no whole cycle of {_span(rules.cycle)} yet"
         )
-        return [Check(t, Outcome.INSUFFICIENT_DATA, None, None, Direction.HIGHER_IS_WORSE, 0, because) for t in wanted]
+        return [_insufficient(trigger, because) for trigger in wanted]
     features, predictions = _window(version, reference, start, end, ports, spec.model)
     checks = []
     if Trigger.DATA_DRIFT in wanted:
@@ -193,6 +191,10 @@ def _drift_checks(spec: ModelSpec, version: Version, reference: Reference, now: 
     if Trigger.PREDICTION_SHIFT in wanted:
         checks.append(_prediction_shift(spec, reference, predictions))
     return checks
+
+
+def _insufficient(trigger: Trigger, because: str, *, threshold: float | None = None, samples: int = 0) -> Check:
+    return Check(trigger, Outcome.INSUFFICIENT_DATA, None, threshold, Direction.HIGHER_IS_WORSE, samples, because)
 
 
 def _span(span: timedelta) -> str:
@@ -203,9 +205,7 @@ def _data_drift(spec: ModelSpec, reference: Reference, window: Profile) -> Check
     found = drift.detect(reference.cycles, window, drift_threshold=spec.triggers.data_drift.drift_threshold)
     if found.status == "insufficient_data":
         because = f"{window.rows} rows in the last cycle are too few to compare"
-        return Check(
-            Trigger.DATA_DRIFT, Outcome.INSUFFICIENT_DATA, None, None, Direction.HIGHER_IS_WORSE, window.rows, because
-        )
+        return _insufficient(Trigger.DATA_DRIFT, because, samples=window.rows)
     worst = max(found.columns, key=lambda column: column.score / column.threshold)
     drifted = [column.name for column in found.columns if column.drifted]
     named = f": {', '.join(drifted[:5])}" if drifted else ""
@@ -232,28 +232,12 @@ def _prediction_shift(spec: ModelSpec, reference: Reference, window: Profile | N
     if window is None or reference.prediction is None or window.rows < 100:
         rows = 0 if window is None else window.rows
         because = f"{rows} answers in the last cycle are too few to compare"
-        return Check(
-            Trigger.PREDICTION_SHIFT,
-            Outcome.INSUFFICIENT_DATA,
-            None,
-            threshold,
-            Direction.HIGHER_IS_WORSE,
-            rows,
-            because,
-        )
+        return _insufficient(Trigger.PREDICTION_SHIFT, because, threshold=threshold, samples=rows)
     found = drift.detect([reference.prediction], window)
     if not found.columns:
         rows = reference.prediction.rows
         because = f"{rows} validation answers are too few to compare with"
-        return Check(
-            Trigger.PREDICTION_SHIFT,
-            Outcome.INSUFFICIENT_DATA,
-            None,
-            threshold,
-            Direction.HIGHER_IS_WORSE,
-            rows,
-            because,
-        )
+        return _insufficient(Trigger.PREDICTION_SHIFT, because, threshold=threshold, samples=rows)
     column = found.columns[0]
     outcome = Outcome.FIRED if column.score > threshold else Outcome.QUIET
     distance = f"{column.kind.replace('_', '-')} distance to the validation answers is {column.score:.2f}"
