@@ -22,6 +22,15 @@ _FAKE_CREDENTIALS = {
 }
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--simulations",
+        choices=["reduced", "full"],
+        default="reduced",
+        help="size of tests/simulation: reduced (a minute and a half) or full (half an hour)",
+    )
+
+
 class OutsideWorldError(Exception):
     """A test wanted to talk to another machine."""
 

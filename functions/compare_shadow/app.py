@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -9,8 +10,11 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
+from evergreen.domain.shadow import ShadowDecision
 from evergreen.inbound import LedgerEvent, Tick, is_ledger_event
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
+
+_VERDICTS = {"promote": "VerdictPromote", "keep": "VerdictKeep", "need_more_data": "VerdictNeedMoreData"}
 
 logger = Logger(service="compare_shadow")
 metrics = Metrics(namespace="Evergreen")
@@ -34,7 +38,19 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         metrics.add_metric("LateComparisons", MetricUnit.Count, 1)
         return {"model": tick.model, "verdict": None}
     metrics.add_dimension("Model", tick.model)
-    metrics.add_metric("ShadowRows", MetricUnit.Count, decision.evidence["rows"])
-    metrics.add_metric("ShadowGain", MetricUnit.NoUnit, decision.evidence["gain"])
+    _measure(decision)
     logger.info("compared", model=tick.model, version=tick.version, verdict=decision.verdict, because=decision.because)
     return {"model": tick.model, "verdict": decision.verdict, "because": decision.because}
+
+
+def _measure(decision: ShadowDecision) -> None:
+    """Count the verdict, and show how near a proof is: e-values as powers of ten."""
+    found = decision.evidence
+    for verdict, name in _VERDICTS.items():
+        metrics.add_metric(name, MetricUnit.Count, decision.verdict == verdict)
+    metrics.add_metric("ShadowRows", MetricUnit.Count, found["rows"])
+    metrics.add_metric("ShadowGain", MetricUnit.NoUnit, found["gain"])
+    metrics.add_metric("ShadowEvidence", MetricUnit.NoUnit, found["log_e_promote"] / math.log(10))
+    metrics.add_metric("ShadowEvidenceAgainst", MetricUnit.NoUnit, found["log_e_keep"] / math.log(10))
+    if found.get("labelled_share") is not None:
+        metrics.add_metric("ShadowLabelledShare", MetricUnit.NoUnit, found["labelled_share"])

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
+from evergreen.domain.triggers import Check, Outcome, RetrainDecision
 from evergreen.inbound import Tick, is_business_event, parse_business_event
 from evergreen.usecases.evaluate_triggers import evaluate_triggers, request_retraining
+
+_LARGEST = 1e100  # CloudWatch takes no number above 2**360
 
 logger = Logger(service="evaluate_triggers")
 metrics = Metrics(namespace="Evergreen")
@@ -25,22 +28,50 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         metrics.add_metric("RetrainingsWanted", MetricUnit.Count, 1)
         wish = parse_business_event(event)
         decision = request_retraining(wish.model, reason=wish.reason, actor=wish.source, now=wish.time, ports=ports)
+        _report(wish.model, decision)
         return {wish.model: decision.because}
     tick = Tick.parse(event)
     because: dict[str, str] = {}
     failed: list[Exception] = []
     for model in [tick.model] if tick.model else ports.ledger.models():
         try:
-            decision = evaluate_triggers(model, now=tick.time, ports=ports)
+            evaluated = evaluate_triggers(model, now=tick.time, ports=ports)
         except Exception as error:  # one model's trouble is not the next one's: raised at the end
             logger.exception("could not be evaluated", model=model)
             failed.append(error)
             continue
-        because[model] = "not in production" if decision is None else decision.because
-        retrain = decision is not None and decision.retrain
-        metrics.add_metric("RetrainingsRequested", MetricUnit.Count, retrain)
-        logger.info("evaluated", model=model, retrain=retrain, because=because[model])
+        because[model] = "not in production" if evaluated is None else evaluated.because
+        if evaluated is not None:
+            _report(model, evaluated)
     metrics.add_metric("Evaluations", MetricUnit.Count, len(because))
     if failed:
         raise ExceptionGroup("models that could not be evaluated", failed)
     return because
+
+
+def _report(model: str, decision: RetrainDecision) -> None:
+    metrics.add_metric("RetrainingsRequested", MetricUnit.Count, decision.retrain)
+    metrics.add_metric("RetrainingsHeldBack", MetricUnit.Count, decision.held_back is not None)
+    metrics.add_metric("CheckErrors", MetricUnit.Count, len(decision.errors))
+    for check in decision.checks:
+        _measure(model, check)
+        if check.outcome is Outcome.ERROR:
+            logger.error("a check failed", model=model, trigger=check.trigger, because=check.because)
+    logger.info("decided", model=model, retrain=decision.retrain, because=decision.because)
+
+
+def _measure(model: str, check: Check) -> None:
+    """One line of metrics a check, under the model and the trigger."""
+    found = EphemeralMetrics(namespace="Evergreen")
+    found.add_dimension("Model", model)
+    found.add_dimension("Trigger", check.trigger)
+    for name, number in (("CheckScore", check.score), ("CheckThreshold", check.threshold)):
+        if number is not None:
+            found.add_metric(name, MetricUnit.NoUnit, max(-_LARGEST, min(number, _LARGEST)))
+    for name, outcome in (
+        ("CheckFired", Outcome.FIRED),
+        ("InsufficientData", Outcome.INSUFFICIENT_DATA),
+        ("CheckErrors", Outcome.ERROR),
+    ):
+        found.add_metric(name, MetricUnit.Count, check.outcome is outcome)
+    found.flush_metrics()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +39,16 @@ class TaskOption(StrEnum):
     binary = "binary"
     multiclass = "multiclass"
     regression = "regression"
+
+
+class MetricOption(StrEnum):
+    """What a verdict compares."""
+
+    accuracy = "accuracy"
+    brier = "brier"
+    absolute_error = "absolute_error"
+    cost = "cost"
+    macro_f1 = "macro_f1"
 
 
 def _version(wanted: bool) -> None:
@@ -139,6 +149,168 @@ def replay(
         raise typer.Exit(REFUSED)
 
 
+VERDICT_EXAMPLES = """
+
+FILE is Parquet, CSV or JSON Lines with a row a request: the columns production and shadow (what each answered) and
+actual (what was true; empty while unknown), and optionally time, label_time and group (a user, a device).
+The verdict is promote, keep or need_more_data, and stays valid however often it is asked for. It exits with 0
+whatever it is.
+
+Examples:
+
+  evergreen verdict shadow.parquet
+
+  evergreen verdict shadow.csv --maturity 3d --plot verdict.html
+
+  evergreen verdict scores.jsonl --metric brier --positive churned --json
+
+  evergreen verdict fraud.parquet --metric cost --cost fraud:ok=20,ok:fraud=1
+"""
+
+
+@app.command(help="Judge a shadow against production from a file of both versions' answers." + VERDICT_EXAMPLES)
+def verdict(
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV or JSON Lines.", show_default=False)],
+    metric: Annotated[
+        MetricOption | None,
+        typer.Option(help="What is compared, told from the values by default; macro_f1 holds for large samples."),
+    ] = None,
+    production: Annotated[str, typer.Option(help="Column with production's answer.")] = "production",
+    shadow: Annotated[str, typer.Option(help="Column with the shadow's answer.")] = "shadow",
+    actual: Annotated[str, typer.Option(help="Column with what was true.")] = "actual",
+    time: Annotated[str | None, typer.Option(help="Column with the instant of the request. [default: time]")] = None,
+    label_time: Annotated[
+        str | None, typer.Option(help="Column with the instant the label became known. [default: label_time]")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Column whose rows depend on each other. [default: group]")] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Column with the request's id: of repeated ones the last row counts.")
+    ] = None,
+    positive: Annotated[str | None, typer.Option(help="For brier: the class the probabilities are of.")] = None,
+    cost: Annotated[
+        str | None, typer.Option(help="For cost: actual:predicted=cost,...; else 0 when right and 1 when wrong.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Gain to prove; -0.01: fresher and not worse.")] = 0.0,
+    min_gain: Annotated[float, typer.Option(help="A gain below this is not worth waiting for.")] = 0.02,
+    alpha: Annotated[float, typer.Option(help="Chance of promoting a shadow that is no better.")] = 0.01,
+    cycle: Annotated[str, typer.Option(help="Only whole cycles of traffic count.")] = "7d",
+    maturity: Annotated[
+        str | None,
+        typer.Option(
+            help="A request older than this has the labels it will get. By default the longest delay in the file, or "
+            "1d without label times."
+        ),
+    ] = None,
+    max_time: Annotated[str, typer.Option(help="No proof after this much time: keep production.")] = "28d",
+    loss_scale: Annotated[
+        float | None,
+        typer.Option(help="Loss difference that counts in full; by default the 99.9th percentile of the file's own."),
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="When the shadow began; by default the first request.")] = None,
+    now: Annotated[
+        str | None, typer.Option(help="Look as of this time; by default the end of the file's last day.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a page with the evidence look by look.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else.")] = False,
+) -> None:
+    """Judge a file; see the help above, which the command shows."""
+    from rich.console import Console
+
+    from evergreen.spec import Metric
+    from evergreen_ops import verdict as judging
+    from evergreen_ops.verdict_report import plot_page, summary
+
+    rules = judging.rules(
+        margin=margin,
+        min_gain=min_gain,
+        alpha=alpha,
+        cycle=_duration(cycle, "--cycle"),
+        max_time=_duration(max_time, "--max-time"),
+    )
+    columns = judging.Columns(production, shadow, actual, time, label_time, group, id_column)
+    costs = None if cost is None else judging.parse_cost(cost)
+    log = judging.load(
+        file, columns, metric=None if metric is None else Metric(metric.value), positive=positive, cost=costs
+    )
+    judged = judging.judge_log(
+        log,
+        rules,
+        maturity=None if maturity is None else _duration(maturity, "--maturity", shortest=timedelta(0)),
+        scale=loss_scale,
+        since=None if since is None else _instant(since, "--since"),
+        now=None if now is None else _instant(now, "--now"),
+    )
+    if plot is not None:
+        _write(plot, plot_page(judged, file.name), "--plot")
+    if as_json:
+        typer.echo(json.dumps(judged.to_json(), indent=2))
+    else:
+        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(summary(judged), highlight=False)
+
+
+DRIFT_EXAMPLES = """
+
+REFERENCE and CURRENT are Parquet, CSV or JSON Lines. Numbers are compared by Wasserstein distance over the reference's \
+standard deviation, text by Jensen-Shannon distance. Where REFERENCE has times, each column's threshold comes from how \
+much its own whole cycles (weeks) differ from each other; else it is 0.1 with a significance test. Times, ids and row \
+numbers are not judged. It exits with 0 whatever it finds (see --fail-on-drift), with 2 when it can't be asked so.
+
+Examples:
+
+  evergreen drift train.parquet last_week.parquet
+
+  evergreen drift 2023.csv.gz 2024.csv --time asked_at --cycle 1d --plot drift.html
+
+  evergreen drift train.csv live.jsonl --exclude note --categorical store,plan --json
+
+  evergreen drift train.parquet batch.parquet --fail-on-drift && ./score.sh
+"""
+
+
+@app.command(help="Tell whether a file looks different from another, column by column." + DRIFT_EXAMPLES)
+def drift(
+    reference: Annotated[Path, typer.Argument(help="What is normal: training data, last year.", show_default=False)],
+    current: Annotated[Path, typer.Argument(help="What is asked about: the last week.", show_default=False)],
+    time: Annotated[
+        str | None,
+        typer.Option(help="Column of the instants, or none; by default event_time, time or timestamp."),
+    ] = None,
+    cycle: Annotated[str, typer.Option(help="Whole cycles of REFERENCE calibrate the thresholds.")] = "7d",
+    columns: Annotated[str, typer.Option(help="Judge these alone: a,b.")] = "",
+    exclude: Annotated[str, typer.Option(help="Leave these out: a,b.")] = "",
+    categorical: Annotated[str, typer.Option(help="Numbers that are codes: a,b.")] = "",
+    threshold: Annotated[float, typer.Option(help="Share of shifted columns that is drift.")] = 0.3,
+    plot: Annotated[Path | None, typer.Option(help="Write a page with a chart for each column.")] = None,
+    fail_on_drift: Annotated[bool, typer.Option("--fail-on-drift", help="Exit with 1 on drift.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else.")] = False,
+) -> None:
+    """Compare two files; see the help above, which the command shows."""
+    from evergreen_ops import drift as comparing
+    from evergreen_ops.drift_report import plot_page, summary
+
+    question = comparing.Question(
+        reference=reference,
+        current=current,
+        time=time,
+        cycle=_duration(cycle, "--cycle"),
+        columns=_names(columns),
+        exclude=_names(exclude),
+        categorical=_names(categorical),
+        threshold=threshold,
+    )
+    found = comparing.compare(question)
+    if plot is not None:
+        _write(plot, plot_page(found), "--plot")
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(summary(found), highlight=False)
+    if fail_on_drift and found.drift.drift:
+        raise typer.Exit(REFUSED)
+
+
 @local.command(
     "up", help="Deploy the template and serve it on localhost until Ctrl-C.\n\nExample: evergreen local up --port 4566"
 )
@@ -190,8 +362,11 @@ def _exit_code(error: Exception) -> int | None:
     wrong_use = {
         "evergreen_ops.cli.UsageError",
         "evergreen_ops.replay.streams.StreamError",
+        "evergreen_ops.tables.TableError",
+        "evergreen_ops.drift.DriftError",
         "evergreen_ops.replay.policies.PolicyError",
         "evergreen.spec.SpecError",
+        "evergreen.statistics.checks.StatisticsInputError",
         "evergreen_ops.local.errors.TemplateError",
         "evergreen_ops.local.errors.UnsupportedResourceError",
     }
@@ -262,26 +437,45 @@ def _plan(
         stream=stream,
         spec=spec,
         base=base,
-        step=specs.default_step(stream) if step is None else _duration(step),
+        step=specs.default_step(stream) if step is None else _duration(step, "--step"),
         template=_existing(template or TEMPLATE),
         drill=drill,
         policies=policies,
     )
 
 
-def _duration(text: str) -> timedelta:
+def _duration(text: str, option: str, *, shortest: timedelta = timedelta(microseconds=1)) -> timedelta:
     from evergreen.spec import parse_duration
 
     duration = parse_duration(text)
-    if not isinstance(duration, timedelta) or duration <= timedelta(0):
-        raise UsageError(f"--step is {text!r}: give a number and a unit, such as 30m, 6h or 1d")
+    if not isinstance(duration, timedelta) or duration < shortest:
+        raise UsageError(f"{option} is {text!r}: give a number and a unit, such as 30m, 6h or 1d")
     return duration
+
+
+def _instant(text: str, option: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{option} is {text!r}: give a time such as 2026-01-31 or 2026-01-31T12:00Z") from error
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise UsageError(f"{path} does not exist: name the template with --template")
     return path
+
+
+def _write(path: Path, text: str, option: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{option} {path} can't be written: {error.strerror}") from error
 
 
 def _writable(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The ledger on DynamoDB: one transaction a decision, whoever is late reads again, nothing is ever rewritten."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -195,3 +196,65 @@ def test_who_decides_nothing_writes_nothing(ledger):
     state = a_known_model(ledger)
     assert decide_and_record(ledger, "churn", lambda _: ()) == (state, ())
     assert ledger.read("churn") == state
+
+
+# --- notes ------------------------------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+FOUND = {"retrain": False, "because": "no check fired", "checks": [{"trigger": "schedule", "score": 1.5}]}
+
+
+def test_what_was_found_is_noted_and_read(ledger):
+    assert ledger.note("churn", "retraining", START, FOUND, 7)
+    told = {"model": "churn", "epoch": 7, "type": "RetrainingEvaluated", **FOUND}
+    assert ledger.notes("churn", "retraining", START, START + HOUR) == [told]
+
+
+def test_a_second_delivery_of_the_same_tick_changes_nothing(ledger):
+    assert ledger.note("churn", "retraining", START, FOUND, 7)
+    assert not ledger.note("churn", "retraining", START, {"retrain": True}, 8)
+    (told,) = ledger.notes("churn", "retraining", START, START + HOUR)
+    assert (told["epoch"], told["retrain"]) == (7, False)
+
+
+def test_notes_are_read_by_kind_model_and_time_in_order(ledger):
+    half_a_second = timedelta(milliseconds=500)
+    for time in (START + HOUR, START + half_a_second, START, START - half_a_second):
+        assert ledger.note("churn", "shadow", time, {"time": time.isoformat()}, 1)
+    ledger.note("churn", "retraining", START, FOUND, 1)
+    ledger.note("arrears", "shadow", START, {"time": "another model's"}, 1)
+    told = [note["time"] for note in ledger.notes("churn", "shadow", START, START + HOUR)]
+    assert told == [START.isoformat(), (START + half_a_second).isoformat()], "from the start, up to the end and not it"
+
+
+def test_notes_are_told_beyond_one_page(ledger):
+    for hour in range(30):
+        ledger.note("churn", "shadow", START + hour * HOUR, {"hour": hour, "much": "x" * 50_000}, 1)
+    assert [n["hour"] for n in ledger.notes("churn", "shadow", START, START + 30 * HOUR)] == list(range(30))
+
+
+def test_notes_are_no_part_of_the_history_and_move_no_epoch(ledger):
+    state = a_known_model(ledger)
+    ledger.note("churn", "retraining", START, FOUND, state.epoch)
+    assert ledger.read("churn") == state
+    assert [item["type"] for item in ledger.history("churn")] == ["ModelApplied"]
+    assert ledger.record(state, requested()).epoch == 2, "who decided before the note is not refused"
+    assert ledger.models() == ("churn",)
+
+
+def test_notes_expire_and_the_state_and_its_history_do_not(table):
+    client, name = table("model", "sk")
+    ledger = DynamoLedger(client, name)
+    ledger.record(ModelState("churn"), applied(), requested())
+    ledger.note("churn", "retraining", START, FOUND, 2)
+    items = {item["sk"]["S"]: item for item in client.scan(TableName=name)["Items"]}
+    (note,) = [key for key in items if "expires" in items[key]]
+    assert note == "note#retraining#2026-01-01T00:00:00.000000Z"
+    assert int(items[note]["expires"]["N"]) == (START + timedelta(days=400)).timestamp()
+    assert items[note]["type"]["S"] == "RetrainingEvaluated"
+    assert json.loads(items[note]["body"]["S"]) == FOUND
+
+
+def test_a_note_that_could_not_be_written_is_no_note_that_was_there(ledger):
+    with pytest.raises(ClientError):
+        ledger.note("churn", "retraining", START, {"much": "x" * 500_000}, 1)

@@ -114,6 +114,7 @@ def test_a_replay_of_a_file_retrains_by_a_trigger_and_writes_what_it_found(
 ) -> None:
     summary = replayed(turning, tmp_path / "out", monkeypatch, capsys)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "decisions.jsonl",
         "events.jsonl",
         "report.html",
         "spec.yaml",

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from evergreen import bootstrap
 from evergreen.spec import ModelSpec
+from evergreen.usecases import operate
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.replay import driver, specs
 from evergreen_ops.replay.progress import PlainScreen
@@ -50,7 +52,7 @@ def turning_stream(*, days=16, a_day=100, turns_on=6):
 
 
 def replayed(template, *, until_day):
-    """The history of a replay of the first days, the calls of each function, and how many of them failed."""
+    """The history of a replay of the first days, the calls of each function, how many failed, and every decision."""
     stream = turning_stream(days=until_day)
     base = specs.base_of(stream, START + timedelta(days=4))
     parameters = {"EvaluationSchedule": "rate(1 day)", "ReconcileSchedule": "rate(1 day)"}
@@ -60,7 +62,7 @@ def replayed(template, *, until_day):
             session = driver.open_session(stream, SPEC, base, cloud, ports, PlainScreen())
             driver.train_first_model(session)
             driver.run(session, step=timedelta(hours=12))
-            return list(session.events), cloud.invocation_counts, cloud.error_counts
+            return list(session.events), cloud.invocation_counts, cloud.error_counts, driver.decisions(session)
         finally:
             bootstrap.reset()
 
@@ -73,6 +75,11 @@ def without(folder, *wires):
     document = yaml_parse((ROOT / "template.yaml").read_text())
     for function, event in wires:
         del document["Resources"][function]["Properties"]["Events"][event]
+    return copied(document, folder)
+
+
+def copied(document, folder):
+    """A template that is deployed from another folder."""
     for resource in document["Resources"].values():
         for key in ("CodeUri", "ContentUri"):
             if key in resource.get("Properties", {}):
@@ -92,7 +99,7 @@ def whole_story():
 
 
 def test_a_model_whose_world_turns_is_retrained_proven_promoted_and_known_good(whole_story):
-    events, _, _ = whole_story
+    events, *_ = whole_story
     story = [event["type"] for event in events if event["type"] != "RetrainingHeldBack"]
     assert story[:7] == [
         "ModelApplied",
@@ -112,7 +119,7 @@ def test_a_model_whose_world_turns_is_retrained_proven_promoted_and_known_good(w
 
 
 def test_every_decision_says_what_it_saw(whole_story):
-    events, _, _ = whole_story
+    events, *_ = whole_story
     for event in events:
         assert event["because"], event["type"]
         assert event["actor"], event["type"]
@@ -122,8 +129,40 @@ def test_every_decision_says_what_it_saw(whole_story):
     ].keys()
 
 
+def test_every_day_is_evaluated_and_every_evaluation_noted_also_when_nothing_follows(whole_story):
+    events, _, _, decisions = whole_story
+    evaluated = [d for d in decisions if d["type"] == "RetrainingEvaluated"]
+    days = {d["time"][:10] for d in evaluated}
+    assert len(days) >= 11, "the schedule is daily"
+    assert any(d["trigger"] is None for d in evaluated)
+    assert {d["rule"] for d in evaluated if d["held_back"]} >= {"in_shadow"}
+    requested = [e for e in events if e["type"] == "RetrainingRequested"]
+    assert {e["time"][:19] for e in requested} == {d["time"][:19] for d in evaluated if d["retrain"]}
+    assert all(check["outcome"] != "error" for d in evaluated for check in d["checks"])
+
+
+def test_every_comparison_is_noted_and_the_last_is_the_verdict(whole_story):
+    events, _, _, decisions = whole_story
+    compared = [d for d in decisions if d["type"] == "ShadowCompared"]
+    promotion = [e for e in events if e["type"] == "PromotionApproved"][1]
+    (verdict,) = [d for d in compared if d["version"] == promotion["version"] and d["verdict"] == "promote"]
+    assert (verdict["because"], verdict["log_e_promote"]) == (
+        promotion["because"],
+        promotion["evidence"]["log_e_promote"],
+    )
+
+
+def test_what_is_held_back_is_told_when_it_changes_and_not_each_day(whole_story):
+    events, *_ = whole_story
+    told = [e for e in events if e["type"] in ("RetrainingHeldBack", "RetrainingRequested")]
+    held = [(e["type"], e.get("would_have"), e.get("rule")) for e in told]
+    again = [one for one, following in pairwise(held) if one == following and one[0] == "RetrainingHeldBack"]
+    assert "RetrainingHeldBack" in {kind for kind, *_ in held}
+    assert not again
+
+
 def test_every_function_of_the_loop_was_called(whole_story):
-    _, calls, errors = whole_story
+    _, calls, errors, _ = whole_story
     assert not any(errors.values()), errors
     # No registry is configured and online learning is off by default: those two have nothing to do.
     assert set(calls) >= {
@@ -151,20 +190,20 @@ def test_every_function_of_the_loop_was_called(whole_story):
     ],
 )
 def test_a_wire_that_is_cut_from_the_template_is_missed(tmp_path, wire, missing, until_day):
-    events, _, _ = replayed(without(tmp_path, wire, RECONCILIATION), until_day=until_day)
+    events, *_ = replayed(without(tmp_path, wire, RECONCILIATION), until_day=until_day)
     assert kinds(events)["VersionPromoted"] == 1
     assert not kinds(events)[missing]
 
 
 @pytest.mark.parametrize("wire", [("EvaluateTriggers", "Evaluation"), ("JoinLabels", "LabelsArrived")])
 def test_without_evaluations_or_labels_nobody_sees_that_the_world_has_turned(tmp_path, wire):
-    events, _, _ = replayed(without(tmp_path, wire), until_day=9)
+    events, *_ = replayed(without(tmp_path, wire), until_day=9)
     fired = [e["trigger"] for e in events if e["type"] == "RetrainingRequested"]
     assert not {"performance", "concept_drift"} & set(fired)
 
 
 def test_reconcile_makes_up_for_a_watch_that_never_started(tmp_path):
-    events, _, _ = replayed(without(tmp_path, ("WatchDeployment", "Promoted")), until_day=6)
+    events, *_ = replayed(without(tmp_path, ("WatchDeployment", "Promoted")), until_day=6)
     assert kinds(events)["BakePassed"] == 1
 
 
@@ -173,12 +212,43 @@ def test_without_the_rule_that_launches_trainings_there_is_no_first_model(tmp_pa
         replayed(without(tmp_path, ("LaunchTraining", "Requested")), until_day=6)
 
 
+def test_what_is_noted_is_told_on_the_bus_with_its_content(tmp_path):
+    document = yaml_parse((ROOT / "template.yaml").read_text())
+    document["Resources"] |= {
+        "Heard": {"Type": "AWS::SQS::Queue"},
+        "Listen": {
+            "Type": "AWS::Events::Rule",
+            "Properties": {
+                "EventBusName": {"Ref": "Bus"},
+                "EventPattern": {"source": ["evergreen"], "detail-type": ["RetrainingEvaluated"]},
+                "Targets": [{"Id": "heard", "Arn": {"Fn::GetAtt": ["Heard", "Arn"]}}],
+            },
+        },
+    }
+    with LocalCloud.deploy(copied(document, tmp_path), start=START) as cloud:
+        try:
+            ports = bootstrap.ports_for(cloud.outputs)
+            operate.apply_model(SPEC, now=START, ports=ports)
+            for _ in range(2):  # asked twice at one time, it is one wish
+                operate.request_training("turning", "prices changed", "ada", now=START, ports=ports)
+            cloud.advance(START + timedelta(minutes=1))
+            queue = {"QueueUrl": cloud.resources["Heard"], "MaxNumberOfMessages": 10}
+            heard = [json.loads(m["Body"]) for m in cloud.client("sqs").receive_message(**queue)["Messages"]]
+            (note,) = ports.ledger.notes("turning", "wish", START, START + timedelta(days=1))
+        finally:
+            bootstrap.reset()
+    (told,) = heard
+    assert told["detail-type"] == "RetrainingEvaluated"
+    assert (told["detail"]["model"], int(told["detail"]["epoch"])) == ("turning", note["epoch"])
+    assert json.loads(told["detail"]["body"])["because"] == "prices changed"
+
+
 def test_without_the_rule_that_repoints_nothing_answers(tmp_path):
     with pytest.raises(driver.ReplayError):
         replayed(without(tmp_path, ("RepointAlias", "Decided")), until_day=6)
 
 
 def test_the_same_seed_gives_the_same_history_twice():
-    first, _, _ = replayed(ROOT / "template.yaml", until_day=8)
-    second, _, _ = replayed(ROOT / "template.yaml", until_day=8)
+    first, *_ = replayed(ROOT / "template.yaml", until_day=8)
+    second, *_ = replayed(ROOT / "template.yaml", until_day=8)
     assert json.dumps(first) == json.dumps(second)

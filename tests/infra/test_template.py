@@ -10,8 +10,9 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-from evergreen.domain.events import EVENT_TYPES
+from evergreen.domain.events import EVENT_TYPES, NOTE_TYPES
 from evergreen.settings import Settings, SettingsError
+from evergreen_ops.local.patterns import matches
 
 ROOT = Path(__file__).parents[2]
 SOURCE = yaml_parse((ROOT / "template.yaml").read_text())
@@ -192,18 +193,32 @@ def test_a_rule_waits_for_events_that_there_are(name):
     assert set(RULES[name]["EventPattern"]["detail-type"]) <= set(EVENT_TYPES)
 
 
-def test_the_outbox_delivers_every_new_event_of_the_ledger():
+def test_the_outbox_delivers_every_new_event_and_note_of_the_ledger():
     (pipe,) = of_type("AWS::Pipes::Pipe").values()
     source = pipe["SourceParameters"]
     (pattern,) = source["FilterCriteria"]["Filters"]
     assert json.loads(pattern["Pattern"]) == {
         "eventName": ["INSERT"],
-        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "event#"}]}}},
+        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "event#"}, {"prefix": "note#"}]}}},
     }
     stream = source["DynamoDBStreamParameters"]
     assert stream["StartingPosition"] == "TRIM_HORIZON"
     assert points_to(stream["DeadLetterConfig"]["Arn"], "DeadLetters")
     assert pipe["TargetParameters"]["EventBridgeEventBusParameters"]["Source"] == "evergreen"
+
+
+def test_what_is_noted_starts_nothing():
+    on_the_bus = {name: rule for name, rule in RULES.items() if rule.get("EventBusName") == {"Ref": "Bus"}}
+    assert on_the_bus
+    for name, rule in on_the_bus.items():
+        for kind in set(NOTE_TYPES.values()):
+            note = {"source": "evergreen", "detail-type": kind, "detail": {"model": "churn", "type": kind}}
+            assert not matches(json.dumps(rule["EventPattern"]), note), name
+
+
+def test_notes_expire_and_the_history_does_not():
+    (ledger,) = [t for t in of_type("AWS::DynamoDB::Table").values() if "StreamSpecification" in t]
+    assert ledger["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
 
 
 def test_feedback_that_fails_again_and_again_is_kept():

@@ -1,5 +1,6 @@
 """A model's life: which events there can be, what each does, and what never happens whatever comes."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,7 @@ from evergreen.domain.lifecycle import (
     CandidateRejected,
     CandidateRetired,
     DifferenceRepaired,
+    HeldBack,
     ModelApplied,
     ModelState,
     PromotionApproved,
@@ -32,6 +34,7 @@ from evergreen.domain.lifecycle import (
     VersionPromoted,
     VersionRolledBack,
     VersionStatus,
+    Wish,
     transition,
 )
 
@@ -354,6 +357,67 @@ def test_the_versions_that_still_matter_are_kept_however_many_follow():
     assert len(life.state.versions) == lifecycle._KEPT_VERSIONS + 2
 
 
+# --- wishes and what is held back -------------------------------------------------------------------------------------
+
+
+def a_wish(hours, reason="prices changed"):
+    return Wish(reason, "shop.pricing", START + timedelta(hours=hours))
+
+
+def held_back(life, rule="paused", wish=None):
+    return life.tell(RetrainingHeldBack, would_have="business_event", rule=rule, wish=wish)
+
+
+def test_a_wish_waits_until_a_retraining_is_requested():
+    life = held_back(Life().applied(), wish=a_wish(1))
+    assert life.state.wish == a_wish(1)
+    assert held_back(life, rule="cooldown").state.wish == a_wish(1), "held back again by another rule, it still waits"
+    assert life.requested("d1").state.wish is None
+
+
+def test_a_wish_that_comes_while_a_retraining_runs_waits_for_the_next():
+    life = held_back(Life().applied().requested("d1"), rule="open_run", wish=a_wish(5))
+    assert life.state.wish == a_wish(5)
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_of_two_wishes_the_newer_waits_whichever_is_told_first(order):
+    life = Life().applied()
+    for hours in order:
+        held_back(life, wish=a_wish(hours))
+    assert life.state.wish == a_wish(2)
+
+
+@pytest.mark.parametrize("order", [("prices", "stock"), ("stock", "prices")])
+def test_of_two_wishes_of_one_second_the_same_waits_whichever_is_told_first(order):
+    life = Life().applied()
+    for reason in order:
+        held_back(life, wish=a_wish(1, reason))
+    assert life.state.wish.reason == "stock"
+
+
+def test_a_request_that_is_older_than_the_wish_leaves_it_waiting():
+    life = held_back(Life().applied(), wish=a_wish(100))
+    assert life.requested("d1").state.wish == a_wish(100)
+
+
+def test_what_was_held_back_last_is_known_until_a_retraining_is_requested():
+    life = held_back(held_back(Life().applied()), rule="cooldown")
+    assert life.state.held_back == HeldBack("business_event", "cooldown")
+    assert life.requested("d1").state.held_back is None
+
+
+def test_a_state_and_an_event_from_before_there_were_wishes_are_still_read():
+    stored = json.loads(events.state_to_json(Life().applied().requested("d1").state))
+    for added in ("wish", "held_back"):
+        del stored[added]
+    state = events.state_from_json(json.dumps(stored))
+    assert (state.run.decision_id, state.wish, state.held_back) == ("d1", None, None)
+    text = '{"time":"2026-01-01T00:00:00Z","actor":"me","because":"cooldown","would_have":"schedule","checks":[]}'
+    event = events.event_from_json("RetrainingHeldBack", text)
+    assert (event.rule, event.wish) == ("", None)
+
+
 # --- whatever comes ---------------------------------------------------------------------------------------------------
 
 A_VERSION = st.integers(1, 4)
@@ -364,7 +428,16 @@ EVENTS = st.one_of(
     st.tuples(
         st.just(RetrainingRequested), st.fixed_dictionaries({"decision_id": A_DECISION, "trigger": st.just("schedule")})
     ),
-    st.tuples(st.just(RetrainingHeldBack), st.fixed_dictionaries({"would_have": st.just("schedule")})),
+    st.tuples(
+        st.just(RetrainingHeldBack),
+        st.fixed_dictionaries(
+            {
+                "would_have": st.just("schedule"),
+                "rule": st.sampled_from(["", "paused"]),
+                "wish": st.one_of(st.none(), st.builds(Wish, st.text(max_size=3), st.just("ada"), st.just(START))),
+            }
+        ),
+    ),
     st.tuples(
         st.just(TrainingStarted),
         st.fixed_dictionaries(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from evergreen import outcomes
 from evergreen.formats import Capture, GroundTruth
 from evergreen.schema import FeatureSchema
+from evergreen.spec import ModelSpec
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BINARY = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, ["0", "1"])
@@ -122,8 +123,16 @@ def both_answered(*rows):
     return joined(labels, production, shadow)[0]
 
 
-def paired(found, production=1, shadow=2, metric="accuracy", classes=("0", "1")):
-    return outcomes.paired(found, production=production, shadow=shadow, metric=metric, classes=classes)
+def a_spec(schema=BINARY, **shadow):
+    features = {feature.name: {"type": feature.kind.value} for feature in schema.features}
+    labels = {} if schema.classes is None else {"classes": schema.classes}
+    return ModelSpec.parse(
+        {"model": "churn", "task": schema.task.value, "features": features, "labels": labels, "shadow": shadow}
+    )
+
+
+def paired(found, production=1, shadow=2, spec=None):
+    return outcomes.paired(found, spec or a_spec(), production=production, shadow=shadow)
 
 
 def test_a_pair_has_the_loss_of_both_on_the_same_request():
@@ -147,13 +156,25 @@ def test_a_label_that_was_corrected_in_a_later_file_counts_once_with_its_last_va
 
 def test_brier_is_the_squared_distance_from_the_truth():
     found = joined([GroundTruth("a", "1")], table(answered("a", chance=0.75)))[0]
-    assert outcomes.losses(found, "prediction", "probabilities", "brier", ("0", "1")) == pytest.approx([0.0625])
+    assert outcomes.losses(found, "prediction", "probabilities", a_spec(metric="brier")) == pytest.approx([0.0625])
 
 
 def test_absolute_error_is_in_the_labels_unit():
     capture = Capture("a", NOON, 1, {}, 2.5, None)
     found, _ = joined([GroundTruth("a", "-1")], table(capture, schema=REGRESSION), schema=REGRESSION)
-    assert outcomes.losses(found, "prediction", "probabilities", "absolute_error", None).tolist() == [3.5]
+    assert outcomes.losses(found, "prediction", "probabilities", a_spec(REGRESSION)).tolist() == [3.5]
+
+
+def test_a_cost_matrix_weighs_each_mistake():
+    spec = a_spec(metric="cost", cost={"1": {"0": 20}})
+    pairs = paired(both_answered(("a", "0", "1", "1"), ("b", "1", "0", "0")), spec=spec)
+    assert (pairs.production_loss.tolist(), pairs.shadow_loss.tolist()) == ([20.0, 1.0], [0.0, 0.0])
+
+
+def test_a_pair_remembers_what_both_said_and_what_was_true():
+    answers = paired(both_answered(("a", "1", "0", "0"), ("b", "1", "1", "stranger"))).answers
+    assert (answers.production.tolist(), answers.shadow.tolist()) == ([1, 1], [0, 1])
+    assert answers.actual.tolist() == [0, 2]  # a label that is none of the classes is nobody's answer
 
 
 def test_days_are_counted_by_the_version_that_answered():

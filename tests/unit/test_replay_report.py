@@ -110,6 +110,7 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(finished: Replay, tmp_p
     report.write(finished, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "decisions.jsonl",
         "events.jsonl",
         "report.html",
         "spec.yaml",

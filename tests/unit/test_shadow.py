@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.domain.lifecycle import Shadow, ShadowRole
-from evergreen.domain.shadow import PairedOutcomes, decide, judged_until
+from evergreen.domain.shadow import Answers, PairedOutcomes, Rules, decide, judge, judged_until
 from evergreen.spec import ModelSpec
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -129,6 +129,94 @@ def test_one_enormous_error_does_not_decide_for_a_regression():
     decision = judged(pairs(production, candidate), spec=a_spec("regression"))
     assert decision.evidence["metric"] == "absolute_error"
     assert decision.verdict != "promote"
+
+
+def test_the_loss_that_counts_in_full_was_fixed_before_the_rows_were_seen():
+    """Rows of another file added to the log change nothing about what the earlier ones were worth."""
+    few, many = pairs([3.0, 0.0], [0.0, 1.0]), pairs([3.0, 0.0, 90.0, 0.0], [0.0, 1.0, 0.0, 90.0])
+    spec = a_spec("regression")
+    gains = [decide(CHALLENGER, spec, log, START + 8 * DAY, loss_scale=10.0).evidence["gain"] for log in (few, many)]
+    assert gains == [pytest.approx(1.0), pytest.approx(0.5)]  # in the label's unit; 90 counts as 10
+
+
+def test_a_brier_gain_is_told_in_brier_points_whatever_the_scale():
+    spec = a_spec(metric="brier", min_gain=0.01)
+    found = [
+        decide(CHALLENGER, spec, pairs([0.3] * 900, [0.25] * 900), START + 8 * DAY, loss_scale=c) for c in (1, 0.2)
+    ]
+    assert [decision.evidence["gain"] for decision in found] == [0.05, 0.05]
+    assert found[0].evidence["log_e_promote"] < found[1].evidence["log_e_promote"]  # and a fitting scale proves sooner
+
+
+def with_answers(actual, production, candidate, group=None):
+    wrong = np.array([np.array(said) != np.array(actual) for said in (production, candidate)], dtype=float)
+    codes = Answers(*(np.array(values, dtype=np.int64) for values in (actual, production, candidate)))
+    made = pairs(wrong[0], wrong[1], group=group)
+    return PairedOutcomes(made.inference_time, made.production_loss, made.shadow_loss, made.group, codes)
+
+
+def test_both_accuracies_and_the_agreement_are_told():
+    evidence = judged(with_answers([0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 1, 0])).evidence
+    assert (evidence["production_accuracy"], evidence["shadow_accuracy"], evidence["agreement"]) == (0.5, 0.75, 0.75)
+
+
+def test_macro_f1_sees_a_rare_class_that_accuracy_hardly_does():
+    actual = [0] * 9_700 + [1] * 300
+    production = [0] * 10_000
+    candidate = [0] * 9_700 + [1] * 60 + [0] * 240
+    outcomes = with_answers(actual, production, candidate)
+    by_f1 = judged(outcomes, spec=a_spec(metric="macro_f1"))
+    assert (by_f1.verdict, by_f1.evidence["gain"] > 0.15) == ("promote", True)
+    assert judged(outcomes).evidence["gain"] < 0.01
+
+
+def test_macro_f1_says_nothing_before_each_class_has_been_seen_often():
+    outcomes = with_answers([0] * 900 + [1] * 49, [0] * 949, [0] * 900 + [1] * 49)
+    assert judged(outcomes, spec=a_spec(metric="macro_f1")).verdict == "need_more_data"
+
+
+def test_the_labelled_share_is_of_what_both_answered_in_the_judged_time():
+    decision = decide(CHALLENGER, a_spec(), better(800), START + 8 * DAY, answered=1_000)
+    assert decision.evidence["labelled_share"] == 0.8
+
+
+def test_the_projection_tells_rows_and_whole_cycles():
+    evidence = judged(better(700, share=0.01)).evidence
+    assert evidence["rows_to_decide"] > 0
+    assert evidence["days_to_decide"] % 7 == 0
+    assert evidence["days_to_decide"] >= 7 * evidence["rows_to_decide"] / 700
+
+
+def test_the_last_whole_cycle_is_waited_for_before_the_time_is_up():
+    """Four weeks are allowed and labels take a day: the fourth week is judged on the day after it."""
+    fourth_week = pairs([1.0] * 500, [0.0] * 500, at=START + 27 * DAY)
+    assert judged(fourth_week, after=28 * DAY).verdict == "need_more_data"
+    assert judged(fourth_week, after=29 * DAY).verdict == "promote"
+    assert judged(pairs([], []), after=29 * DAY).verdict == "keep"
+
+
+def test_groups_may_be_codes_too():
+    named = judged(pairs([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], group=["a", "a", None]))
+    coded = pairs([1.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+    coded = PairedOutcomes(coded.inference_time, coded.production_loss, coded.shadow_loss, np.array([4, 4, -1]))
+    assert judged(coded) == named
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from([-1.0, 0.0, 1.0])), max_size=60), st.integers(1, 30))
+def test_what_is_judged_never_depends_on_rows_that_do_not_count_yet(rows, after):
+    """Days and differences; rows younger than the maturity, or of an unfinished week, change no verdict."""
+    now = START + after * DAY
+    until = judge(pairs([], []), Rules(), since=START, now=now).evidence["until"]
+
+    def log(chosen):
+        at = [int((START + day * DAY).timestamp()) * 1_000_000 for day, _ in chosen]
+        made = pairs([max(x, 0.0) for _, x in chosen], [max(-x, 0.0) for _, x in chosen])
+        return PairedOutcomes(np.array(at, dtype=np.int64), made.production_loss, made.shadow_loss, made.group)
+
+    counted = [(day, x) for day, x in rows if (START + day * DAY).isoformat() < until]
+    every, early = (judge(log(chosen), Rules(), since=START, now=now) for chosen in (rows, counted))
+    assert every.verdict == early.verdict
+    assert every.evidence["log_e_promote"] == early.evidence["log_e_promote"]
 
 
 def test_a_regression_with_smaller_errors_is_promoted():

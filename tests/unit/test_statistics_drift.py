@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -298,3 +299,66 @@ def test_benjamini_and_hochberg_let_only_the_small_p_values_through() -> None:
     binning = Binning.fit({"x": [1.0]})
     judged = module._judge_by_tests(measured, Profile.count({"x": [1.0] * 200}, binning))
     assert [c.drifted for c in judged] == [True, False, True, False]
+
+
+def mixed(rng: np.random.Generator, rows: int) -> Columns:
+    return {
+        **{f"normal{i}": rng.normal(i, 1 + i, size=rows) for i in range(5)},
+        **{f"waiting{i}": rng.exponential(size=rows) for i in range(5)},
+        **{f"count{i}": rng.poisson(3, size=rows) for i in range(5)},
+        **{f"kind{i}": rng.integers(0, 8, size=rows).astype(str) for i in range(5)},
+    }
+
+
+NATURAL: dict[str, Callable[[np.random.Generator, int], Columns]] = {
+    "normal": lambda rng, rows: {"x": rng.normal(size=rows)},
+    "exponential": lambda rng, rows: {"x": rng.exponential(size=rows)},
+    "integers": lambda rng, rows: {"x": rng.integers(0, 10, size=rows)},
+    "many zeros": lambda rng, rows: {"x": np.where(rng.random(rows) < 0.6, 0.0, rng.exponential(size=rows))},
+    "some missing": lambda rng, rows: {"x": np.where(rng.random(rows) < 0.05, np.nan, rng.normal(size=rows))},
+    "three categories": lambda rng, rows: {"x": rng.choice(["a", "b", "c"], rows, p=[0.5, 0.3, 0.2])},
+    "500 categories": lambda rng, rows: {"x": rng.integers(0, 500, size=rows).astype(str)},
+    "few common, many rare categories": lambda rng, rows: {
+        "x": np.minimum(rng.zipf(1.5, size=rows), 10**9).astype(str)
+    },
+    "an id in each row": lambda rng, rows: {"x": rng.integers(0, 10**12, size=rows).astype(str)},
+    "20 mixed columns": mixed,
+}
+
+
+@pytest.mark.parametrize("cycles", [1, 8])
+@pytest.mark.parametrize("name", NATURAL)
+def test_a_small_window_of_the_same_distribution_is_no_drift_in_20_of_20(name: str, cycles: int) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        reference = NATURAL[name](rng, 5_000)
+        binning = Binning.fit(reference)
+        parts = [{key: values[i::cycles] for key, values in reference.items()} for i in range(cycles)]
+        for rows in (100, 143, 500):
+            found = detect(profiles(parts, binning), Profile.count(NATURAL[name](rng, rows), binning))
+            assert found.drift is False, (seed, rows, found)
+
+
+def test_a_constant_column_owes_nothing_to_a_column_that_swings() -> None:
+    rng = np.random.default_rng(3)
+    history = [{"swings": rng.normal(week % 2 * 3.0, 1.0, size=500), "same": np.full(500, 7.0)} for week in range(6)]
+    binning = Binning.fit(history[0] | {"swings": rng.normal(size=500)})
+    window = {"swings": rng.normal(0.0, 1.0, size=500), "same": rng.normal(7.0, 1.0, size=500)}
+    found = detect(profiles(history, binning), Profile.count(window, binning))
+    assert [c.name for c in found.columns if c.drifted] == ["same"]
+
+
+@pytest.mark.parametrize("kind", ["number", "category"])
+def test_a_column_that_is_gone_has_drifted_whatever_swings_beside_it(kind: str) -> None:
+    rng = np.random.default_rng(4)
+
+    def a_week(at: int) -> Columns:
+        values = rng.normal(size=500) if kind == "number" else rng.choice(["a", "b"], 500)
+        return {"swings": rng.normal(at % 2 * 9.0, 1.0, size=500), "x": values}
+
+    history = [a_week(at) for at in range(6)]
+    binning = Binning.fit({name: np.concatenate([week[name] for week in history]) for name in history[0]})
+    window = {"swings": a_week(0)["swings"]}
+    found = detect(profiles(history, binning), Profile.count(window, binning))
+    assert column(found, "x").drifted
+    assert not column(found, "swings").drifted

@@ -208,6 +208,22 @@ def test_lists_masked_arrays_and_arrow_count_the_same(pairs: list[tuple[float | 
     assert Profile.count(table.slice(half), BINNING) == counted(pairs[half:])
 
 
+@given(rows, st.randoms(use_true_random=False), st.integers(1, 7), st.booleans())
+@settings(max_examples=60)
+def test_record_batches_of_any_length_in_any_order_are_the_whole(
+    pairs: list[tuple[float | None, str | None]], random: Random, length: int, encoded: bool
+) -> None:
+    table = pa.table(
+        {"age": pa.array([a for a, _ in pairs], pa.float64()), "city": pa.array([c for _, c in pairs], pa.string())}
+    )
+    batches = table.to_batches(max_chunksize=length)
+    random.shuffle(batches)
+    if encoded:  # each batch with a dictionary of its own
+        batches = [b.set_column(1, "city", b.column(1).dictionary_encode()) for b in batches]
+    profiles = [Profile.count(batch, BINNING) for batch in batches]
+    assert Profile.total([Profile.empty(BINNING), *profiles]) == counted(pairs)
+
+
 @pytest.mark.parametrize(
     "array",
     [

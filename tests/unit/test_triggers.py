@@ -1,32 +1,56 @@
-"""Whether a model is retrained: the checks, who may start it, and what holds it back."""
+"""Whether a model is retrained: the checks, who may start it, what holds it back, and the wishes that wait."""
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evergreen.domain.lifecycle import (
     Bake,
     BakePhase,
+    HeldBack,
     ModelState,
     Repoint,
+    RetrainingHeldBack,
+    RetrainingRequested,
     Run,
     Shadow,
     ShadowRole,
     Version,
     VersionStatus,
+    Wish,
+    transition,
 )
 from evergreen.domain.triggers import (
+    FORCED,
     Check,
     Direction,
+    HoldBackRule,
     Outcome,
+    RetrainDecision,
     Trigger,
     arbitrate,
     by_trigger,
     check_age,
+    check_concept_drift,
+    check_data_drift,
+    check_failed,
     check_new_data,
-    hold_back_reason,
+    check_performance,
+    check_prediction_shift,
+    events_of,
+    grant,
+    hold_back,
+    matured_days,
+    rows_since,
+    run_check,
 )
 from evergreen.spec import ModelSpec
+from evergreen.statistics.profile import Binning, Profile
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -115,6 +139,7 @@ def test_the_gravest_check_names_the_retraining_and_all_are_told():
     [
         ("scheduled", Trigger.SCHEDULE, True),
         ("scheduled", Trigger.DATA_DRIFT, False),
+        ("scheduled", Trigger.BUSINESS_EVENT, True),
         ("triggered", Trigger.DATA_DRIFT, True),
         ("hybrid", Trigger.NEW_DATA, True),
         ("continuous", Trigger.PERFORMANCE, False),
@@ -125,33 +150,41 @@ def test_the_strategy_says_which_triggers_count(strategy, trigger, retrains):
     assert decided(found(trigger), spec=a_spec(strategy)).retrain is retrains
 
 
+def test_a_check_that_the_strategy_does_not_count_is_still_told():
+    decision = decided(found(Trigger.PERFORMANCE), spec=a_spec("continuous"))
+    assert (decision.trigger, decision.checks) == (None, (found(Trigger.PERFORMANCE),))
+    assert decision.because == "the strategy does not retrain on this: performance says so"
+
+
 SHADOW = Shadow(2, ShadowRole.CHALLENGER, 1, NOW)
 
 
 @pytest.mark.parametrize(
-    ("state", "because"),
+    ("state", "rule", "because"),
     [
-        ({"paused": True}, "the model is paused"),
-        ({"run": Run("d1", "schedule", NOW)}, "retraining d1 is still open"),
-        ({"shadow": SHADOW}, "version 2 is in shadow or waits for it"),
-        ({"versions": (a_version(3, VersionStatus.CANDIDATE),)}, "version 3 is in shadow or waits for it"),
-        ({"repoint": Repoint(4, 1, None)}, "version 4 is being deployed and watched"),
-        ({"bake": Bake(5, 1, BakePhase.OPS, NOW)}, "version 5 is being deployed and watched"),
+        ({"paused": True}, "paused", "the model is paused"),
+        ({"run": Run("d1", "schedule", NOW)}, "open_run", "retraining d1 is still open"),
+        ({"shadow": SHADOW}, "in_shadow", "version 2 is in shadow or waits for it"),
+        ({"versions": (a_version(3, VersionStatus.CANDIDATE),)}, "in_shadow", "version 3 is in shadow or waits for it"),
+        ({"repoint": Repoint(4, 1, None)}, "deploying", "version 4 is being deployed and watched"),
+        ({"bake": Bake(5, 1, BakePhase.OPS, NOW)}, "deploying", "version 5 is being deployed and watched"),
         (
             {"retrainings": (NOW - 2.5 * DAY,)},
+            "cooldown",
             "the last retraining was requested 2.5 days ago, the cooldown is 7.0 days",
         ),
         (
             {"retrainings": tuple(NOW - days * DAY for days in (29, 22, 15, 8))},
+            "budget",
             "4 retrainings in 30 days, the budget is 4",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_governance_holds_a_trigger_back_and_says_why(state, because):
+def test_governance_holds_a_trigger_back_and_says_why(state, rule, because):
     decision = decided(found(Trigger.PERFORMANCE), **state)
     assert not decision.retrain
-    assert (decision.trigger, decision.held_back) == (Trigger.PERFORMANCE, because)
+    assert (decision.trigger, decision.held_back.rule) == (Trigger.PERFORMANCE, rule)
     assert decision.because == f"{because} (performance says so)"
 
 
@@ -166,7 +199,7 @@ def test_governance_holds_a_trigger_back_and_says_why(state, because):
     ids=["a new model", "after the cooldown", "within the budget", "nothing in the way"],
 )
 def test_otherwise_nothing_holds_it_back(state):
-    assert hold_back_reason(ModelState("churn", **state), a_spec(), NOW) is None
+    assert hold_back(ModelState("churn", **state), a_spec(), NOW) is None
 
 
 def test_nothing_is_held_back_that_did_not_fire():
@@ -176,7 +209,8 @@ def test_nothing_is_held_back_that_did_not_fire():
 def test_a_decision_is_stored_with_every_check():
     stored = decided(found(Trigger.DATA_DRIFT), paused=True).to_json()
     assert stored["time"] == "2026-03-01T00:00:00+00:00"
-    assert (stored["retrain"], stored["trigger"], stored["held_back"]) == (False, "data_drift", "the model is paused")
+    assert (stored["retrain"], stored["trigger"]) == (False, "data_drift")
+    assert (stored["rule"], stored["held_back"]) == ("paused", "the model is paused")
     assert by_trigger(stored["checks"])["data_drift"] == {
         "trigger": "data_drift",
         "outcome": "fired",
@@ -186,3 +220,377 @@ def test_a_decision_is_stored_with_every_check():
         "samples": 500,
         "because": "data_drift says so",
     }
+
+
+def test_a_stored_decision_is_read_as_it_was():
+    details = ({"name": "age", "score": 0.4},)
+    decision = decided(replace(found(Trigger.DATA_DRIFT), details=details), wish=A_WISH, paused=True)
+    assert RetrainDecision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
+
+
+# --- the checks -------------------------------------------------------------------------------------------------------
+
+A_WEEK = [(500, 450)] * 7
+
+
+def labelled(*days, start=datetime(2026, 2, 1, tzinfo=UTC)):
+    return {f"{start + i * DAY:%Y-%m-%d}": day for i, day in enumerate(days)}
+
+
+def performance(days, reference=tuple(A_WEEK), **rules):
+    return check_performance(a_spec(performance=rules), days, reference, since=NOW - 30 * DAY, now=NOW)
+
+
+def test_labels_that_prove_the_version_worse_fire():
+    check = performance(labelled(*[(100, 91)] * 13, *[(100, 70)] * 14))
+    assert (check.outcome, check.samples, check.threshold) == (Outcome.FIRED, 2_700, 730.0)
+    assert check.score >= check.threshold
+    assert check.because == "accuracy 0.801 on 2,700 matured labels since 2026-01-30, 0.870 is to be held"
+
+
+def test_labels_as_good_as_the_reference_are_quiet_and_still_have_a_score():
+    check = performance(labelled(*[(100, 91)] * 27))
+    assert check.outcome is Outcome.QUIET
+    assert 0.0 <= check.score < check.threshold
+
+
+def test_too_few_recent_labels_prove_nothing_and_keep_the_score_there_is():
+    check = performance(labelled(*[(100, 91)] * 10))
+    assert (check.outcome, check.threshold, check.samples) == (Outcome.INSUFFICIENT_DATA, 730.0, 1_000)
+    assert check.score is not None
+    assert check.because == "0 matured labels in 7 days, 100 are needed"
+
+
+def test_without_validation_days_there_is_nothing_to_compare_with():
+    check = performance(labelled(*[(100, 50)] * 27), reference=(), accuracy_threshold=0.9)
+    assert (check.outcome, check.score) == (Outcome.INSUFFICIENT_DATA, None)
+    assert check.because == "the version has no validation days to compare with"
+
+
+def test_only_days_whose_labels_have_all_come_count_and_only_the_versions_own():
+    files = [{"2": {"2026-02-27": [50, 40], "2026-02-28": [9, 9]}}, {"1": {"2026-02-27": [7, 7]}}]
+    files.append({"2": {"2026-02-26": [10, 1], "2026-02-27": [5, 5]}})
+    assert matured_days(files, 2, DAY, NOW) == {"2026-02-26": (10, 1), "2026-02-27": (55, 45)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "inputs", "outcome", "because"),
+    [
+        ("fired", "quiet", "fired", "no input column drifted, so what they mean has changed"),
+        ("fired", "fired", "quiet", "the version degraded and its inputs drifted too"),
+        ("quiet", "quiet", "quiet", "the labels do not prove the version degraded"),
+        ("quiet", "insufficient_data", "quiet", "the labels do not prove the version degraded"),
+        ("fired", "insufficient_data", "insufficient_data", "data_drift is not known: data_drift says so"),
+        ("fired", "error", "insufficient_data", "data_drift is not known: data_drift says so"),
+        ("insufficient_data", "quiet", "insufficient_data", "performance is not known: performance says so"),
+    ],
+)
+def test_concept_drift_is_a_degradation_that_the_inputs_do_not_explain(labels, inputs, outcome, because):
+    check = check_concept_drift(found(Trigger.PERFORMANCE, Outcome(labels)), found(Trigger.DATA_DRIFT, Outcome(inputs)))
+    assert (check.trigger, check.outcome, check.because) == (Trigger.CONCEPT_DRIFT, outcome, because)
+    assert (check.score, check.threshold, check.samples) == (0.4, 0.3, 500)
+
+
+def test_a_degradation_that_the_inputs_do_not_explain_names_the_retraining():
+    decision = decided(found(Trigger.PERFORMANCE), found(Trigger.CONCEPT_DRIFT), found(Trigger.DATA_DRIFT))
+    assert decision.trigger is Trigger.CONCEPT_DRIFT
+
+
+RNG = np.random.default_rng(0)
+BINNING = Binning.fit({f"c{i}": RNG.normal(size=2_000) for i in range(25)})
+
+
+def a_profile(rows=500, *, moved=0, by=1.0, seed=1):
+    rng = np.random.default_rng(seed)
+    columns = {f"c{i}": rng.normal(size=rows) + (by if i < moved else 0.0) for i in range(25)}
+    return Profile.count(columns, BINNING)
+
+
+CYCLES = [a_profile(seed=seed) for seed in range(8)]
+
+
+def test_data_drift_names_the_worst_columns_with_their_scores():
+    check = check_data_drift(a_spec(), CYCLES, a_profile(moved=2, seed=99))
+    assert (check.outcome, check.samples, len(check.details)) == (Outcome.FIRED, 500, 20)
+    assert {d["name"] for d in check.details[:2]} == {"c0", "c1"}
+    assert [d["drifted"] for d in check.details] == [True] * 2 + [False] * 18
+    assert check.details[0].keys() == {"name", "kind", "score", "threshold", "direction", "drifted"}
+    assert check.score == pytest.approx(check.details[0]["score"], abs=1e-4)
+    assert check.because.startswith("2 of 25 columns drifted: c")
+
+
+def test_inputs_like_the_reference_are_quiet_and_say_how_far_they_are():
+    check = check_data_drift(a_spec(), CYCLES, a_profile(seed=99))
+    assert check.outcome is Outcome.QUIET
+    assert 0.0 < check.score < check.threshold
+    assert len(check.details) == 20
+
+
+def test_many_columns_a_little_off_are_drift_by_their_share():
+    swinging = [a_profile(rows=20_000, moved=25, by=0.11 * (-1) ** k, seed=k) for k in range(8)]
+    check = check_data_drift(
+        a_spec(data_drift={"drift_threshold": 0.3}), swinging, a_profile(rows=20_000, moved=25, by=0.33, seed=99)
+    )
+    assert check.outcome is Outcome.FIRED
+    assert check.score >= check.threshold, "what fired is what is told"
+
+
+def test_few_rows_say_nothing_about_the_inputs():
+    check = check_data_drift(a_spec(), CYCLES, a_profile(rows=99))
+    assert (check.outcome, check.score, check.samples) == (Outcome.INSUFFICIENT_DATA, None, 99)
+
+
+ANSWERS = Binning.fit({"prediction": RNG.uniform(size=2_000)})
+
+
+def answers(rows, *, by=0.0, seed=0):
+    return Profile.count({"prediction": np.random.default_rng(seed).uniform(size=rows) + by}, ANSWERS)
+
+
+def test_answers_that_moved_fire():
+    check = check_prediction_shift(a_spec(), answers(1_000), answers(400, by=0.2, seed=1))
+    assert (check.outcome, check.threshold, check.samples) == (Outcome.FIRED, 0.2, 400)
+    assert check.because.startswith("the answers' wasserstein distance to the validation answers is 0.")
+
+
+def test_a_distance_that_chance_may_do_does_not_fire():
+    pairs = [(answers(120, seed=seed), answers(100, seed=1_000 + seed)) for seed in range(200)]
+    beyond = [c for c in (check_prediction_shift(a_spec(), *pair) for pair in pairs) if c.score > c.threshold]
+    quiet = [check for check in beyond if check.outcome is Outcome.QUIET]
+    assert len(beyond) > 10, "small windows are far by chance alone"
+    assert len(beyond) - len(quiet) <= 4, "a hundredth of all windows, and some luck"
+    assert quiet[0].because.endswith("threshold 0.20, which chance may do with 100 answers")
+
+
+def test_a_threshold_that_the_spec_lowers_counts():
+    moved = answers(20_000, by=0.025, seed=1)
+    assert check_prediction_shift(a_spec(), answers(20_000), moved).outcome is Outcome.QUIET
+    spec = a_spec(prediction_shift={"threshold": 0.05})
+    assert check_prediction_shift(spec, answers(20_000), moved).outcome is Outcome.FIRED
+
+
+@pytest.mark.parametrize(
+    ("reference", "window", "because"),
+    [
+        (answers(1_000), None, "0 answers in the last cycle are too few to compare"),
+        (answers(1_000), answers(99), "99 answers in the last cycle are too few to compare"),
+        (None, answers(500), "0 validation answers are too few to compare with"),
+        (answers(50), answers(500), "50 validation answers are too few to compare with"),
+    ],
+)
+def test_few_answers_on_either_side_say_nothing(reference, window, because):
+    check = check_prediction_shift(a_spec(), reference, window)
+    assert (check.outcome, check.threshold, check.because) == (Outcome.INSUFFICIENT_DATA, 0.2, because)
+
+
+@pytest.mark.parametrize(
+    ("trained_until", "rows"),
+    [
+        (datetime(2026, 1, 30, tzinfo=UTC), 90),
+        (datetime(2026, 1, 30, 0, 0, 1, tzinfo=UTC), 40),
+        (datetime(2026, 1, 31, 23, tzinfo=UTC), 10),
+        (datetime(2026, 1, 30, 1, tzinfo=UTC) + timedelta(days=9), 0),
+    ],
+)
+def test_rows_of_days_after_the_newest_row_of_the_training_are_new(trained_until, rows):
+    daily = {"1": {"2026-01-30": [50, 40]}, "2": {"2026-01-31": [30, 20], "2026-02-01": [10, 9]}}
+    assert rows_since([daily, {}], trained_until) == rows
+
+
+def test_a_check_that_raises_is_an_error_with_a_reason_and_no_row_in_it():
+    def broken():
+        raise ValueError("could not convert 'Jane Doe, 4 High Street' to float")
+
+    check = run_check(Trigger.DATA_DRIFT, broken)
+    assert (check.trigger, check.outcome, check.score) == (Trigger.DATA_DRIFT, Outcome.ERROR, None)
+    assert check.because.startswith("ValueError at test_triggers.py:")
+    assert "Jane" not in json.dumps(check.to_json())
+
+
+def test_an_error_of_the_system_is_told_whole():
+    assert check_failed(Trigger.DATA_DRIFT, FileNotFoundError("s3://data/profiles/churn/7.json")).because == (
+        "FileNotFoundError: s3://data/profiles/churn/7.json"
+    )
+
+
+def test_an_error_stops_no_other_check_and_is_counted():
+    decision = decided(found(Trigger.DATA_DRIFT, Outcome.ERROR), found(Trigger.PERFORMANCE))
+    assert decision.trigger is Trigger.PERFORMANCE
+    assert [check.trigger for check in decision.errors] == [Trigger.DATA_DRIFT]
+
+
+# --- wishes -----------------------------------------------------------------------------------------------------------
+
+A_WISH = Wish("prices changed", "shop.pricing", NOW - DAY)
+
+
+def told(state, decision, wish=None):
+    """The state after what the history is told of a decision."""
+    for event in events_of(state, decision, actor="ada" if wish is None else wish.actor, wish=wish):
+        state = transition(state, event)
+    return state
+
+
+def test_a_wish_is_granted_when_nothing_stands_in_its_way():
+    decision = grant(ModelState("churn"), a_spec(), A_WISH)
+    assert (decision.retrain, decision.because) == (True, "prices changed")
+    state = told(ModelState("churn"), decision, A_WISH)
+    assert (state.run.trigger, state.wish) == ("business_event", None)
+
+
+def test_a_wish_that_is_held_back_waits_until_a_retraining_is_requested():
+    state = ModelState("churn", paused=True)
+    state = told(state, grant(state, a_spec(), A_WISH), A_WISH)
+    assert (state.wish, state.run) == (A_WISH, None)
+    still = arbitrate(state, a_spec("scheduled"), [found(Trigger.SCHEDULE, Outcome.QUIET)], NOW)
+    assert (still.trigger, still.held_back.rule) == (Trigger.BUSINESS_EVENT, "paused")
+    free = replace(state, paused=False)
+    decision = arbitrate(free, a_spec("scheduled"), [], NOW)
+    assert decision.because == "prices changed (wished for by shop.pricing on 2026-02-28 00:00)"
+    assert told(free, decision).wish is None
+
+
+def test_a_retraining_by_another_trigger_answers_the_wish_too():
+    decision = decided(found(Trigger.PERFORMANCE), wish=A_WISH)
+    assert decision.trigger is Trigger.PERFORMANCE
+    assert "prices changed" in decision.because
+    assert told(ModelState("churn", wish=A_WISH), decision).wish is None
+
+
+def test_a_late_tick_knows_nothing_of_a_newer_wish_and_leaves_it_waiting():
+    early = NOW - 2 * DAY
+    state = ModelState("churn", wish=A_WISH)
+    assert arbitrate(state, a_spec(), [], early).trigger is None
+    decision = arbitrate(state, a_spec(), [found(Trigger.PERFORMANCE)], early)
+    assert told(state, decision).wish == A_WISH
+
+
+def test_a_wish_that_comes_twice_is_told_once_and_starts_one_retraining():
+    paused = ModelState("churn", paused=True)
+    once = told(paused, grant(paused, a_spec(), A_WISH), A_WISH)
+    assert told(once, grant(once, a_spec(), A_WISH), A_WISH) == once
+    free = told(ModelState("churn"), grant(ModelState("churn"), a_spec(), A_WISH), A_WISH)
+    over = replace(free, run=None)  # the retraining failed for good, or its version lost
+    again = grant(over, a_spec(), A_WISH)
+    assert not again.retrain
+    assert again.because == "prices changed: answered by the retraining of 2026-02-28 00:00"
+    assert told(over, again, A_WISH) == over
+
+
+def test_force_waives_the_cooldown_and_the_budget_and_nothing_else():
+    spent = ModelState("churn", retrainings=tuple(NOW - days * DAY for days in (9, 8, 7, 2)))
+    wish = replace(A_WISH, time=NOW)
+    assert grant(spent, a_spec(), wish).held_back.rule is HoldBackRule.COOLDOWN
+    assert grant(spent, a_spec(), wish, waived=FORCED).retrain
+    running = replace(spent, run=Run("d1", "schedule", NOW))
+    assert grant(running, a_spec(), wish, waived=FORCED).held_back.rule is HoldBackRule.OPEN_RUN
+
+
+# --- what the history is told -----------------------------------------------------------------------------------------
+
+
+def test_what_is_held_back_is_told_when_the_trigger_or_the_rule_changes():
+    state, kinds = ModelState("churn", paused=True), []
+    steps = [
+        (Trigger.DATA_DRIFT, {}),
+        (Trigger.DATA_DRIFT, {}),
+        (Trigger.PERFORMANCE, {}),
+        (Trigger.PERFORMANCE, {}),
+        (Trigger.PERFORMANCE, {"paused": False, "bake": Bake(2, 1, BakePhase.OPS, NOW)}),
+        (Trigger.PERFORMANCE, {"bake": None}),
+    ]
+    for trigger, change in steps:
+        state = replace(state, **change)
+        events = events_of(state, arbitrate(state, a_spec(), [found(trigger)], NOW), actor="evaluate_triggers")
+        kinds.append([type(event).__name__ for event in events])
+        for event in events:
+            state = transition(state, event)
+    held, nothing = ["RetrainingHeldBack"], []
+    assert kinds == [held, nothing, held, nothing, held, ["RetrainingRequested"]]
+    assert state.held_back is None
+
+
+def test_a_held_back_trigger_is_told_with_its_rule():
+    state = ModelState("churn", paused=True)
+    (event,) = events_of(state, arbitrate(state, a_spec(), [found(Trigger.DATA_DRIFT)], NOW), actor="me")
+    assert (event.would_have, event.rule, event.wish) == ("data_drift", "paused", None)
+    assert event.because == "the model is paused (data_drift says so)"
+    assert transition(state, event).held_back == HeldBack("data_drift", "paused")
+
+
+# --- whatever comes ---------------------------------------------------------------------------------------------------
+
+STATES = st.builds(
+    ModelState,
+    model=st.just("churn"),
+    paused=st.booleans(),
+    run=st.sampled_from([None, Run("d1", "schedule", NOW)]),
+    shadow=st.sampled_from([None, SHADOW]),
+    bake=st.sampled_from([None, Bake(5, 1, BakePhase.OPS, NOW)]),
+    repoint=st.sampled_from([None, Repoint(4, 1, None)]),
+    retrainings=st.lists(st.integers(0, 40), max_size=6).map(
+        lambda days: tuple(NOW - d * DAY for d in sorted(days, reverse=True))
+    ),
+    wish=st.sampled_from([None, A_WISH, replace(A_WISH, time=NOW + DAY)]),
+)
+CHECKS = st.lists(st.builds(found, st.sampled_from(Trigger), st.sampled_from(Outcome)), max_size=8)
+SPECS = st.sampled_from([a_spec(name) for name in ("scheduled", "triggered", "continuous", "hybrid")])
+
+
+@given(STATES, SPECS, CHECKS)
+def test_nothing_starts_beside_an_open_run_and_what_is_held_back_has_a_rule(state, spec, checks):
+    decision = arbitrate(state, spec, checks, NOW)
+    assert not (decision.retrain and (state.run or state.paused or state.shadow or state.bake or state.repoint))
+    assert decision.retrain == (decision.trigger is not None and decision.held_back is None)
+    if decision.held_back is not None:
+        assert decision.held_back.rule in HoldBackRule
+        assert decision.held_back.because in decision.because
+    assert set(checks) <= set(decision.checks), "every check is in the decision, whatever it says"
+    assert RetrainDecision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
+
+
+@given(STATES, SPECS, st.sampled_from([frozenset(), FORCED]))
+def test_no_wish_starts_a_second_run_by_force_or_without(state, spec, waived):
+    decision = grant(state, spec, replace(A_WISH, time=NOW + DAY), waived=waived)
+    assert not (decision.retrain and state.run)
+
+
+WISHES = st.builds(
+    Wish, st.sampled_from(["prices", "stock"]), st.just("shop"), st.integers(0, 96).map(lambda h: NOW + h * DAY / 24)
+)
+STEPS = st.lists(
+    st.one_of(WISHES, st.sampled_from(["evaluate", "late tick", "pause", "go on", "run ends", "drift"])), max_size=30
+)
+
+
+@given(STEPS)
+def test_a_wish_is_never_lost_whatever_the_order_of_evaluations(steps):
+    """Once all wishes have come and nothing stands in the way, a retraining not older than the newest was requested."""
+    spec, state, newest, hour = a_spec(cooldown="1h", monthly_budget=1_000), ModelState("churn"), None, 0
+    for step in [*steps, "go on", "run ends", "evaluate", "run ends", "evaluate"]:
+        hour += 6
+        now = NOW + (5 * DAY if step == "evaluate" else DAY) + timedelta(hours=hour)
+        if isinstance(step, Wish):
+            newest = step if newest is None or step.time > newest.time else newest
+            state = told(state, grant(state, spec, step), step)
+        elif step == "late tick":
+            state = told(state, arbitrate(state, spec, [found(Trigger.DATA_DRIFT)], NOW + DAY))
+        elif step in ("evaluate", "drift"):
+            checks = [found(Trigger.DATA_DRIFT)] if step == "drift" else []
+            state = told(state, arbitrate(state, spec, checks, now))
+        elif step == "run ends":
+            state = replace(state, run=None)
+        else:
+            state = replace(state, paused=step == "pause")
+    assert state.wish is None
+    assert newest is None or max(state.retrainings) >= newest.time
+
+
+def test_what_was_told_are_the_two_events_there_are():
+    for state, kind in (
+        (ModelState("churn"), RetrainingRequested),
+        (ModelState("churn", paused=True), RetrainingHeldBack),
+    ):
+        (event,) = events_of(state, grant(state, a_spec(), A_WISH), actor="ada", wish=A_WISH)
+        assert isinstance(event, kind)
+        assert event.actor == "ada"

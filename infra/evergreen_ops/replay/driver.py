@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 
 from evergreen import ids
+from evergreen.domain.events import NOTE_TYPES
 from evergreen.outcomes import FEATURE_PREFIX, outcome_schema
 from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
@@ -22,7 +23,7 @@ from evergreen_ops.replay.progress import Moment, Screen
 from evergreen_ops.replay.result import Served, production_version, trained_rows
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_datetime, as_instant
-from evergreen_ops.replay.timeline import Event, kind_of, lines
+from evergreen_ops.replay.timeline import Event, kind_of, lines, time_of
 
 if TYPE_CHECKING:
     from evergreen.bootstrap import AwsPorts
@@ -166,6 +167,13 @@ def failed_functions(session: Session) -> dict[str, str]:
         if invocation.error is not None:
             failed.setdefault(invocation.function, []).append(invocation.error)
     return {name: f"{len(errors)} times, the last: {errors[-1]}" for name, errors in sorted(failed.items())}
+
+
+def decisions(session: Session) -> tuple[Event, ...]:
+    """Return every evaluation and comparison of the replay, oldest first, also those that changed nothing."""
+    ledger, behind = session.ports.ledger, session.now + timedelta(days=1)
+    notes = [note for kind in NOTE_TYPES for note in ledger.notes(session.model, kind, session.base.until, behind)]
+    return tuple(sorted(notes, key=time_of))
 
 
 def tell(session: Session) -> None:

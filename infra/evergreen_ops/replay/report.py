@@ -1,4 +1,4 @@
-"""The report of a replay: report.html, summary.json, events.jsonl and spec.yaml in one folder."""
+"""The report of a replay: report.html, summary.json, events.jsonl, decisions.jsonl and spec.yaml in one folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evergreen_ops.page import page
 from evergreen_ops.replay.charts import Band, Marker, Series, health_chart
 from evergreen_ops.replay.result import Replay, retrainings
 from evergreen_ops.replay.streams import as_datetime
@@ -30,11 +31,12 @@ class Row:
 
 
 def write(replay: Replay, folder: Path) -> None:
-    """Write the four files; what was there under the same names is replaced."""
+    """Write the five files; what was there under the same names is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     summary = replay.summary()
     (folder / "spec.yaml").write_text(replay.spec.to_yaml(), encoding="utf-8")
     (folder / "events.jsonl").write_text(events_text(replay.events), encoding="utf-8")
+    (folder / "decisions.jsonl").write_text(events_text(replay.decisions), encoding="utf-8")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     (folder / "report.html").write_text(render(replay, summary), encoding="utf-8")
 
@@ -62,8 +64,9 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     told = list(lines(replay.events))
-    return environment.get_template(TEMPLATE).render(
-        title=words(replay.stream.name),
+    title = words(replay.stream.name)
+    body = environment.get_template(TEMPLATE).render(
+        title=title,
         period=_period(replay),
         notes=replay.stream.notes,
         failures=[f"{name} failed {errors}" for name, errors in replay.failures.items()],
@@ -81,6 +84,7 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
         spec=replay.spec.to_yaml(),
         cost=f"{summary['wall_seconds']:,.0f} s, {summary['peak_rss_mb']:,.0f} MB",
     )
+    return page(title, body)
 
 
 def _period(replay: Replay) -> str:

@@ -95,6 +95,7 @@ class Replay:
     drill: tuple[DrillOutcome, ...] = ()
     comparisons: tuple[PolicyResult, ...] = ()
     failures: Mapping[str, str] = MappingProxyType({})  # functions that ended in errors
+    decisions: tuple[Event, ...] = ()  # every evaluation and comparison, also those that changed nothing
 
     @property
     def scored(self) -> Array:

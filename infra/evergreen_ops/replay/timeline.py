@@ -81,13 +81,13 @@ def line_of(event: Event) -> Line | None:
 
 def lines(events: Iterable[Event]) -> Iterator[Line]:
     """Tell a history; of triggers that are held back in a row by the same rule only the first is told."""
-    held: tuple[object, str] | None = None
+    held: tuple[object, object] | None = None
     for event in events:
         line = line_of(event)
         if line is None:
             continue
         if line.mark is Mark.HELD_BACK:
-            rule = (event.get("would_have"), " ".join(line.because.split()[:4]))
+            rule = (event.get("would_have"), event.get("rule"))
             if rule == held:
                 continue
             held = rule

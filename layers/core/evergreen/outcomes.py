@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evergreen.domain.shadow import PairedOutcomes
+from evergreen.domain.shadow import Answers, PairedOutcomes
 from evergreen.formats import Capture, GroundTruth
 from evergreen.schema import FeatureSchema, Kind, Task
+from evergreen.spec import Metric, ModelSpec
+from evergreen.statistics.losses import brier
 
 FEATURE_PREFIX = "feature."
 _TIME = pa.timestamp("us", tz="UTC")
@@ -152,6 +154,7 @@ def concat(tables: Iterable[pa.Table], empty: pa.Schema) -> pa.Table:
 PAIR_COLUMNS = [
     "event_id",
     "inference_time",
+    "label_time",
     "group",
     "production_version",
     "prediction",
@@ -163,39 +166,64 @@ PAIR_COLUMNS = [
 ]
 
 
-def paired(
-    table: pa.Table, *, production: int, shadow: int, metric: str, classes: Sequence[str] | None
-) -> PairedOutcomes:
+def paired(table: pa.Table, spec: ModelSpec, *, production: int, shadow: int) -> PairedOutcomes:
     """The rows that exactly these two versions answered, each with both losses; an id counts once, its last label."""
     mask = pc.and_(pc.equal(table["production_version"], production), pc.equal(table["shadow_version"], shadow))
     both = table.filter(mask)
     last = {event_id: row for row, event_id in enumerate(both["event_id"].to_pylist())}
     both = both.take(pa.array(sorted(last.values()), pa.int64()))
     return PairedOutcomes(
-        inference_time=both["inference_time"].cast(pa.int64()).to_numpy(),
-        production_loss=losses(both, "prediction", "probabilities", metric, classes),
-        shadow_loss=losses(both, "shadow_prediction", "shadow_probabilities", metric, classes),
+        inference_time=_micros(both["inference_time"]).to_numpy(),
+        production_loss=losses(both, "prediction", "probabilities", spec),
+        shadow_loss=losses(both, "shadow_prediction", "shadow_probabilities", spec),
         group=np.array(both["group"].to_pylist(), dtype=object),
+        answers=_answers(both, spec.labels.classes),
+        label_delay=pc.subtract(_micros(both["label_time"]), _micros(both["inference_time"])).to_numpy(),
     )
 
 
-def losses(
-    table: pa.Table, prediction: str, probabilities: str, metric: str, classes: Sequence[str] | None
-) -> NDArray[np.float64]:
-    """The loss of each row: 0 or 1 (accuracy), squared distance of probabilities over 2 (brier), or |error|."""
-    if metric == "absolute_error":
-        return np.abs(_numbers(table[prediction]) - _numbers(table["actual"]))
-    if metric == "accuracy":
-        return np.asarray(pc.not_equal(table[prediction], table["actual"]).to_pylist(), dtype=np.float64)
-    assert classes is not None, "brier needs classes: the spec checks it"
-    given = np.array(table[probabilities].to_pylist(), dtype=np.float64).reshape(-1, len(classes))
-    index = {name: i for i, name in enumerate(classes)}
-    truth = np.zeros_like(given)
-    known = np.array([index.get(actual, -1) for actual in table["actual"].to_pylist()], dtype=np.int64)
-    rows = np.flatnonzero(known >= 0)
-    truth[rows, known[rows]] = 1.0
-    brier: NDArray[np.float64] = ((given - truth) ** 2).sum(axis=1) / 2.0
-    return brier
+def _micros(column: Any) -> Any:
+    return column.cast(pa.int64())
+
+
+def _answers(table: pa.Table, classes: Sequence[str] | None) -> Answers | None:
+    if classes is None:
+        return None
+    return Answers(
+        actual=_codes(table["actual"], classes),
+        production=_codes(table["prediction"], classes),
+        shadow=_codes(table["shadow_prediction"], classes),
+    )
+
+
+def _codes(column: Any, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Codes of the classes; a label that is none of them gets the next number."""
+    index = {name: code for code, name in enumerate(classes)}
+    return np.array([index.get(value, len(classes)) for value in column.to_pylist()], dtype=np.int64)
+
+
+def losses(table: pa.Table, prediction: str, probabilities: str, spec: ModelSpec) -> NDArray[np.float64]:
+    """The loss of each row: 0 or 1, squared distance of probabilities over 2 (Brier), a cost, or |error|."""
+    match spec.shadow_metric:
+        case Metric.ABSOLUTE_ERROR:
+            return np.abs(_numbers(table[prediction]) - _numbers(table["actual"]))
+        case Metric.ACCURACY | Metric.MACRO_F1:
+            return np.asarray(pc.not_equal(table[prediction], table["actual"]).to_pylist(), dtype=np.float64)
+        case Metric.COST:
+            return _costs(table, prediction, spec)
+        case Metric.BRIER:
+            classes = spec.labels.classes or ()
+            given = np.array(table[probabilities].to_pylist(), dtype=np.float64).reshape(-1, len(classes))
+            return brier(given, _codes(table["actual"], classes))
+
+
+def _costs(table: pa.Table, prediction: str, spec: ModelSpec) -> NDArray[np.float64]:
+    """The cost of each answer; a label that is none of the classes costs the same whatever was said."""
+    classes = spec.labels.classes or ()
+    matrix = np.zeros((len(classes) + 1, len(classes) + 1))
+    matrix[:-1, :-1] = spec.cost_matrix()
+    costs: NDArray[np.float64] = matrix[_codes(table["actual"], classes), _codes(table[prediction], classes)]
+    return costs
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:

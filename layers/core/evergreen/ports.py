@@ -28,6 +28,15 @@ class Ledger(Protocol):
     def history(self, model: str) -> list[dict[str, Any]]:
         """Every event of the model, oldest first, as plain data."""
 
+    def note(self, model: str, kind: str, time: datetime, body: Mapping[str, Any], epoch: int) -> bool:
+        """Keep what was found at a time, beside the history; False where that time has its note already.
+
+        Kinds: `retraining` (an evaluation), `wish` (a retraining that was asked for), `shadow` (a comparison).
+        """
+
+    def notes(self, model: str, kind: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+        """The notes of a kind with start <= time < end, oldest first, as plain data."""
+
 
 class Files(Protocol):
     """A bucket."""

@@ -173,13 +173,35 @@ class GateSpec(_Section):
     margin: float = Field(0.02, ge=0, description="how much worse than production it may be on the same newest rows")
 
 
+class Metric(StrEnum):
+    """What the shadow's verdict compares."""
+
+    ACCURACY = "accuracy"
+    BRIER = "brier"
+    COST = "cost"
+    MACRO_F1 = "macro_f1"
+    ABSOLUTE_ERROR = "absolute_error"
+
+
 class ShadowSpec(_Section):
     """The proof a candidate owes (STATISTICS, shadow verdict)."""
 
-    metric: Literal["accuracy", "brier", "absolute_error"] | None = Field(
-        None, description="the loss compared a row; None: accuracy, or absolute_error for regression"
+    metric: Metric | None = Field(
+        None,
+        description="the loss compared a row; None: accuracy, or absolute_error for regression. macro_f1 is no loss a "
+        "row: its test holds for large samples and is slower",
     )
-    margin: float = Field(0.0, gt=-1, lt=1, description="gain to prove; -0.01: fresher and not worse")
+    cost: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="metric cost: actual class -> predicted class -> cost; not named: 0 when right, 1 when wrong",
+    )
+    margin: float = Field(
+        0.0,
+        gt=-1,
+        lt=1,
+        description="gain to prove; -0.01: fresher and not worse. In the metric's unit; for absolute_error and cost a "
+        "share of the largest difference that counts",
+    )
     alpha: float = Field(0.01, gt=0, lt=0.5, description="chance of promoting a candidate that is no better")
     min_gain: float = Field(0.02, gt=0, lt=1, description="a gain below this is not worth waiting for")
     cycle: Duration = Field(timedelta(days=7), description="only whole cycles of traffic are judged")
@@ -217,7 +239,7 @@ class ModelSpec(_Section):
     ... features: {age: {type: number}, plan: {type: categorical}}
     ... labels: {classes: ["0", "1"]}
     ... ''')
-    >>> spec.shadow_metric, spec.training.window.days, spec.feature_schema().features[0].name
+    >>> spec.shadow_metric.value, spec.training.window.days, spec.feature_schema().features[0].name
     ('accuracy', 180, 'age')
     """
 
@@ -246,16 +268,45 @@ class ModelSpec(_Section):
                 raise ValueError(f"labels.classes has {len(classes)} entries: task binary needs exactly two")
             if list(classes) != sorted(set(classes)):
                 raise ValueError(f"labels.classes is {list(classes)}: sort it and list each class once")
-        if self.shadow.metric == "absolute_error" and self.task is not Task.REGRESSION:
-            raise ValueError(f"shadow.metric is absolute_error, but task is {self.task.value}: use accuracy or brier")
-        if self.shadow.metric in ("accuracy", "brier") and self.task is Task.REGRESSION:
-            raise ValueError(f"shadow.metric is {self.shadow.metric}, but task is regression: use absolute_error")
+        self._metric_fits()
         return self
 
+    def _metric_fits(self) -> None:
+        metric, task = self.shadow.metric, self.task
+        if metric is Metric.ABSOLUTE_ERROR and task is not Task.REGRESSION:
+            raise ValueError(f"shadow.metric is absolute_error, but task is {task.value}: use accuracy or brier")
+        if metric not in (None, Metric.ABSOLUTE_ERROR) and task is Task.REGRESSION:
+            raise ValueError(f"shadow.metric is {metric}, but task is regression: use absolute_error")
+        if bool(self.shadow.cost) != (metric is Metric.COST):
+            raise ValueError("shadow.cost and shadow.metric cost go together: set both, or neither")
+        classes = self.labels.classes or ()
+        for actual, costs in self.shadow.cost.items():
+            for named in (actual, *costs):
+                if named not in classes:
+                    raise ValueError(f"shadow.cost names {named!r}, which is none of labels.classes {list(classes)}")
+
     @property
-    def shadow_metric(self) -> str:
+    def shadow_metric(self) -> Metric:
         """The loss that the shadow verdict compares."""
-        return self.shadow.metric or ("absolute_error" if self.task is Task.REGRESSION else "accuracy")
+        return self.shadow.metric or (Metric.ABSOLUTE_ERROR if self.task is Task.REGRESSION else Metric.ACCURACY)
+
+    def cost_matrix(self) -> tuple[tuple[float, ...], ...]:
+        """What an answer costs: a row for each actual class, in the order of the classes.
+
+        Examples
+        --------
+        >>> ModelSpec.parse({
+        ...     "model": "fraud", "task": "binary", "features": {"amount": {"type": "number"}},
+        ...     "labels": {"classes": ["no", "yes"]},
+        ...     "shadow": {"metric": "cost", "cost": {"yes": {"no": 50}}},
+        ... }).cost_matrix()
+        ((0.0, 1.0), (50.0, 0.0))
+        """
+        classes = self.labels.classes or ()
+        return tuple(
+            tuple(self.shadow.cost.get(actual, {}).get(said, float(actual != said)) for said in classes)
+            for actual in classes
+        )
 
     @property
     def estimator(self) -> str:

@@ -1,12 +1,16 @@
 """The ledger on DynamoDB: one item with the state, one for each event, written together or not at all.
 
-Items of a model share the partition key `model`. Sort keys: `state`, and `event#0000000012` (the epoch). The table's
-stream is the outbox: every new event item leaves for the event bus.
+Items of a model share the partition key `model`. Sort keys: `state`, `event#0000000012` (the epoch), and for what was
+found without changing the state `note#shadow#2026-03-01T02:00:00.000000Z`. The table's stream is the outbox: every new
+event and note leaves for the event bus.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _STATE = "state"
+_EVENT = "event#"
+_NOTES_ARE_KEPT = timedelta(days=400)
 _REGISTER = "#models"  # the partition that lists the models, so that nothing scans the table
 
 
@@ -75,7 +81,7 @@ class DynamoLedger:
     def _event_item(self, after: ModelState, name: str, body: str) -> dict[str, Any]:
         item = {
             "model": {"S": after.model},
-            "sk": {"S": f"event#{after.epoch:010d}"},
+            "sk": {"S": f"{_EVENT}{after.epoch:010d}"},
             "epoch": {"N": str(after.epoch)},
             "type": {"S": name},
             "body": {"S": body},
@@ -87,32 +93,56 @@ class DynamoLedger:
         return tuple(sorted(item["sk"]["S"] for item in self._query(_REGISTER)))
 
     def history(self, model: str) -> list[dict[str, Any]]:
-        import json
+        items = self._query(model, " AND begins_with(sk, :event)", {":event": _EVENT})
+        return [{**_told(model, item), "hash": item["hash"]["S"]} for item in items]
 
-        return [
-            {
-                "model": model,
-                "epoch": int(item["epoch"]["N"]),
-                "type": item["type"]["S"],
-                **json.loads(item["body"]["S"]),
-                "hash": item["hash"]["S"],
-            }
-            for item in self._query(model)
-            if item["sk"]["S"] != _STATE
-        ]
+    def note(self, model: str, kind: str, time: datetime, body: Mapping[str, Any], epoch: int) -> bool:
+        item = {
+            "model": {"S": model},
+            "sk": {"S": _note_key(kind, time)},
+            "epoch": {"N": str(epoch)},
+            "type": {"S": events.NOTE_TYPES[kind]},
+            "body": {"S": json.dumps(body)},
+            "expires": {"N": str(int((time + _NOTES_ARE_KEPT).timestamp()))},
+        }
+        try:
+            self._client.put_item(TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(sk)")
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
 
-    def _query(self, partition: str) -> list[dict[str, Any]]:
+    def notes(self, model: str, kind: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+        first, behind = _note_key(kind, start), _note_key(kind, end)
+        items = self._query(model, " AND sk BETWEEN :first AND :behind", {":first": first, ":behind": behind})
+        return [_told(model, item) for item in items if item["sk"]["S"] != behind]
+
+    def _query(
+        self, partition: str, condition: str = "", values: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
-            KeyConditionExpression="#model = :model",
+            KeyConditionExpression=f"#model = :model{condition}",
             ExpressionAttributeNames={"#model": "model"},
-            ExpressionAttributeValues={":model": {"S": partition}},
+            ExpressionAttributeValues={":model": {"S": partition}, **{k: {"S": v} for k, v in (values or {}).items()}},
             ConsistentRead=True,
         )
         for page in pages:
             items.extend(page["Items"])
         return items
+
+
+def _told(model: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """An event or a note as plain data."""
+    about = {"model": model, "epoch": int(item["epoch"]["N"]), "type": item["type"]["S"]}
+    return {**about, **json.loads(item["body"]["S"])}
+
+
+def _note_key(kind: str, time: datetime) -> str:
+    """A note's sort key: always with microseconds, so that the order of the keys is that of the times."""
+    return f"note#{kind}#{time.astimezone(UTC).isoformat(timespec='microseconds').replace('+00:00', 'Z')}"
 
 
 def _somebody_was_faster(error: ClientError) -> bool:

@@ -13,6 +13,9 @@ from evergreen.domain.lifecycle import AnyEvent, ModelState
 
 EVENT_TYPES: dict[str, type[Any]] = {event.__name__: event for event in get_args(lifecycle.AnyEvent)}
 
+NOTE_TYPES = {"retraining": "RetrainingEvaluated", "wish": "RetrainingEvaluated", "shadow": "ShadowCompared"}
+"""What is noted beside the history, by kind: the name under which the bus tells of it."""
+
 
 @cache
 def _adapter(name: str) -> TypeAdapter[Any]:

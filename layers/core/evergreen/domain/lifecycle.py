@@ -103,6 +103,23 @@ class Repoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """A retraining that somebody asked for."""
+
+    reason: str
+    actor: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """What would have been done, and the rule that said no."""
+
+    would_have: str  # a trigger
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelState:
     """Everything that is true of a model now; ``epoch`` counts the events that made it so."""
 
@@ -118,6 +135,8 @@ class ModelState:
     versions: tuple[Version, ...] = ()
     retrainings: tuple[datetime, ...] = ()  # when retrainings were requested, the last 31 days
     last_hash: str = ""  # of the newest history item
+    wish: Wish | None = None  # the newest that no retraining has answered yet
+    held_back: HeldBack | None = None  # the last one told since a retraining was requested
 
     def version(self, number: int) -> Version:
         """The version of that number.
@@ -185,9 +204,11 @@ class RetrainingRequested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainingHeldBack(Event):
-    """A trigger fired and governance said no: what would have been done."""
+    """A trigger fired and governance said no: what would have been done, and the wish that now waits."""
 
     would_have: str
+    rule: str = ""
+    wish: Wish | None = None
     checks: tuple[dict[str, Any], ...] = ()
 
 
@@ -381,8 +402,16 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 refuse(f"retraining {state.run.decision_id} is still open")
             recent = tuple(t for t in state.retrainings if event.time - t < _BUDGET_WINDOW)
             run = Run(event.decision_id, event.trigger, event.time)
-            return replace(state, run=run, retrainings=(*recent, event.time))
-        case RetrainingHeldBack() | DifferenceRepaired() | PromotionProposed():
+            # A wish that is newer than the request (its tick came late) goes on waiting: the run knows nothing of it.
+            wish = state.wish if state.wish is not None and state.wish.time > event.time else None
+            return replace(state, run=run, retrainings=(*recent, event.time), wish=wish, held_back=None)
+        case RetrainingHeldBack():
+            return replace(
+                state,
+                wish=newest_wish(state.wish, event.wish),
+                held_back=HeldBack(event.would_have, event.rule),
+            )
+        case DifferenceRepaired() | PromotionProposed():
             return state
         case RollbackImpossible():
             # Said once, loudly: the watch ends, and the version never counts as good.
@@ -454,6 +483,13 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
             return replace(marked, production=event.to_version, repoint=None, bake=None, shadow=None)
         case _:
             assert_never(event)
+
+
+def newest_wish(one: Wish | None, other: Wish | None) -> Wish | None:
+    """Return the newer of two wishes; the same of the two whichever is told first."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda wish: (wish.time, wish.actor, wish.reason))
 
 
 class _Refusal:

@@ -2,33 +2,121 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evergreen.domain.lifecycle import Shadow, ShadowRole
-from evergreen.spec import ModelSpec
-from evergreen.statistics import sequential
+from evergreen.spec import Metric, ModelSpec, format_duration
+from evergreen.statistics.days import overdispersion_of_days
+from evergreen.statistics.macro_f1 import macro_f1_verdict
+from evergreen.statistics.sequential import ShadowVerdict, Verdict, shadow_verdict_from_losses
 
 SENTINEL_DAYS = 3
-"""Rows of one day share its weather: one bad day is not a bad version."""
+"""Rows of one day share what happened on it: one bad day is not a bad version."""
+
+MANY_LATE = 0.01
+"""More labels than this that came after the maturity are worth a word: those still missing may be of another kind."""
+
+_LOG_10 = math.log(10)
+_MICROSECOND = timedelta(microseconds=1)
+_DAY = timedelta(days=1) // _MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was true and what both versions said, as codes of the classes, one entry a row."""
+
+    actual: NDArray[np.int64]
+    production: NDArray[np.int64]
+    shadow: NDArray[np.int64]
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Answers:
+        return Answers(self.actual[rows], self.production[rows], self.shadow[rows])
 
 
 @dataclass(frozen=True, slots=True)
 class PairedOutcomes:
     """Requests that both versions answered and whose label is known, one entry a row.
 
-    `inference_time` is in microseconds since 1970 UTC; losses are in the metric's unit (0 or 1 for accuracy, 0 to 1
-    for Brier, the label's unit for absolute error); `group` is empty where rows stand alone.
+    `inference_time` is in microseconds since 1970 UTC; losses are in the metric's unit (0 or 1 for accuracy and
+    macro-F1, 0 to 1 for Brier, the label's unit for absolute error, the matrix's for cost); `group` holds names, empty
+    or None where a row stands alone, or codes, -1 where it does; `answers` is None for a regression.
     """
 
     inference_time: NDArray[np.int64]
     production_loss: NDArray[np.float64]
     shadow_loss: NDArray[np.float64]
-    group: NDArray[np.object_]
+    group: NDArray[Any]
+    answers: Answers | None = None
+    label_delay: NDArray[np.int64] | None = None  # microseconds from the request to its label, where that is known
+
+    def __len__(self) -> int:
+        return len(self.inference_time)
+
+    def between(self, start: datetime, end: datetime) -> PairedOutcomes:
+        """The requests with start <= time < end."""
+        return self[(self.inference_time >= _microseconds(start)) & (self.inference_time < _microseconds(end))]
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> PairedOutcomes:
+        return PairedOutcomes(
+            self.inference_time[rows],
+            self.production_loss[rows],
+            self.shadow_loss[rows],
+            self.group[rows],
+            None if self.answers is None else self.answers[rows],
+            None if self.label_delay is None else self.label_delay[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a shadow is judged.
+
+    `margin` and `min_gain` are in the metric's unit for accuracy, Brier and macro-F1, and shares of `loss_scale` for
+    absolute error and cost. `loss_scale` is the loss difference that counts in full: larger ones are clipped to it. It
+    has to be known before the rows are (STATISTICS: the 99.9th percentile of the reference's differences).
+    """
+
+    metric: Metric = Metric.ACCURACY
+    margin: float = 0.0
+    alpha: float = 0.01
+    min_gain: float = 0.02
+    alpha_keep: float = 0.05
+    cycle: timedelta = timedelta(days=7)
+    maturity: timedelta = timedelta(days=1)
+    max_time: timedelta = timedelta(days=28)
+    loss_scale: float = 1.0
+
+    @classmethod
+    def of(cls, spec: ModelSpec, *, loss_scale: float = 1.0) -> Rules:
+        """The rules that a spec sets."""
+        return cls(
+            metric=spec.shadow_metric,
+            margin=spec.shadow.margin,
+            alpha=spec.shadow.alpha,
+            min_gain=spec.shadow.min_gain,
+            cycle=spec.shadow.cycle,
+            maturity=spec.labels.maturity,
+            max_time=spec.shadow.max_time,
+            loss_scale=loss_scale,
+        )
+
+    @property
+    def scale(self) -> float:
+        """What a difference is divided by: answers that are right or wrong differ by 1 at most."""
+        return 1.0 if self.metric in (Metric.ACCURACY, Metric.MACRO_F1) else self.loss_scale
+
+    @property
+    def gains(self) -> tuple[float, float]:
+        """Margin and least gain in units of the scale, within what a scaled difference can be."""
+        in_scale = self.scale if self.metric is Metric.BRIER else 1.0
+        margin, min_gain = self.margin / in_scale, self.min_gain / in_scale
+        return min(max(margin, -0.99), 0.99), min(min_gain, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,80 +128,212 @@ class ShadowDecision:
     evidence: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The span that counts as whole, and how many of them there must be before anything counts."""
+
+    step: timedelta
+    fewest: int = 1
+
+    @classmethod
+    def of(cls, shadow: Shadow, rules: Rules) -> Whole:
+        """A challenger is judged by whole cycles; the sentinel by days: a bad version must not stay for a week."""
+        match shadow.role:
+            case ShadowRole.CHALLENGER:
+                return cls(rules.cycle)
+            case ShadowRole.SENTINEL:
+                return cls(min(rules.cycle, timedelta(days=1)), SENTINEL_DAYS)
+
+    def until(self, since: datetime, maturity: timedelta, now: datetime) -> datetime:
+        """The end of the last whole span whose labels have matured (STATISTICS, which rows count, 1 and 2)."""
+        spans = max(0, (now - maturity - since) // self.step)
+        return since + (spans if spans >= self.fewest else 0) * self.step
+
+
 def judged_until(shadow: Shadow, spec: ModelSpec, now: datetime) -> datetime:
-    """The end of the last whole cycle whose labels have matured (STATISTICS, which rows count, 1 and 2)."""
-    matured = now - spec.labels.maturity - shadow.since
-    if shadow.role is ShadowRole.CHALLENGER:
-        return shadow.since + max(0, matured // spec.shadow.cycle) * spec.shadow.cycle
-    # The sentinel judges by whole days: a bad version must not stay for a week to be seen for what it is.
-    day = min(spec.shadow.cycle, timedelta(days=1))
-    days = matured // day
-    return shadow.since + (days if days >= SENTINEL_DAYS else 0) * day
+    """The end of what is judged of a shadow now; its beginning when that is nothing yet."""
+    rules = Rules.of(spec)
+    return Whole.of(shadow, rules).until(shadow.since, rules.maturity, now)
 
 
-def decide(shadow: Shadow, spec: ModelSpec, outcomes: PairedOutcomes, now: datetime) -> ShadowDecision:
-    """Judge the version in shadow against production.
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A verdict on rows that all count, in the metric's unit, and what it rests on."""
 
-    Only rows of whole, matured cycles since the shadow began count, one mean a group. A challenger that is proven
-    better is promoted; one whose time is up is kept out; never a promotion on a timeout.
+    verdict: ShadowVerdict
+    units: int  # rows, or groups
+    overdispersion: float  # how many times as much days differ as chance would have it; 1: they don't
+
+
+def weigh(outcomes: PairedOutcomes, rules: Rules) -> Weighed:
+    """Judge rows that all count: one mean a group, and less evidence where days differ by more than chance."""
+    margin, min_gain = rules.gains
+    index = _group_index(outcomes.group)
+    if rules.metric is Metric.MACRO_F1:
+        answers = outcomes.answers
+        assert answers is not None, "macro-F1 needs classes: the spec checks it"
+        found = macro_f1_verdict(
+            answers.actual,
+            answers.production,
+            answers.shadow,
+            groups=index,
+            margin=margin,
+            min_gain=min_gain,
+            alpha=rules.alpha,
+            alpha_keep=rules.alpha_keep,
+        )
+        return Weighed(found, len(outcomes) if index is None else int(index.max()) + 1, 1.0)
+    difference = np.clip((outcomes.production_loss - outcomes.shadow_loss) / rules.scale, -1.0, 1.0)
+    means = _group_means(difference, index)
+    days = _first(outcomes.inference_time, index) // _DAY
+    excess = overdispersion_of_days(means, days, cycle=max(1, rules.cycle // timedelta(days=1)))
+    found = shadow_verdict_from_losses(
+        means,
+        margin=margin,
+        alpha=rules.alpha,
+        min_gain=min_gain,
+        alpha_keep=rules.alpha_keep,
+        overdispersion=excess,
+    )
+    gain = None if found.gain is None else found.gain * rules.scale
+    interval = (found.interval[0] * rules.scale, found.interval[1] * rules.scale)
+    return Weighed(replace(found, gain=gain, interval=interval), len(means), excess)
+
+
+def judge(
+    outcomes: PairedOutcomes,
+    rules: Rules,
+    *,
+    since: datetime,
+    now: datetime,
+    whole: Whole | None = None,
+    answered: int | None = None,
+) -> ShadowDecision:
+    """Judge a shadow that answers the same requests since a time.
+
+    Only rows of whole, matured cycles count, one mean a group. Past ``max_time`` without a proof the verdict is keep;
+    never promote on a timeout.
+
+    Parameters
+    ----------
+    outcomes
+        Of two versions that did not change, on rows neither was trained on.
+    since
+        When the shadow began: the cycles are counted from here.
+    now
+        The time of the look.
+    whole
+        What counts as whole; a cycle unless given.
+    answered
+        Requests that both versions answered in the judged time, labelled or not, where that is known.
     """
-    until = judged_until(shadow, spec, now)
-    start, end = _microseconds(shadow.since), _microseconds(until)
-    counted = (outcomes.inference_time >= start) & (outcomes.inference_time < end)
-    production, candidate = outcomes.production_loss[counted], outcomes.shadow_loss[counted]
-    difference = production - candidate
-    if spec.shadow_metric == "absolute_error":
-        difference = difference / _loss_scale(difference)
-    grouped = _group_means(np.clip(difference, -1.0, 1.0), outcomes.group[counted])
-    result = sequential.shadow_verdict_from_losses(
-        grouped, margin=spec.shadow.margin, alpha=spec.shadow.alpha, min_gain=spec.shadow.min_gain
-    )
-    verdict: str = result.verdict
-    timed_out = verdict == "need_more_data" and now - shadow.since > spec.shadow.max_time
+    whole = whole or Whole(rules.cycle)
+    until = whole.until(since, rules.maturity, now)
+    counted = outcomes.between(since, until)
+    weighed = weigh(counted, rules)
+    found, units = weighed.verdict, weighed.units
+    answers = counted.answers
+    late = None if counted.label_delay is None else _mean(counted.label_delay > rules.maturity // _MICROSECOND)
     evidence: dict[str, Any] = {
-        "metric": spec.shadow_metric,
-        "version": shadow.version,
-        "judged_against": shadow.judged_against,
-        "from": shadow.since.isoformat(),
+        "metric": rules.metric,
+        "from": since.isoformat(),
         "until": until.isoformat(),
-        "rows": int(counted.sum()),
-        "units": len(grouped),
-        "production_loss": _mean(production),
-        "shadow_loss": _mean(candidate),
-        "gain": 0.0 if result.gain is None else round(result.gain, 6),
-        "interval": [round(bound, 6) for bound in result.interval],
-        "log_e_promote": round(result.log_e_promote, 4),
-        "log_e_keep": round(result.log_e_keep, 4),
-        "rows_to_decide": result.rows_to_decide,
+        "rows": len(counted),
+        "units": units,
+        "not_yet_counted": len(outcomes) - len(counted),
+        "labelled_share": _share(len(counted), answered),
+        "late_label_share": late,
+        "production_loss": _mean(counted.production_loss),
+        "shadow_loss": _mean(counted.shadow_loss),
+        "production_accuracy": None if answers is None else _mean(answers.production == answers.actual),
+        "shadow_accuracy": None if answers is None else _mean(answers.shadow == answers.actual),
+        "agreement": None if answers is None else _mean(answers.production == answers.shadow),
+        "loss_scale": rules.scale,
+        "overdispersion": round(weighed.overdispersion, 4),
+        "gain": 0.0 if found.gain is None else round(found.gain, 6),
+        "interval": [round(bound, 6) for bound in found.interval],
+        "log_e_promote": round(found.log_e_promote, 4),
+        "log_e_keep": round(found.log_e_keep, 4),
+        "alpha": rules.alpha,
+        "alpha_keep": rules.alpha_keep,
+        "margin": rules.margin,
+        "min_gain": rules.min_gain,
+        "rows_to_decide": found.rows_to_decide,
+        "days_to_decide": _days_needed(found.rows_to_decide, units, until - since, whole.step),
     }
+    verdict: str = found.verdict
+    unit = "rows" if units == len(counted) else f"rows of {units:,} groups"
     because = (
-        f"{spec.shadow_metric} gain {evidence['gain']:+.4f} on {evidence['rows']:,} rows, "
-        f"e-value 10^{evidence['log_e_promote'] / np.log(10):.1f} (needs {1 / spec.shadow.alpha:.0f})"
+        f"{rules.metric} gain {evidence['gain']:+.4f} on {len(counted):,} {unit}, "
+        f"e-value 10^{found.log_e_promote / _LOG_10:.1f} (needs {1 / rules.alpha:.0f})"
     )
-    if timed_out:
-        verdict, because = "keep", f"no proof within {spec.shadow.max_time.days} days: {because}"
+    if weighed.overdispersion > 1.0:
+        because += f"; days differ {weighed.overdispersion:.1f} times as much as chance, so rows count for less"
+    if late is not None and late > MANY_LATE:
+        because += (
+            f"; {late:.1%} of the labels came after the maturity of {format_duration(rules.maturity)}: set it higher"
+        )
+    if verdict == Verdict.NEED_MORE_DATA and now - rules.maturity - since >= rules.max_time:
+        verdict, because = "keep", f"no proof within {rules.max_time.days} days: {because}"
     return ShadowDecision(verdict, because, evidence)
 
 
-def _loss_scale(difference: NDArray[np.float64]) -> float:
-    if not len(difference):
-        return 1.0
-    return max(float(np.quantile(np.abs(difference), 0.999)), 1e-12)
+def decide(
+    shadow: Shadow,
+    spec: ModelSpec,
+    outcomes: PairedOutcomes,
+    now: datetime,
+    *,
+    loss_scale: float = 1.0,
+    answered: int | None = None,
+) -> ShadowDecision:
+    """Judge the version in shadow against production, with the spec's rules; see :func:`judge`."""
+    rules = Rules.of(spec, loss_scale=loss_scale)
+    versions = {"version": shadow.version, "judged_against": shadow.judged_against}
+    found = judge(outcomes, rules, since=shadow.since, now=now, whole=Whole.of(shadow, rules), answered=answered)
+    return replace(found, evidence=versions | found.evidence)
 
 
-def _group_means(values: NDArray[np.float64], group: NDArray[np.object_]) -> NDArray[np.float64]:
-    """One mean a group; rows without a group stand alone."""
-    named = np.array([bool(g) for g in group], dtype=bool)
+def _group_index(group: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Number the groups; rows without one stand alone. None where all do."""
+    coded = np.issubdtype(group.dtype, np.integer)
+    named = group >= 0 if coded else np.array([bool(g) for g in group], dtype=bool)
     if not named.any():
-        return values
-    _, index = np.unique(group[named].astype(str), return_inverse=True)
-    means = np.bincount(index, values[named]) / np.bincount(index)
-    return np.concatenate([values[~named], means])
+        return None
+    _, inverse = np.unique(group[named] if coded else group[named].astype(str), return_inverse=True)
+    index = np.empty(len(group), dtype=np.int64)
+    index[named] = inverse
+    index[~named] = inverse.max() + 1 + np.arange(int((~named).sum()))
+    return index
 
 
-def _mean(values: NDArray[np.float64]) -> float | None:
+def _group_means(values: NDArray[np.float64], index: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    return values if index is None else np.bincount(index, values) / np.bincount(index)
+
+
+def _days_needed(rows: int | None, units: int, seen: timedelta, step: timedelta) -> int | None:
+    """How many days of whole steps the missing rows take at the pace seen."""
+    if rows is None or not units or not seen:
+        return None if rows != 0 else 0
+    return math.ceil(rows / units * (seen / step)) * max(1, step // timedelta(days=1))
+
+
+def _first(times: NDArray[np.int64], index: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Each unit's first time."""
+    if index is None:
+        return times
+    first = np.full(int(index.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, index, times)
+    return first
+
+
+def _share(part: int, whole: int | None) -> float | None:
+    return None if not whole else round(min(part / whole, 1.0), 6)
+
+
+def _mean(values: NDArray[Any]) -> float | None:
     return round(float(values.mean()), 6) if len(values) else None
 
 
 def _microseconds(time: datetime) -> int:
-    return int(time.timestamp()) * 1_000_000 + time.microsecond
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND

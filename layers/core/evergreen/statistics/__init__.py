@@ -1,6 +1,9 @@
 """The statistics behind Evergreen's four decisions, on counts and in plain numpy.
 
 - ``sequential``: is the shadow better (promote, keep, need_more_data), is a new version healthy (bake)?
+- ``days``: do days differ by more than chance, so that rows count for less?
+- ``macro_f1``: the same by macro-F1, which is no loss a row: asymptotic, and slower.
+- ``losses``: what an answer costs, and the difference that counts in full.
 - ``degradation``: has the accuracy in production fallen below what is acceptable?
 - ``profile``: mergeable counts of a file's columns per bin.
 - ``drift``: does the window look different from the model's own history?

@@ -17,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.statistics.checks import StatisticsInputError, as_number
-from evergreen.statistics.profile import MISSING, CategoryColumn, NumberBins, NumberColumn, Profile
+from evergreen.statistics.profile import MISSING, CategoryBins, CategoryColumn, NumberBins, NumberColumn, Profile
 from evergreen.statistics.special import chi_square_tail, kolmogorov_tail, student_t_upper_quantile
 from evergreen.statistics.words import Word
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+_Distance = Callable[[Counts, Counts], Floats]
 
 MIN_ROWS = 100
 """Fewer rows say nothing; reference cycles with fewer don't take part in the calibration."""
@@ -35,6 +37,14 @@ FALSE_ALARMS = 0.05 / 20.0
 
 ORDINARY_TAIL = 0.025
 """A distance that the history exceeds once in forty times doesn't count in the share of shifted columns."""
+
+RARE = 5
+"""Categories with fewer rows than this in reference and window together count as unseen on both sides. The binning
+knows each of the reference's rare values and none of the window's: any column of many categories would look different.
+"""
+
+FARTHEST = {"deviations": math.inf, "nats": 0.9 * math.sqrt(math.log(2.0)), "rows": 0.9}
+"""No threshold lies beyond nine tenths of what its score can reach: a column that was replaced has drifted."""
 
 SIGNIFICANCE = 0.01
 """Level of the tests that stand in for a history of fewer than two cycles."""
@@ -63,7 +73,8 @@ class ColumnDrift:
     direction : {"higher_is_worse"}
         A score is a distance, never a p-value.
     drifted : bool
-        Whether ``score > threshold``; without a history of two cycles also whether the test was significant.
+        Whether ``score > threshold``; without a history of two cycles also whether the test was significant, and the
+        score more than what sampling alone gives in a small window.
     shifted : bool
         Whether it counts in the share: ``score > 0.1``, and above both what sampling alone gives in a small window
         and what the history often does (``t_2K(0.975) * r_c``); in a large window and a quiet history that is 0.1.
@@ -117,7 +128,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """One column's distance with all that a threshold needs."""
+    """One distance of a column with all that a threshold needs."""
 
     name: str
     kind: Literal["wasserstein", "jensen_shannon"]
@@ -129,6 +140,8 @@ class _Measured:
     noise: float
     """A distance that sampling alone hardly ever gives for this window."""
     p_value: float | None
+    unit: Literal["deviations", "nats", "rows"] = "deviations"
+    """What the distance is counted in; ``rows`` is a share of rows, which has nothing to borrow from the others."""
 
 
 def detect(reference_cycles: Sequence[Profile], window: Profile, *, drift_threshold: float = 0.3) -> Drift:
@@ -152,15 +165,20 @@ def detect(reference_cycles: Sequence[Profile], window: Profile, *, drift_thresh
     -----
     - A number's score is the Wasserstein-1 distance over the reference's standard deviation, a category's the
       Jensen-Shannon distance with missing and unseen values as categories. Missing and infinite values have no place
-      on a number's scale: half the sum of the differences of their shares (with the finite ones as one more) is the
-      score instead where it is larger, so a column that goes half missing scores 0.5. A reference without variance
-      has no standard deviation: the share of rows that moved to other values is the score.
+      on a number's scale: half the sum of the differences of their shares (with the finite ones as one more) is a
+      second score, and the one further beyond its threshold, else the larger one, is told: a column that goes half
+      missing scores 0.5. A reference without variance has no standard deviation: the share of rows that moved to other
+      values is the score.
     - ``R_c**2`` is the mean over K cycles of (distance of that cycle to the others)**2, shrunk to
-      ``r_c**2 = (R_c**2 + mean_c R**2) / 2``; the threshold is ``max(0.1, t_2K(1 - 0.05 / (20 D)) * r_c)``.
+      ``r_c**2 = (R_c**2 + mean_c R**2) / 2``, except that shares of rows go by their own ``R_c**2``: deviations
+      say nothing about them; the threshold is ``max(0.1, t_2K(1 - 0.05 / (20 D)) * r_c)``, and never beyond nine
+      tenths of what a bounded score can reach.
       Where the window has fewer rows than the cycles had, ``r_c**2`` gains the difference in sampling noise.
     - Drift when any column exceeds its threshold, or the share of shifted columns reaches ``drift_threshold``.
     - With fewer than two cycles: a column drifts when its score exceeds 0.1 and its Kolmogorov-Smirnov or chi-square
       test is significant at 0.01 after Benjamini and Hochberg's correction.
+    - In a window of so few rows that sampling alone might reach a threshold, the score must also exceed what sampling
+      hardly ever gives. Categories with fewer than 5 rows on both sides together count as unseen.
 
     Examples
     --------
@@ -187,7 +205,10 @@ def detect(reference_cycles: Sequence[Profile], window: Profile, *, drift_thresh
     columns = window.binning.columns
     calibrated = len(cycles) >= 2
     measured = [_measure(column, cycles if calibrated else [], reference, window) for column in columns]
-    judged = _judge_by_history(measured, cycles, reference, window) if calibrated else _judge_by_tests(measured, window)
+    if calibrated:
+        judged = _judge_by_history(measured, cycles, reference, window)
+    else:
+        judged = _judge_by_tests([max(aspects, key=lambda m: m.score) for aspects in measured], window)
     share = sum(column.shifted for column in judged) / len(judged) if judged else 0.0
     drift = any(column.drifted for column in judged) or (calibrated and share >= threshold)
     status = DriftStatus.DRIFT if drift else DriftStatus.NO_DRIFT
@@ -195,22 +216,30 @@ def detect(reference_cycles: Sequence[Profile], window: Profile, *, drift_thresh
 
 
 def _judge_by_history(
-    measured: Sequence[_Measured], cycles: Sequence[Profile], reference: Profile, window: Profile
+    measured: Sequence[Sequence[_Measured]], cycles: Sequence[Profile], reference: Profile, window: Profile
 ) -> tuple[ColumnDrift, ...]:
     if not measured:
         return ()
     degrees = 2.0 * len(cycles)
     t = student_t_upper_quantile(FALSE_ALARMS / len(measured), degrees)
     t_ordinary = student_t_upper_quantile(ORDINARY_TAIL, degrees)
-    typical = sum(m.history for m in measured) / len(measured)
+    typical = sum(aspects[0].history for aspects in measured) / len(measured)
     in_history = sum(1.0 / c.rows + 1.0 / max(1, reference.rows - c.rows) for c in cycles) / len(cycles)
     extra = max(0.0, 1.0 / window.rows + 1.0 / reference.rows - in_history)
-    judged = []
-    for m in measured:
-        r = math.sqrt((m.history + typical) / 2.0 + m.sampling * extra)
-        limit = max(SMALLEST_DISTANCE, t * r)
-        judged.append(_column(m, limit, m.score > limit, max(m.noise, t_ordinary * r), window))
-    return tuple(judged)
+
+    def judge(m: _Measured) -> ColumnDrift:
+        own = max(m.history, m.sampling * in_history)  # few cycles may be alike by chance
+        squared = own if m.unit == "rows" else (m.history + typical) / 2.0
+        r = math.sqrt(squared + m.sampling * extra)
+        limit = min(max(SMALLEST_DISTANCE, t * r, m.noise), FARTHEST[m.unit])
+        return _column(m, limit, m.score > limit, max(m.noise, min(t_ordinary * r, FARTHEST[m.unit])), window)
+
+    return tuple(max(map(judge, aspects), key=_weight) for aspects in measured)
+
+
+def _weight(column: ColumnDrift) -> tuple[bool, float]:
+    """Which of a column's two scores is told: the one further beyond its threshold, else the larger one."""
+    return column.drifted, column.score / column.threshold if column.drifted else column.score
 
 
 def _judge_by_tests(measured: Sequence[_Measured], window: Profile) -> tuple[ColumnDrift, ...]:
@@ -220,7 +249,7 @@ def _judge_by_tests(measured: Sequence[_Measured], window: Profile) -> tuple[Col
     allowed = [p for rank, p in enumerate(ranked, start=1) if p <= SIGNIFICANCE * rank / len(ranked)]
     largest = max(allowed, default=-1.0)
     return tuple(
-        _column(m, SMALLEST_DISTANCE, m.score > SMALLEST_DISTANCE and p <= largest, m.noise, window)
+        _column(m, SMALLEST_DISTANCE, m.score > max(SMALLEST_DISTANCE, m.noise) and p <= largest, m.noise, window)
         for m, p in zip(measured, p_values, strict=True)
     )
 
@@ -241,24 +270,36 @@ def _column(m: _Measured, threshold: float, drifted: bool, ordinary: float, wind
 
 def _measure(
     column: NumberColumn | CategoryColumn, cycles: Sequence[Profile], reference: Profile, window: Profile
-) -> _Measured:
-    """Measure one column against the reference, and the reference's cycles against each other."""
+) -> tuple[_Measured, ...]:
+    """Measure one column against the reference, and the reference's cycles against each other.
+
+    A number has two distances: how far its values moved, and how many rows have none.
+    """
     held, table = _side_by_side(column.name, [*cycles, reference, window])
+    if isinstance(column, CategoryColumn):
+        held, table = _with_rare_as_unseen(held, table)
     ours, all_cycles, theirs = table[-1:], table[-2], table[:-2]
-    distance: Callable[[Counts, Counts], Floats] = _jensen_shannon
     if isinstance(column, NumberColumn):
         gaps, spread = _scale(held, all_cycles)
-        distance = partial(_number_distances, held=held, gaps=gaps, spread=spread)
-        measured = _number_sampling(column, held, ours[0], all_cycles, gaps, spread)
+        aspects: tuple[_Measured, ...] = _number_sampling(column, held, ours[0], all_cycles, gaps, spread)
+        distances: tuple[_Distance, ...] = (
+            partial(_moves, held=held, gaps=gaps, spread=spread),
+            partial(_absences, held=held),
+        )
+        p_value = None if cycles else _ks_p_value(held, ours[0], all_cycles)
     else:
-        measured = _category_sampling(column, ours[0], all_cycles)
-    measured = replace(measured, score=float(distance(ours, all_cycles[None, :])[0]))
-    if not cycles:
-        p_value = _ks_p_value(held, ours[0], all_cycles) if isinstance(column, NumberColumn) else None
-        if p_value is None:
-            p_value = _chi_square_p_value(ours[0], all_cycles)
-        return replace(measured, p_value=p_value)
-    return replace(measured, history=float((distance(theirs, all_cycles - theirs) ** 2).mean()))
+        aspects, distances, p_value = (_category_sampling(column, ours[0], all_cycles),), (_jensen_shannon,), None
+    if p_value is None and not cycles:
+        p_value = _chi_square_p_value(ours[0], all_cycles)
+    return tuple(
+        replace(
+            aspect,
+            score=float(distance(ours, all_cycles[None, :])[0]),
+            history=float((distance(theirs, all_cycles - theirs) ** 2).mean()) if cycles else 0.0,
+            p_value=p_value,
+        )
+        for aspect, distance in zip(aspects, distances, strict=True)
+    )
 
 
 def _side_by_side(name: str, profiles: Sequence[Profile]) -> tuple[Counts, Counts]:
@@ -269,6 +310,27 @@ def _side_by_side(name: str, profiles: Sequence[Profile]) -> tuple[Counts, Count
     for row, (bins, counts) in zip(table, sparse, strict=True):
         row[np.searchsorted(held, bins)] = counts
     return held, table
+
+
+def _with_rare_as_unseen(held: Counts, table: Counts) -> tuple[Counts, Counts]:
+    """Move the counts of rare categories to the unseen; the table's last rows are the reference and the window.
+
+    What is rare must not depend on the side, so it goes by both together. Where the binning has no place for all of the
+    reference's categories, the ones it knows are those that happened to be frequent there: rare ends above them.
+    """
+    known = held >= CategoryBins.FIRST_CATEGORY
+    reference, both = table[-2], table[-2] + table[-1]
+    limit = float(RARE)
+    if reference[held == CategoryBins.UNSEEN].sum() > 0 and reference[known].any():
+        least = float(reference[known & (reference > 0)].min())
+        limit = (least + 4.0 * math.sqrt(least) + RARE) * float(both.sum()) / float(reference.sum())
+    pooled = (known & (both < limit)) | (held == CategoryBins.UNSEEN)
+    if not pooled.any():
+        return held, table
+    return (
+        np.append(held[~pooled], CategoryBins.UNSEEN),
+        np.column_stack([table[:, ~pooled], table[:, pooled].sum(axis=1)]),
+    )
 
 
 def _finite(held: Counts) -> npt.NDArray[np.bool_]:
@@ -287,19 +349,23 @@ def _scale(held: Counts, reference: Counts) -> tuple[Floats, float]:
     return np.diff(values), math.sqrt(float((counts * (values - mean) ** 2).sum() / rows))
 
 
-def _number_distances(a: Counts, b: Counts, *, held: Counts, gaps: Floats, spread: float) -> Floats:
-    """Score each row of ``a`` against the row of ``b``."""
+def _moves(a: Counts, b: Counts, *, held: Counts, gaps: Floats, spread: float) -> Floats:
+    """Score how far the finite values of ``a``'s rows are from those of ``b``; without a spread, how many moved."""
     finite = _finite(held)
-    if spread > 0.0:
-        below_a, below_b = _below(a[:, finite]), _below(b[:, finite])
-        moved: Floats = (np.abs(below_a - below_b)[:, :-1] * gaps).sum(axis=1) / spread
-        nowhere = (a[:, finite].sum(axis=1) == 0) | (b[:, finite].sum(axis=1) == 0)
-        moved = np.where(nowhere, 0.0, moved)
-    else:
-        moved = _total_variation(a, b)
+    if spread == 0.0:
+        return _total_variation(a, b)
+    below_a, below_b = _below(a[:, finite]), _below(b[:, finite])
+    moved: Floats = (np.abs(below_a - below_b)[:, :-1] * gaps).sum(axis=1) / spread
+    nowhere = (a[:, finite].sum(axis=1) == 0) | (b[:, finite].sum(axis=1) == 0)
+    return np.where(nowhere, 0.0, moved)
+
+
+def _absences(a: Counts, b: Counts, *, held: Counts) -> Floats:
+    """Score how many rows became missing, infinite or finite from one side to the other."""
+    finite = _finite(held)
     kinds_a = np.column_stack([a[:, ~finite], a[:, finite].sum(axis=1)])
     kinds_b = np.column_stack([b[:, ~finite], b[:, finite].sum(axis=1)])
-    return np.maximum(moved, _total_variation(kinds_a, kinds_b))
+    return _total_variation(kinds_a, kinds_b)
 
 
 def _below(counts: Counts) -> Floats:
@@ -335,10 +401,11 @@ def _relative_entropy(p: Floats, q: Floats) -> Floats:
 
 def _number_sampling(
     column: NumberColumn, held: Counts, window: Counts, reference: Counts, gaps: Floats, spread: float
-) -> _Measured:
-    """Work out what sampling alone does to a number's score.
+) -> tuple[_Measured, _Measured]:
+    """Work out what sampling alone does to a number's two scores.
 
-    The root of E[W**2] is at most ``integral sqrt(F (1 - F)) dx / sqrt(n)`` (Minkowski), its mean 0.8 of that.
+    The root of E[W**2] is at most ``integral sqrt(F (1 - F)) dx / sqrt(n)`` (Minkowski), its mean 0.8 of that; W is at
+    least the difference of the means, which exceeds 3.3 standard errors once in a thousand times.
     """
     finite = _finite(held)
     root_n = math.sqrt(1.0 / max(1, int(window.sum())) + 1.0 / max(1, int(reference.sum())))
@@ -349,15 +416,11 @@ def _number_sampling(
     both = window + reference
     present = float(both[finite].sum() / max(1, int(both.sum())))
     absence = math.sqrt(present * (1.0 - present))
-    return _Measured(
-        name=column.name,
-        kind="wasserstein",
-        score=0.0,
-        history=0.0,
-        sampling=max(reach, absence) ** 2,
-        noise=max(2.0 * reach, 3.3 * absence) * root_n,
-        p_value=None,
+    empty = _Measured(column.name, "wasserstein", 0.0, 0.0, 0.0, 0.0, None)
+    moved = replace(
+        empty, sampling=reach**2, noise=max(2.0 * reach, 3.3) * root_n, unit="deviations" if spread else "rows"
     )
+    return moved, replace(empty, sampling=absence**2, noise=3.3 * absence * root_n, unit="rows")
 
 
 def _category_sampling(column: CategoryColumn, window: Counts, reference: Counts) -> _Measured:
@@ -373,6 +436,7 @@ def _category_sampling(column: CategoryColumn, window: Counts, reference: Counts
         sampling=degrees / 8.0,
         noise=far * math.sqrt(inverse_n / 8.0),
         p_value=None,
+        unit="nats",
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.statistics.checks import StatisticsInputError, as_between, as_count, as_share
+from evergreen.statistics.checks import StatisticsInputError, as_between, as_count, as_number, as_share
 from evergreen.statistics.special import beta_upper_quantile, log_beta, log_beta_tail
 from evergreen.statistics.words import Word
 
@@ -241,7 +241,7 @@ class LossSums:
     def __add__(self, other: LossSums) -> LossSums:
         return self.merge(other)
 
-    def verdict(self, *, alpha: float = 0.01, alpha_keep: float = 0.05) -> ShadowVerdict:
+    def verdict(self, *, alpha: float = 0.01, alpha_keep: float = 0.05, overdispersion: float = 1.0) -> ShadowVerdict:
         """Judge what has been summed up so far.
 
         Parameters
@@ -250,6 +250,9 @@ class LossSums:
             Chance of ever promoting a shadow whose gain is at most ``margin``.
         alpha_keep : float
             Chance of ever keeping production although the gain is at least ``min_gain``.
+        overdispersion : float
+            At least 1: how many rows are worth one independent row (``days.overdispersion_of_days``). Every e-value
+            is that of so many fewer rows, and stays one whatever is passed (Jensen's inequality).
         """
         curve = _from_units(self.curve)
         return _judge(
@@ -262,6 +265,7 @@ class LossSums:
             min_gain=self.min_gain,
             alpha=alpha,
             alpha_keep=alpha_keep,
+            overdispersion=overdispersion,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -374,6 +378,7 @@ def shadow_verdict_from_losses(
     alpha: float = 0.01,
     min_gain: float = 0.02,
     alpha_keep: float = 0.05,
+    overdispersion: float = 1.0,
 ) -> ShadowVerdict:
     """Judge the shadow by any bounded loss: absolute error, cost, Brier score, or mean differences a group.
 
@@ -384,6 +389,8 @@ def shadow_verdict_from_losses(
         differences (a lower one moves the target); one a row, or one mean a group.
     margin, alpha, min_gain, alpha_keep : float
         As in ``shadow_verdict``, in units of c.
+    overdispersion : float
+        As in ``LossSums.verdict``.
 
     Raises
     ------
@@ -399,7 +406,8 @@ def shadow_verdict_from_losses(
     >>> shadow_verdict_from_losses([0.4, 0.1, -0.1] * 100).verdict.value
     'promote'
     """
-    return LossSums.count(differences, margin=margin, min_gain=min_gain).verdict(alpha=alpha, alpha_keep=alpha_keep)
+    sums = LossSums.count(differences, margin=margin, min_gain=min_gain)
+    return sums.verdict(alpha=alpha, alpha_keep=alpha_keep, overdispersion=overdispersion)
 
 
 def bake_health(
@@ -498,8 +506,15 @@ def _judge(
     min_gain: float,
     alpha: float,
     alpha_keep: float,
+    overdispersion: float = 1.0,
 ) -> ShadowVerdict:
     """Weigh both sides' bets, given as each bet's log capital; ``log_growth(u)`` is the sum of log(1 + u x)."""
+    if as_number("overdispersion", overdispersion) < 1.0:
+        raise StatisticsInputError("overdispersion", overdispersion, "pass a number of at least 1")
+    if overdispersion > 1.0:
+        promote, keep, untempered = promote / overdispersion, keep / overdispersion, log_growth
+        log_growth = lambda u: untempered(u) / overdispersion  # noqa: E731
+    worth = rows / overdispersion
     to_promote = -math.log(as_between("alpha", alpha, 0, 1))
     to_keep = -math.log(as_between("alpha_keep", alpha_keep, 0, 1))
     log_e_promote, log_e_keep = _log_mean_exp(promote), _log_mean_exp(keep)
@@ -515,8 +530,8 @@ def _judge(
         rows=rows,
         gain=gain,
         interval=(
-            _lower_end(rows, log_growth, to_promote),
-            -_lower_end(rows, lambda u: log_growth(-u), to_promote),
+            _lower_end(worth, gain, log_growth, to_promote),
+            -_lower_end(worth, None if gain is None else -gain, lambda u: log_growth(-u), to_promote),
         ),
         rows_to_decide=_rows_to_decide(rows, ((promote, to_promote), (keep, to_keep))) if undecided else 0,
         e_promote=_exp(log_e_promote),
@@ -546,7 +561,7 @@ def _log_bets(wins: int, losses: int, ties: int, margin: float) -> Floats:
     return capital
 
 
-def _log_e_of_gain(rows: int, log_growth: Callable[[Floats], Floats], margin: float) -> float:
+def _log_e_of_gain(rows: float, log_growth: Callable[[Floats], Floats], margin: float) -> float:
     """Return the log e-value against any margin m.
 
     From log(1 + b (x - m)) = log(1 - b m) + log(1 + u x) with u = b / (1 - b m).
@@ -556,17 +571,30 @@ def _log_e_of_gain(rows: int, log_growth: Callable[[Floats], Floats], margin: fl
     return _log_mean_exp(rows * np.log(rest) + log_growth(bets / rest))
 
 
-def _lower_end(rows: int, log_growth: Callable[[Floats], Floats], needed: float) -> float:
-    """Find the largest margin whose e-value, which falls as the margin rises, reaches exp(needed); -1 if none does."""
-    low, high = -1.0, 1.0
-    if rows == 0 or _log_e_of_gain(rows, log_growth, low) < needed:
-        return low
-    while high - low > 1e-9:
-        middle = (low + high) / 2.0
-        if _log_e_of_gain(rows, log_growth, middle) >= needed:
-            low = middle
+def _lower_end(rows: float, gain: float | None, log_growth: Callable[[Floats], Floats], needed: float) -> float:
+    """Find the largest margin whose e-value, which falls as the margin rises, reaches exp(needed); -1 if none does.
+
+    No e-value reaches anything at the gain seen, so the end lies below it; a secant that keeps its bracket (Illinois)
+    finds it in a few steps.
+    """
+    if rows == 0 or gain is None or _log_e_of_gain(rows, log_growth, -1.0) < needed:
+        return -1.0
+    high, above = gain, _log_e_of_gain(rows, log_growth, gain) - needed
+    step = math.sqrt(2.0 * needed / rows)
+    low = max(-1.0, high - step)
+    while (below := _log_e_of_gain(rows, log_growth, low) - needed) < 0.0:
+        high, above, step = low, below, 2.0 * step
+        low = max(-1.0, low - step)
+    kept_low = kept_high = False
+    while high - low > 1e-10 and below > 1e-10:
+        middle = (low * above - high * below) / (above - below)
+        found = _log_e_of_gain(rows, log_growth, middle) - needed
+        if found >= 0.0:
+            low, below = middle, found
+            above, kept_high, kept_low = (above / 2.0 if kept_high else above), True, False
         else:
-            high = middle
+            high, above = middle, found
+            below, kept_low, kept_high = (below / 2.0 if kept_low else below), True, False
     return low
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from evergreen.schema import FeatureSchema, SchemaError, Task
 from evergreen.scoring import FACTS_FILE, MODEL_FILE, Artifact, ArtifactError, Predictions
+from evergreen.statistics.losses import brier, loss_scale
 from evergreen.training.artifact import canonical_json
 from evergreen.training.export import Agreement, compare, to_onnx
 from evergreen.training.job import TrainingError, TrainingJob
@@ -105,8 +106,10 @@ def train(
     answered = _answers(first, later)
     validation = _metrics(later, answered)
     unseen = _unseen_by(production, later)
-    in_production = _production_metrics(production, unseen, report)
-    beside = None if in_production is None else _metrics(unseen, _answers(first, unseen))
+    theirs = _production_answers(production, unseen, report)
+    in_production = None if theirs is None else _metrics(unseen, theirs, _further_classes(production, schema))
+    ours = None if theirs is None else _answers(first, unseen)
+    beside = None if ours is None else _metrics(unseen, ours)
     leaks = find_leaks(earlier, later)
     validated, tolerance = _validated(later, answered)
 
@@ -134,6 +137,7 @@ def train(
             "rows_compared": 0 if in_production is None else len(unseen),
         },
         "error_tolerance": tolerance,
+        "loss_scale": _loss_scale(unseen, theirs, ours, validation_losses=_losses(later, answered)),
         "leaks": [dataclasses.asdict(leak) for leak in leaks],
         "estimator": job.estimator,
         "params": dict(job.params),
@@ -194,10 +198,12 @@ def _answers(fitted: Fitted, rows: Rows) -> Predictions:
     return Predictions(labels, None, probabilities)
 
 
-def _metrics(rows: Rows, answered: Predictions) -> Metrics:
+def _metrics(rows: Rows, answered: Predictions, further_classes: tuple[str, ...] = ()) -> Metrics:
     if answered.labels is None or answered.probabilities is None or rows.schema.classes is None:
         return regression_metrics(rows.actual, np.asarray(answered.values))
-    return classification_metrics(rows.actual, answered.labels, answered.probabilities, rows.schema.classes)
+    return classification_metrics(
+        rows.actual, answered.labels, answered.probabilities, (*rows.schema.classes, *further_classes)
+    )
 
 
 def _unseen_by(production: Artifact | None, rows: Rows) -> Rows:
@@ -209,8 +215,8 @@ def _unseen_by(production: Artifact | None, rows: Rows) -> Rows:
     return rows.take(np.flatnonzero(rows.times > last))
 
 
-def _production_metrics(production: Artifact | None, rows: Rows, report: Callable[[str], None]) -> Metrics | None:
-    """Score the version in production on the same rows; None, with a line that says why, when it can't be."""
+def _production_answers(production: Artifact | None, rows: Rows, report: Callable[[str], None]) -> Predictions | None:
+    """Let the version in production answer the same rows; None, with a line that says why, when it can't."""
     if production is None:
         return None
     theirs, ours = production.schema, rows.schema
@@ -227,12 +233,42 @@ def _production_metrics(production: Artifact | None, rows: Rows, report: Callabl
     except ArtifactError as error:
         report(f"warning: production is not scored on the validation rows: {error}")
         return None
-    if answered.labels is None or answered.probabilities is None or theirs.classes is None or ours.classes is None:
-        return _metrics(rows, answered)
-    everyone = tuple(sorted({*theirs.classes, *ours.classes}))
+    if answered.probabilities is None or theirs.classes is None or ours.classes is None:
+        return answered
+    everyone = (*ours.classes, *_further_classes(production, ours))
     aligned = np.zeros((len(rows), len(everyone)))
     aligned[:, [everyone.index(label) for label in theirs.classes]] = answered.probabilities
-    return classification_metrics(rows.actual, answered.labels, aligned, everyone)
+    return Predictions(answered.labels, None, aligned)
+
+
+def _further_classes(production: Artifact | None, schema: FeatureSchema) -> tuple[str, ...]:
+    """Return the classes that production knows and these rows don't: its probabilities of them come last."""
+    theirs = () if production is None else production.schema.classes or ()
+    return tuple(sorted(set(theirs) - set(schema.classes or ())))
+
+
+def _losses(rows: Rows, answered: Predictions) -> npt.NDArray[np.float64]:
+    """Return the Brier loss of each row, or its absolute error."""
+    if answered.probabilities is None or rows.schema.classes is None:
+        return np.abs(np.asarray(answered.values, dtype=np.float64) - rows.actual.astype(np.float64))
+    index = {label: code for code, label in enumerate(rows.schema.classes)}
+    return brier(answered.probabilities, [index[label] for label in rows.actual.tolist()])
+
+
+def _loss_scale(
+    rows: Rows,
+    theirs: Predictions | None,
+    ours: Predictions | None,
+    *,
+    validation_losses: npt.NDArray[np.float64],
+) -> float | None:
+    """Return the loss difference that a shadow verdict will count in full: of this version against production.
+
+    Without a version in production its own losses stand in: a difference is hardly ever larger than either loss.
+    """
+    if theirs is None or ours is None:
+        return loss_scale(validation_losses)
+    return loss_scale(_losses(rows, theirs) - _losses(rows, ours))
 
 
 def _validated(rows: Rows, answered: Predictions) -> tuple[Validated, float | None]:

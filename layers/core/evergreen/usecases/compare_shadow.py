@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -21,10 +20,11 @@ from evergreen.domain.lifecycle import (
     ShadowRole,
     ShadowStarted,
 )
-from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide
+from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide, judged_until
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
-from evergreen.usecases.recording import decide_and_record
+from evergreen.usecases.recording import decide_and_record, note_once
+from evergreen.usecases.references import load_reference
 from evergreen.usecases.repoint_alias import alias_record
 
 ACTOR = "compare_shadow"
@@ -90,8 +90,17 @@ def compare_shadow(
             ports.schedules.remove(schedule)
         return None
     spec = ModelSpec.parse(state.spec)
-    decision = decide(shadow, spec, _paired(state, shadow, spec, now, ports), now)
-    _store(model, decision, now, ports)
+    decision = decide(
+        shadow,
+        spec,
+        _paired(state, shadow, spec, now, ports),
+        now,
+        loss_scale=_loss_scale(state, shadow, ports),
+        answered=_answered(model, shadow, judged_until(shadow, spec, now), ports),
+    )
+    # Noted before it is acted on: once the version is out of the shadow, a second delivery judges nothing.
+    found = {"model": model, "time": now.isoformat(), "verdict": decision.verdict, "because": decision.because}
+    note_once(model, "shadow", now, found | decision.evidence, state.epoch, ports)
 
     def conclude(current: ModelState) -> Sequence[AnyEvent]:
         if current.shadow != shadow:
@@ -111,22 +120,24 @@ def compare_shadow(
 def _paired(state: ModelState, shadow: Shadow, spec: ModelSpec, now: datetime, ports: Ports) -> PairedOutcomes:
     entries = ports.catalog.between(state.model, "outcomes", shadow.since - timedelta(hours=1), now)
     tables = [outcomes.from_parquet(ports.data.get(entry.key), outcomes.PAIR_COLUMNS) for entry in entries]
-    schema = spec.feature_schema()
-    empty = outcomes.outcome_schema(schema)
-    table = outcomes.concat(tables, empty)
-    return outcomes.paired(
-        table,
-        production=shadow.judged_against,
-        shadow=shadow.version,
-        metric=spec.shadow_metric,
-        classes=schema.classes,
-    )
+    table = outcomes.concat(tables, outcomes.outcome_schema(spec.feature_schema()))
+    pairs = outcomes.paired(table, spec, production=shadow.judged_against, shadow=shadow.version)
+    trained = [state.version(number).trained_until for number in (shadow.version, shadow.judged_against)]
+    unseen = max((until + timedelta.resolution for until in trained if until is not None), default=shadow.since)
+    return pairs.between(max(shadow.since, unseen), now)
 
 
-def _store(model: str, decision: ShadowDecision, now: datetime, ports: Ports) -> None:
-    document = {"time": now.isoformat(), "verdict": decision.verdict, "because": decision.because, **decision.evidence}
-    key = f"decisions/{model}/{now:%Y/%m/%d}/{now:%H%M%S}-shadow.json"
-    ports.data.put(key, json.dumps(document, indent=1).encode(), content_type="application/json")
+def _loss_scale(state: ModelState, shadow: Shadow, ports: Ports) -> float:
+    """The scale that was measured when the newer of the two versions was trained and compared with the older one."""
+    newer = state.version(max(shadow.version, shadow.judged_against))
+    return load_reference(ports, newer.reference).loss_scale if newer.reference else 1.0
+
+
+def _answered(model: str, shadow: Shadow, until: datetime, ports: Ports) -> int:
+    """Requests of the judged time that the shadow answered too, labelled or not."""
+    hour = shadow.since.replace(minute=0, second=0, microsecond=0)
+    entries = ports.catalog.between(model, "compact-shadow", hour, until)
+    return sum(entry.rows for entry in entries if f".v{shadow.version}." in entry.key)
 
 
 def _challenger(

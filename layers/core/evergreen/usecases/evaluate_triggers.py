@@ -5,25 +5,36 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from evergreen.domain.lifecycle import ModelState, RetrainingHeldBack, RetrainingRequested, Version
+from evergreen.domain.lifecycle import AnyEvent, ModelState, Version, Wish
 from evergreen.domain.triggers import (
     Check,
-    Direction,
-    Outcome,
+    Daily,
+    HoldBackRule,
     RetrainDecision,
     Trigger,
     arbitrate,
     check_age,
+    check_concept_drift,
+    check_data_drift,
+    check_failed,
     check_new_data,
+    check_performance,
+    check_prediction_shift,
+    events_of,
+    grant,
+    insufficient,
+    matured_days,
+    rows_since,
+    run_check,
 )
 from evergreen.ports import CatalogEntry, Ports
 from evergreen.spec import ModelSpec
-from evergreen.statistics import degradation, drift
 from evergreen.statistics.profile import Profile
-from evergreen.usecases.recording import decide_and_record
+from evergreen.usecases.recording import decide_and_record, note_once, noted
 from evergreen.usecases.references import Reference, load_reference
 
 ACTOR = "evaluate_triggers"
@@ -33,224 +44,169 @@ _LONGEST_MEMORY = timedelta(days=60)
 
 
 def evaluate_triggers(model: str, *, now: datetime, ports: Ports) -> RetrainDecision | None:
-    """Run every check of the model's spec and decide; None while the model has no version in production.
+    """Run every check of the model's spec and decide; None while nothing is in production and no wish waits.
 
-    The decision is stored with every check, also when the answer is no. A trigger that fires and is held back is
-    in the history as what would have been done.
+    The decision is noted with every check, also when the answer is no. A tick that is delivered again finds its note
+    and decides nothing anew. A trigger that is held back is in the history as what would have been done.
     """
     state = ports.ledger.read(model)
+    told = noted(model, "retraining", now, ports)
+    if told is not None:
+        return RetrainDecision.from_json(told)
     version = state.production_version
-    if version is None:
+    if version is None and state.wish is None and now not in state.retrainings:
         return None
     spec = ModelSpec.parse(state.spec)
-    checks = _checks(state, spec, version, now, ports)
+    checks = [] if version is None else _checks(state.model, spec, version, now, ports)
+
+    def decide(current: ModelState) -> RetrainDecision:
+        return arbitrate(current, spec, checks, now)
+
+    return _decide_and_note(model, "retraining", decide, actor=ACTOR, now=now, ports=ports)
+
+
+def request_retraining(
+    model: str,
+    *,
+    reason: str,
+    actor: str,
+    now: datetime,
+    ports: Ports,
+    waived: frozenset[HoldBackRule] = frozenset(),
+) -> RetrainDecision:
+    """Ask for a retraining because of a business event, or because a person wants one: no check is needed.
+
+    A wish that governance holds back waits in the state: every evaluation tries it until a retraining is requested.
+    ``waived`` are rules that do not hold this one back.
+    """
+    wish = Wish(reason, actor, now)
+
+    def decide(current: ModelState) -> RetrainDecision:
+        return grant(current, ModelSpec.parse(current.spec), wish, waived=waived)
+
+    return _decide_and_note(model, "wish", decide, actor=actor, now=now, ports=ports, wish=wish)
+
+
+# --- recording --------------------------------------------------------------------------------------------------------
+
+
+def _decide_and_note(
+    model: str,
+    kind: str,
+    decide: Callable[[ModelState], RetrainDecision],
+    *,
+    actor: str,
+    now: datetime,
+    ports: Ports,
+    wish: Wish | None = None,
+) -> RetrainDecision:
+    """Record what the decision does to the state, then note the decision.
+
+    Whoever dies in between is called again, and ends the same: a retraining that was requested is found in the
+    history, one that was held back is known to the state.
+    """
     decision = RetrainDecision(model, now, None, None, ())
 
-    def decide(current: ModelState) -> tuple[RetrainingRequested | RetrainingHeldBack, ...]:
+    def events(current: ModelState) -> Sequence[AnyEvent]:
         nonlocal decision
-        decision = arbitrate(current, spec, checks, now)
-        return _events(current, decision)
+        recorded = _recorded(current, actor, now, ports)
+        decision = recorded or decide(current)
+        return () if recorded else events_of(current, decision, actor=actor, wish=wish)
 
-    decide_and_record(ports.ledger, model, decide)
-    key = f"decisions/{model}/{now:%Y/%m/%d}/{now:%H%M%S}-retraining.json"
-    ports.data.put(key, json.dumps(decision.to_json(), indent=1).encode(), content_type="application/json")
+    state, _ = decide_and_record(ports.ledger, model, events)
+    note_once(model, kind, now, decision.to_json(), state.epoch, ports)
     return decision
 
 
-def request_retraining(model: str, *, reason: str, actor: str, now: datetime, ports: Ports) -> RetrainDecision:
-    """Ask for a retraining because of a business event, or because a person wants one: no check is needed."""
-    check = Check(Trigger.BUSINESS_EVENT, Outcome.FIRED, None, None, Direction.HIGHER_IS_WORSE, 0, reason)
-    decision = RetrainDecision(model, now, None, None, ())
-
-    def decide(current: ModelState) -> tuple[RetrainingRequested | RetrainingHeldBack, ...]:
-        nonlocal decision
-        held_back = f"retraining {current.run.decision_id} is still open" if current.run is not None else None
-        decision = RetrainDecision(model, now, Trigger.BUSINESS_EVENT, held_back, (check,))
-        return _events(current, decision, actor)
-
-    decide_and_record(ports.ledger, model, decide)
-    return decision
+def _recorded(state: ModelState, actor: str, now: datetime, ports: Ports) -> RetrainDecision | None:
+    """The decision of an earlier delivery that requested a retraining and died before it was noted."""
+    if now not in state.retrainings:
+        return None
+    for event in reversed(ports.ledger.history(state.model)):
+        requested = event["type"] == "RetrainingRequested" and event["actor"] == actor
+        if requested and datetime.fromisoformat(event["time"]) == now:
+            checks = tuple(Check.from_json(check) for check in event["checks"])
+            return RetrainDecision(state.model, now, Trigger(event["trigger"]), None, checks)
+    return None
 
 
-def _events(
-    state: ModelState, decision: RetrainDecision, actor: str = ACTOR
-) -> tuple[RetrainingRequested | RetrainingHeldBack, ...]:
-    if decision.trigger is None:
-        return ()
-    checks = tuple(check.to_json() for check in decision.checks)
-    if decision.held_back is not None:
-        held = RetrainingHeldBack(
-            time=decision.time, actor=actor, because=decision.because, would_have=decision.trigger, checks=checks
+# --- gathering --------------------------------------------------------------------------------------------------------
+
+
+def _checks(model: str, spec: ModelSpec, version: Version, now: datetime, ports: Ports) -> list[Check]:
+    rules = spec.triggers
+    trained_until = version.trained_until or version.registered_at
+    checks = [check_age(spec, trained_until, now)]
+    if rules.new_data.enabled:
+        checks.append(
+            run_check(
+                Trigger.NEW_DATA,
+                lambda: check_new_data(spec, rows_since(_daily(model, trained_until, now, ports), trained_until)),
+            )
         )
-        return (held,)
-    decision_id = f"{decision.time:%Y%m%d%H%M%S}-{state.epoch + 1}"
-    requested = RetrainingRequested(
-        time=decision.time,
-        actor=actor,
-        because=decision.because,
-        decision_id=decision_id,
-        trigger=decision.trigger,
-        checks=checks,
-    )
-    return (requested,)
-
-
-def _checks(state: ModelState, spec: ModelSpec, version: Version, now: datetime, ports: Ports) -> list[Check]:
-    since = max(version.promoted_at or version.registered_at, now - _LONGEST_MEMORY)
-    outcomes = ports.catalog.between(state.model, "outcomes", since, now + _DAY)
-    last_training = version.trained_until or version.registered_at
-    checks = [check_age(spec, last_training, now)]
-    if spec.triggers.new_data.enabled:
-        checks.append(check_new_data(spec, sum(entry.rows for entry in outcomes if entry.time > last_training)))
+    wanted = _against_reference(spec)
     if not version.reference:
-        return checks
-    reference = load_reference(ports, version.reference)
-    inputs = _drift_checks(spec, version, reference, now, ports)
-    if spec.triggers.performance.enabled:
-        checks.append(_performance(spec, version, reference, outcomes, inputs, since, now))
+        because = f"version {version.number} has no reference to compare with"
+        return [*checks, *(insufficient(trigger, because) for trigger in wanted)]
+    try:
+        reference = load_reference(ports, version.reference)
+    except Exception as error:  # the other checks do not need it
+        return [*checks, *(check_failed(trigger, error) for trigger in wanted)]
+    inputs = _input_checks(spec, version, reference, now, ports)
+    if Trigger.PERFORMANCE in wanted:
+        performance = run_check(Trigger.PERFORMANCE, lambda: _performance(model, spec, version, reference, now, ports))
+        checks.append(performance)
+        checks += [check_concept_drift(performance, c) for c in inputs if c.trigger is Trigger.DATA_DRIFT]
     return [*checks, *inputs]
 
 
-def _performance(
-    spec: ModelSpec,
-    version: Version,
-    reference: Reference,
-    outcomes: list[CatalogEntry],
-    inputs: list[Check],
-    since: datetime,
-    now: datetime,
-) -> Check:
-    """Whether matured labels prove the version degraded (STATISTICS, 3)."""
-    rules = spec.triggers.performance
-    days: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    matured = (now - spec.labels.maturity).astimezone(UTC).strftime("%Y-%m-%d")
-    for entry in outcomes:
-        for day, (n, correct) in entry.sums["daily"].get(str(version.number), {}).items():
-            if day < matured:
-                days[day][0] += n
-                days[day][1] += correct
-    daily = [(n, correct) for _, (n, correct) in sorted(days.items())]
-    window = (now - spec.labels.maturity - rules.look_back).astimezone(UTC).strftime("%Y-%m-%d")
-    recent = sum(n for day, (n, _) in days.items() if day >= window)
-    threshold = rules.accuracy_threshold
-    if recent < rules.min_labelled or not reference.daily:
-        because = f"{recent} matured labels in {rules.look_back.days} days, {rules.min_labelled} are needed"
-        return _insufficient(Trigger.PERFORMANCE, because, threshold=threshold, samples=recent)
-    result = degradation.performance(
-        daily,
-        list(reference.daily),
-        accuracy_threshold=threshold,
-        tolerance=rules.tolerance,
-        min_labelled=rules.min_labelled,
-    )
-    labelled = sum(n for n, _ in daily)
-    accuracy = sum(correct for _, correct in daily) / labelled
-    held = "" if result.p0 is None else f", {1 - result.p0:.3f} is to be held"
-    because = f"accuracy {accuracy:.3f} on {labelled:,} matured labels since {since:%Y-%m-%d}{held}"
-    degraded = result.status == "degraded"
-    drifted = any(c.outcome is Outcome.FIRED and c.trigger is Trigger.DATA_DRIFT for c in inputs)
-    known = any(c.outcome is Outcome.QUIET and c.trigger is Trigger.DATA_DRIFT for c in inputs)
-    trigger = Trigger.CONCEPT_DRIFT if degraded and known and not drifted else Trigger.PERFORMANCE
-    if trigger is Trigger.CONCEPT_DRIFT:
-        because += "; no input column drifted, so what they mean has changed"
-    return Check(
-        trigger,
-        Outcome.FIRED if degraded else Outcome.QUIET,
-        float(result.score),
-        float(result.threshold),
-        Direction.HIGHER_IS_WORSE,
-        labelled,
-        because,
-    )
-
-
-def _drift_checks(spec: ModelSpec, version: Version, reference: Reference, now: datetime, ports: Ports) -> list[Check]:
+def _against_reference(spec: ModelSpec) -> tuple[Trigger, ...]:
+    """The triggers of the spec that compare with the version's own reference."""
     rules = spec.triggers
-    if not rules.data_drift.enabled and not rules.prediction_shift.enabled:
+    switched = {
+        Trigger.PERFORMANCE: rules.performance.enabled,
+        Trigger.DATA_DRIFT: rules.data_drift.enabled,
+        Trigger.PREDICTION_SHIFT: rules.prediction_shift.enabled,
+    }
+    return tuple(trigger for trigger, on in switched.items() if on)
+
+
+def _daily(model: str, since: datetime, now: datetime, ports: Ports) -> list[Daily]:
+    """The daily sums of outcome files whose labels arrived since a time; a file carries the hour of its labels."""
+    hour = since.replace(minute=0, second=0, microsecond=0)
+    return [entry.sums["daily"] for entry in ports.catalog.between(model, "outcomes", hour, now + _DAY)]
+
+
+def _performance(
+    model: str, spec: ModelSpec, version: Version, reference: Reference, now: datetime, ports: Ports
+) -> Check:
+    since = max(version.promoted_at or version.registered_at, now - _LONGEST_MEMORY)
+    days = matured_days(_daily(model, since, now, ports), version.number, spec.labels.maturity, now)
+    return check_performance(spec, days, reference.daily, since=since, now=now)
+
+
+def _input_checks(spec: ModelSpec, version: Version, reference: Reference, now: datetime, ports: Ports) -> list[Check]:
+    """Data drift and prediction shift: the last whole cycle against the reference."""
+    wanted = [trigger for trigger in _against_reference(spec) if trigger is not Trigger.PERFORMANCE]
+    if not wanted:
         return []
+    cycle = spec.triggers.cycle
     end = now.replace(minute=0, second=0, microsecond=0)
-    start = end - rules.cycle
+    start = end - cycle
     since = version.promoted_at or version.registered_at
-    wanted = [
-        t
-        for t, on in (
-            (Trigger.DATA_DRIFT, rules.data_drift.enabled),
-            (Trigger.PREDICTION_SHIFT, rules.prediction_shift.enabled),
-        )
-        if on
-    ]
     if since > start:
-        because = (
-            f"version {version.number} answers since {since:%Y-%m-%d %H:%M}: no whole cycle of {_span(rules.cycle)} yet"
-        )
-        return [_insufficient(trigger, because) for trigger in wanted]
-    features, predictions = _window(version, reference, start, end, ports, spec.model)
-    checks = []
-    if Trigger.DATA_DRIFT in wanted:
-        checks.append(_data_drift(spec, reference, features))
-    if Trigger.PREDICTION_SHIFT in wanted:
-        checks.append(_prediction_shift(spec, reference, predictions))
-    return checks
-
-
-def _insufficient(trigger: Trigger, because: str, *, threshold: float | None = None, samples: int = 0) -> Check:
-    return Check(trigger, Outcome.INSUFFICIENT_DATA, None, threshold, Direction.HIGHER_IS_WORSE, samples, because)
-
-
-def _span(span: timedelta) -> str:
-    return f"{span / _DAY:g} days"
-
-
-def _data_drift(spec: ModelSpec, reference: Reference, window: Profile) -> Check:
-    found = drift.detect(reference.cycles, window, drift_threshold=spec.triggers.data_drift.drift_threshold)
-    if found.status == "insufficient_data":
-        because = f"{window.rows} rows in the last cycle are too few to compare"
-        return _insufficient(Trigger.DATA_DRIFT, because, samples=window.rows)
-    worst = max(found.columns, key=lambda column: column.score / column.threshold)
-    drifted = [column.name for column in found.columns if column.drifted]
-    named = f": {', '.join(drifted[:5])}" if drifted else ""
-    kind = "W1/sd" if worst.kind == "wasserstein" else "Jensen-Shannon distance"
-    because = (
-        f"{len(drifted)} of {len(found.columns)} columns drifted{named}; "
-        f"{kind} of '{worst.name}' is {worst.score:.2f}, threshold {worst.threshold:.2f} "
-        f"({len(reference.cycles)} reference cycles)"
-    )
-    outcome = Outcome.FIRED if found.drift else Outcome.QUIET
-    return Check(
-        Trigger.DATA_DRIFT,
-        outcome,
-        float(worst.score),
-        float(worst.threshold),
-        Direction.HIGHER_IS_WORSE,
-        window.rows,
-        because,
-    )
-
-
-def _prediction_shift(spec: ModelSpec, reference: Reference, window: Profile | None) -> Check:
-    threshold = spec.triggers.prediction_shift.threshold
-    if window is None or reference.prediction is None or window.rows < 100:
-        rows = 0 if window is None else window.rows
-        because = f"{rows} answers in the last cycle are too few to compare"
-        return _insufficient(Trigger.PREDICTION_SHIFT, because, threshold=threshold, samples=rows)
-    found = drift.detect([reference.prediction], window)
-    if not found.columns:
-        rows = reference.prediction.rows
-        because = f"{rows} validation answers are too few to compare with"
-        return _insufficient(Trigger.PREDICTION_SHIFT, because, threshold=threshold, samples=rows)
-    column = found.columns[0]
-    outcome = Outcome.FIRED if column.score > threshold else Outcome.QUIET
-    distance = f"{column.kind.replace('_', '-')} distance to the validation answers is {column.score:.2f}"
-    because = f"the answers' {distance}, threshold {threshold:.2f}"
-    return Check(
-        Trigger.PREDICTION_SHIFT,
-        outcome,
-        float(column.score),
-        threshold,
-        Direction.HIGHER_IS_WORSE,
-        window.rows,
-        because,
-    )
+        begun = f"version {version.number} answers since {since:%Y-%m-%d %H:%M}"
+        because = f"{begun}: no whole cycle of {cycle / _DAY:g} days yet"
+        return [insufficient(trigger, because) for trigger in wanted]
+    try:
+        features, predictions = _window(version, reference, start, end, ports, spec.model)
+    except Exception as error:  # the other checks do not need it
+        return [check_failed(trigger, error) for trigger in wanted]
+    judge: dict[Trigger, Callable[[], Check]] = {
+        Trigger.DATA_DRIFT: lambda: check_data_drift(spec, reference.cycles, features),
+        Trigger.PREDICTION_SHIFT: lambda: check_prediction_shift(spec, reference.prediction, predictions),
+    }
+    return [run_check(trigger, judge[trigger]) for trigger in wanted]
 
 
 def _window(

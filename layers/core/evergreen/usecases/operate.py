@@ -17,7 +17,7 @@ from evergreen.domain.lifecycle import (
     PromotionApproved,
     RollbackCause,
 )
-from evergreen.domain.triggers import RetrainDecision
+from evergreen.domain.triggers import FORCED, RetrainDecision
 from evergreen.ports import CatalogEntry, Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.evaluate_triggers import request_retraining
@@ -68,9 +68,12 @@ def add_base_data(model: str, table: pa.Table, *, now: datetime, ports: Ports) -
     return key
 
 
-def request_training(model: str, reason: str, who: str, *, now: datetime, ports: Ports) -> RetrainDecision:
-    """Ask for a retraining now."""
-    return request_retraining(model, reason=reason, actor=who, now=now, ports=ports)
+def request_training(
+    model: str, reason: str, who: str, *, now: datetime, ports: Ports, force: bool = False
+) -> RetrainDecision:
+    """Ask for a retraining now; by force, the cooldown and the budget do not hold it back."""
+    waived = FORCED if force else frozenset()
+    return request_retraining(model, reason=reason, actor=who, now=now, ports=ports, waived=waived)
 
 
 def register_version(model: str, artifact: bytes, reason: str, who: str, *, now: datetime, ports: Ports) -> int:

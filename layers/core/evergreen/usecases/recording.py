@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from evergreen.domain.errors import StaleStateError
 from evergreen.domain.lifecycle import AnyEvent, ModelState
-from evergreen.ports import Ledger
+from evergreen.ports import Ledger, Ports
 
 _TRIES = 6
+_INSTANT = timedelta(microseconds=1)
 
 
 def decide_and_record(
@@ -32,3 +36,21 @@ def decide_and_record(
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def noted(model: str, kind: str, time: datetime, ports: Ports) -> dict[str, Any] | None:
+    """The note of that kind and time, or None."""
+    notes = ports.ledger.notes(model, kind, time, time + _INSTANT)
+    return notes[0] if notes else None
+
+
+def note_once(model: str, kind: str, time: datetime, found: Mapping[str, Any], epoch: int, ports: Ports) -> None:
+    """Keep what was found at a time as a file and then as the ledger's note; a later delivery changes neither.
+
+    The note comes last: where there is one, there is the file.
+    """
+    if noted(model, kind, time, ports) is not None:
+        return
+    key = f"decisions/{model}/{time:%Y/%m/%d}/{time:%H%M%S}-{kind}.json"
+    ports.data.put(key, json.dumps(found, indent=1).encode(), content_type="application/json")
+    ports.ledger.note(model, kind, time, found, epoch)

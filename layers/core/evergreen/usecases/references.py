@@ -22,6 +22,7 @@ class Reference:
     prediction: Profile | None
     daily: tuple[tuple[int, int], ...]  # labelled and right a day, on the validation slice
     error_tolerance: float | None  # regression: an error within it counts as right
+    loss_scale: float = 1.0  # the loss difference to production that a shadow verdict counts in full
 
 
 @lru_cache(maxsize=8)
@@ -42,6 +43,7 @@ def parse_reference(document: dict[str, Any]) -> Reference:
         prediction=prediction,
         daily=tuple((int(n), int(correct)) for n, correct in reference["daily"]),
         error_tolerance=model.get("error_tolerance"),
+        loss_scale=float(model.get("loss_scale") or 1.0),
     )
 
 

@@ -10,11 +10,13 @@ from evergreen.domain.bake import BakeDecision, Traffic, judge_bake, roll_back
 from evergreen.domain.lifecycle import AnyEvent, Bake, BakePassed, BakePhase, ModelState
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
+from evergreen.statistics.sequential import MIN_BAKE_REQUESTS
 from evergreen.usecases.recording import decide_and_record
 
 ACTOR = "watch_deployment"
 _TICK = timedelta(minutes=1)
 _BASELINE = timedelta(hours=24)
+_LONGEST_BASELINE = timedelta(days=7)  # where a day had too few requests to say what is normal
 
 
 def start_watch(model: str, *, now: datetime, ports: Ports) -> Bake | None:
@@ -87,7 +89,10 @@ def watch_deployment(
 
 @lru_cache(maxsize=8)
 def _baseline(model: str, bake: Bake, ports: Ports) -> Traffic:
-    """What the replaced version answered in its last day; past when the bake begins, so it is read once."""
+    """What the replaced version answered in its last day, or week; past when the bake begins, so it is read once."""
     if bake.replaced is None:
         return Traffic(0, 0, 0)
-    return ports.traffic.traffic(model, bake.replaced, bake.since - _BASELINE, bake.since)
+    last_day = ports.traffic.traffic(model, bake.replaced, bake.since - _BASELINE, bake.since)
+    if last_day.requests >= MIN_BAKE_REQUESTS:
+        return last_day
+    return ports.traffic.traffic(model, bake.replaced, bake.since - _LONGEST_BASELINE, bake.since)

@@ -1,0 +1,279 @@
+"""Evaluations, wishes and comparisons: what they leave in ledger, bucket and metrics, however often they are told."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from evergreen.domain.lifecycle import (
+    BakePassed,
+    BakePhase,
+    CandidateRegistered,
+    PromotionApproved,
+    ShadowStarted,
+    TrainingFailed,
+    VersionPromoted,
+)
+from evergreen.ports import CatalogEntry
+from evergreen.usecases import operate
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def recorded(cloud, now, *events):
+    who = {"time": now, "actor": "ada", "because": "a story"}
+    for kind, fields in events:
+        cloud.ports.ledger.record(cloud.ports.ledger.read("churn"), kind(**who, **fields))
+
+
+def registered(version, reference=""):
+    fields = {"version": version, "decision_id": "", "artifact": f"s3://artifacts/models/churn/v{version}/m.tar.gz"}
+    fields |= {"sha256": "1" * 64, "fingerprint": "f", "rows_trained": 500, "trained_until": None}
+    return (CandidateRegistered, fields | {"reference": reference, "gate": {}})
+
+
+def in_production(cloud, now, *, reference="", **spec):
+    """A first version that has just taken over, and is in its ops bake."""
+    cloud.applied(**spec)
+    recorded(
+        cloud,
+        now,
+        registered(1, reference),
+        (PromotionApproved, {"version": 1, "instead_of": None, "evidence": {}}),
+        (VersionPromoted, {"version": 1, "replaced": None, "endpoint": {}}),
+    )
+
+
+def settled(cloud, now, **spec):
+    """A first version that is known to be good."""
+    in_production(cloud, now, **spec)
+    recorded(cloud, now, (BakePassed, {"version": 1, "phase": BakePhase.OPS, "evidence": {}}))
+
+
+def run_failed(cloud, now):
+    """The open retraining is given up."""
+    run = cloud.ports.ledger.read("churn").run
+    failed = {"decision_id": run.decision_id, "job_name": "j", "attempt": 0, "final": True}
+    recorded(cloud, now, (TrainingFailed, failed))
+
+
+def wish(cloud, reason, at):
+    event = cloud.event("business_event")
+    return event | {"time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "detail": {"model": "churn", "reason": reason}}
+
+
+def tick(at):
+    return {"time": f"{at:%Y-%m-%dT%H:%M:%SZ}"}
+
+
+def notes(cloud, kind):
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    return cloud.ports.ledger.notes("churn", kind, start, start + 9_999 * DAY)
+
+
+def files(cloud):
+    return {key: json.loads(cloud.ports.data.get(key)) for key in cloud.ports.data.keys("decisions/churn/")}
+
+
+def bare(note):
+    """A note without what the ledger adds: what the file holds."""
+    return {key: value for key, value in note.items() if key not in ("epoch", "type")}
+
+
+def died_before_it_was_noted(cloud, kind):
+    """Undo what comes last."""
+    for item in cloud.dynamodb.scan(TableName="ledger")["Items"]:
+        if item["sk"]["S"].startswith(f"note#{kind}"):
+            cloud.dynamodb.delete_item(TableName="ledger", Key={"model": item["model"], "sk": item["sk"]})
+    for key in files(cloud):
+        cloud.ports.data.delete(key)
+
+
+def test_a_quiet_evaluation_is_noted_with_every_check_and_changes_nothing_else(cloud, now):
+    settled(cloud, now)
+    before = cloud.history()
+    assert cloud.call("evaluate_triggers", "schedule_evaluate") == {"churn": "no check fired"}
+    (note,) = notes(cloud, "retraining")
+    assert (note["type"], note["retrain"]) == ("RetrainingEvaluated", False)
+    outcomes = {check["trigger"]: check["outcome"] for check in note["checks"]}
+    assert outcomes == {
+        "schedule": "quiet",
+        "performance": "insufficient_data",
+        "data_drift": "insufficient_data",
+        "prediction_shift": "insufficient_data",
+    }
+    assert files(cloud) == {"decisions/churn/2026/03/01/020000-retraining.json": bare(note)}
+    assert cloud.history() == before
+
+
+def test_a_tick_that_comes_again_is_answered_the_same_and_leaves_nothing_new(cloud, now):
+    settled(cloud, now - 91 * DAY)
+    first = cloud.call("evaluate_triggers", "schedule_evaluate")
+    assert first == {"churn": "the last training is 91.0 days ago, the limit is 90.0"}
+    left = (cloud.history(), notes(cloud, "retraining"), files(cloud))
+    assert cloud.call("evaluate_triggers", "schedule_evaluate") == first
+    assert (cloud.history(), notes(cloud, "retraining"), files(cloud)) == left
+
+
+def test_a_tick_that_died_before_its_note_ends_as_if_it_had_not(cloud, now):
+    settled(cloud, now - 91 * DAY)
+    first = cloud.call("evaluate_triggers", "schedule_evaluate")
+    left = (cloud.history(), notes(cloud, "retraining"), files(cloud))
+    died_before_it_was_noted(cloud, "retraining")
+    assert cloud.call("evaluate_triggers", "schedule_evaluate") == first
+    assert (cloud.history(), notes(cloud, "retraining"), files(cloud)) == left
+
+
+def test_held_back_hour_after_hour_is_told_once_and_noted_each_time(cloud, now):
+    in_production(cloud, now - 91 * DAY)  # its bake never ended
+    for hour in range(4):
+        cloud.call("evaluate_triggers", tick(now + hour * HOUR))
+    assert cloud.history().count("RetrainingHeldBack") == 1
+    told = notes(cloud, "retraining")
+    assert [(note["trigger"], note["rule"]) for note in told] == [("schedule", "deploying")] * 4
+    assert told[0]["held_back"] == "version 1 is being deployed and watched"
+
+
+def test_a_check_that_can_not_be_run_is_an_error_and_stops_no_other(cloud, now):
+    settled(cloud, now - 91 * DAY, reference="references/churn/gone.json")
+    cloud.counted()
+    assert cloud.call("evaluate_triggers", "schedule_evaluate") == {
+        "churn": "the last training is 91.0 days ago, the limit is 90.0"
+    }
+    checks = {check["trigger"]: check for check in notes(cloud, "retraining")[0]["checks"]}
+    failed = [checks[name] for name in ("performance", "data_drift", "prediction_shift")]
+    assert {check["outcome"] for check in failed} == {"error"}
+    assert all("references/churn/gone.json" in check["because"] for check in failed)
+    assert checks["schedule"]["outcome"] == "fired"
+    counted = cloud.counted()
+    assert ({}, 3) in [({k: v for k, v in d.items() if k != "service"}, v.get("CheckErrors")) for d, v in counted]
+
+
+def test_new_labels_count_from_the_day_after_the_newest_row_of_the_training(cloud, now):
+    settled(cloud, now - 5 * DAY, triggers={"new_data": {"enabled": True, "min_new_samples": 60}})
+    for version, day in ((1, now - 5 * DAY), (1, now - 4 * DAY), (7, now - 3 * DAY)):
+        daily = {str(version): {f"{day:%Y-%m-%d}": [50, 40]}}
+        hour = (day + DAY).replace(minute=0)
+        cloud.ports.catalog.add(
+            CatalogEntry("churn", "outcomes", hour, f"outcomes/{day:%d}.parquet", 50, sums={"daily": daily})
+        )
+    assert cloud.call("evaluate_triggers", "schedule_evaluate") == {"churn": "100 labelled rows are new, 60 are enough"}
+
+
+def test_each_check_is_measured_under_its_model_and_trigger(cloud, now):
+    settled(cloud, now - 91 * DAY)
+    cloud.counted()
+    cloud.call("evaluate_triggers", "schedule_evaluate")
+    counted = cloud.counted()
+    by_trigger = {d["Trigger"]: values for d, values in counted if "Trigger" in d}
+    assert {d["Model"] for d, _ in counted if "Trigger" in d} == {"churn"}
+    assert by_trigger["schedule"] == {
+        "CheckScore": 91.0,
+        "CheckThreshold": 90.0,
+        "CheckFired": 1,
+        "InsufficientData": 0,
+        "CheckErrors": 0,
+    }
+    assert by_trigger["data_drift"] == {"CheckFired": 0, "InsufficientData": 1, "CheckErrors": 0}
+    (totals,) = [values for d, values in counted if "Trigger" not in d]
+    assert totals == {"RetrainingsRequested": 1, "RetrainingsHeldBack": 0, "CheckErrors": 0, "Evaluations": 1}
+
+
+# --- wishes -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_wish_that_comes_again_starts_one_retraining_and_is_answered_the_same(cloud):
+    cloud.applied()
+    for _ in range(3):
+        assert cloud.call("evaluate_triggers", "business_event") == {"churn": "prices changed"}
+    assert cloud.history() == ["ModelApplied", "RetrainingRequested"]
+    (note,) = notes(cloud, "wish")
+    assert (note["type"], note["retrain"]) == ("RetrainingEvaluated", True)
+    assert files(cloud) == {"decisions/churn/2026/03/01/020005-wish.json": bare(note)}
+
+
+def test_a_wish_that_comes_again_after_its_retraining_failed_starts_no_other(cloud, now):
+    cloud.applied()
+    cloud.call("evaluate_triggers", "business_event")
+    run_failed(cloud, now + HOUR)
+    left = cloud.history()
+    assert cloud.call("evaluate_triggers", "business_event") == {"churn": "prices changed"}
+    assert cloud.history() == left
+
+
+def test_a_wish_during_the_cooldown_waits_and_is_granted_by_the_first_evaluation_that_may(cloud, now):
+    settled(cloud, now)
+    cloud.call("evaluate_triggers", wish(cloud, "prices changed", now + HOUR))
+    run_failed(cloud, now + 2 * HOUR)
+    event = wish(cloud, "stock changed", now + DAY)
+    for _ in range(2):
+        (because,) = cloud.call("evaluate_triggers", event).values()
+        assert because == "the last retraining was requested 1.0 days ago, the cooldown is 7.0 days (stock changed)"
+    for day in range(2, 7):
+        cloud.call("evaluate_triggers", tick(now + day * DAY))
+    assert cloud.history().count("RetrainingHeldBack") == 1
+    assert cloud.ports.ledger.read("churn").wish.reason == "stock changed"
+    (because,) = cloud.call("evaluate_triggers", tick(now + 8 * DAY)).values()
+    assert because == "stock changed (wished for by shop.pricing on 2026-03-02 02:00)"
+    last = cloud.ports.ledger.history("churn")[-1]
+    assert (last["type"], last["trigger"]) == ("RetrainingRequested", "business_event")
+    assert cloud.ports.ledger.read("churn").wish is None
+
+
+def test_a_wish_before_there_is_a_model_in_production_waits_too(cloud, now):
+    cloud.applied()
+    cloud.call("evaluate_triggers", "business_event")
+    cloud.call("evaluate_triggers", wish(cloud, "more labels", now + HOUR))
+    run_failed(cloud, now + 2 * HOUR)
+    granted = cloud.call("evaluate_triggers", tick(now + 8 * DAY))
+    assert granted["churn"].startswith("more labels")
+    assert cloud.ports.ledger.read("churn").run is not None
+    left = (cloud.history(), notes(cloud, "retraining"))
+    assert cloud.call("evaluate_triggers", tick(now + 8 * DAY)) == granted
+    died_before_it_was_noted(cloud, "retraining")
+    assert cloud.call("evaluate_triggers", tick(now + 8 * DAY)) == granted
+    assert (cloud.history(), notes(cloud, "retraining")) == left
+
+
+def test_a_person_may_override_the_cooldown_but_no_open_run(cloud, now):
+    cloud.applied()
+    asked = {"reason": "now, please", "who": "ada", "ports": cloud.ports}
+    assert operate.request_training("churn", **asked, now=now).retrain
+    assert operate.request_training("churn", **asked, now=now + HOUR, force=True).held_back.rule == "open_run"
+    run_failed(cloud, now + 2 * HOUR)
+    assert operate.request_training("churn", **asked, now=now + 3 * HOUR).held_back.rule == "cooldown"
+    assert operate.request_training("churn", **asked, now=now + 4 * HOUR, force=True).retrain
+
+
+# --- comparisons and the watch ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_shadow(cloud, now):
+    settled(cloud, now - 2 * DAY)
+    recorded(cloud, now - DAY, registered(2), (ShadowStarted, {"version": 2, "judged_against": 1}))
+    cloud.counted()
+    return {"model": "churn", "version": 2, "schedule": "churn.challenger.v2.1", **tick(now)}
+
+
+def test_a_comparison_is_noted_once_and_measured(cloud, in_shadow):
+    for _ in range(2):
+        assert cloud.call("compare_shadow", in_shadow)["verdict"] == "need_more_data"
+    (note,) = notes(cloud, "shadow")
+    assert (note["type"], note["verdict"], note["rows"]) == ("ShadowCompared", "need_more_data", 0)
+    assert files(cloud) == {"decisions/churn/2026/03/01/020000-shadow.json": bare(note)}
+    dimensions, values = cloud.counted()[-1]
+    assert dimensions["Model"] == "churn"
+    assert values.items() >= {"VerdictNeedMoreData": 1, "VerdictPromote": 0, "VerdictKeep": 0}.items()
+    assert {"ShadowRows", "ShadowGain", "ShadowEvidence", "ShadowEvidenceAgainst"} <= values.keys()
+
+
+def test_the_watch_shows_how_near_a_rollback_is(cloud, now):
+    in_production(cloud, now)
+    cloud.counted()
+    cloud.call(
+        "watch_deployment", {"model": "churn", "version": 1, "schedule": "s", **tick(now + timedelta(minutes=1))}
+    )
+    ((dimensions, values),) = cloud.counted()
+    assert dimensions["Model"] == "churn"
+    assert values == {"BakeRequests": 0, "BakeErrorEvidence": 0.0, "BakeSlowEvidence": 0.0}
