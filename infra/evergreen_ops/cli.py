@@ -178,11 +178,16 @@ def verdict(
     production: Annotated[str, typer.Option(help="Column with production's answer.")] = "production",
     shadow: Annotated[str, typer.Option(help="Column with the shadow's answer.")] = "shadow",
     actual: Annotated[str, typer.Option(help="Column with what was true.")] = "actual",
-    time: Annotated[str | None, typer.Option(help="Column with the instant of the request. [default: time]")] = None,
-    label_time: Annotated[
-        str | None, typer.Option(help="Column with the instant the label became known. [default: label_time]")
+    time: Annotated[
+        str | None, typer.Option(help="Column with the instant of the request. By default time, if there.")
     ] = None,
-    group: Annotated[str | None, typer.Option(help="Column whose rows depend on each other. [default: group]")] = None,
+    label_time: Annotated[
+        str | None,
+        typer.Option(help="Column with the instant the label became known. By default label_time, if there."),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column whose rows depend on each other. By default group, if there.")
+    ] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", help="Column with the request's id: of repeated ones the last row counts.")
     ] = None,
@@ -250,8 +255,8 @@ def verdict(
 
 DRIFT_EXAMPLES = """
 
-REFERENCE and CURRENT are Parquet, CSV or JSON Lines. Numbers are compared by Wasserstein distance over the reference's \
-standard deviation, text by Jensen-Shannon distance. Where REFERENCE has times, each column's threshold comes from how \
+REFERENCE and CURRENT are Parquet, CSV or JSON Lines. Numbers are compared by Wasserstein distance over the standard \
+deviation, text by Jensen-Shannon distance. Where REFERENCE has times, each column's threshold comes from how \
 much its own whole cycles (weeks) differ from each other; else it is 0.1 with a significance test. Times, ids and row \
 numbers are not judged. It exits with 0 whatever it finds (see --fail-on-drift), with 2 when it can't be asked so.
 

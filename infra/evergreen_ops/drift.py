@@ -341,11 +341,13 @@ def _converted(rows: pa.RecordBatch | pa.Table, kinds: Mapping[str, Kind]) -> pa
 def _as_kind(values: Any, kind: Kind) -> Any:
     text = is_text(_plain(values.type))
     if kind == "categorical":
-        return values if text or pa.types.is_null(values.type) else _number_names(values)
+        if not text:
+            return values if pa.types.is_null(values.type) else _number_names(values)
+        return values.cast(pa.string()) if pa.types.is_string_view(values.type) else values
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if not text:
-        return values
+        return values.cast(pa.float32()) if pa.types.is_float16(values.type) else values
     plain = values.cast(pa.string())
     numbers = pc.if_else(pc.match_substring_regex(plain, _NUMBER), pc.utf8_trim_whitespace(plain), None)
     return numbers.cast(pa.float64())
@@ -474,7 +476,13 @@ class _Rising:
     def goes_on(self, values: pa.Array) -> bool:
         if not len(values):
             return True
-        if values.null_count or pa.types.is_dictionary(values.type) or pa.types.is_boolean(values.type):
+        if values.null_count or not (
+            pa.types.is_integer(values.type)
+            or pa.types.is_float32(values.type)
+            or pa.types.is_float64(values.type)
+            or pa.types.is_string(values.type)
+            or pa.types.is_large_string(values.type)
+        ):
             return False
         first, before = values[0], self._last
         self._last = values[-1]
@@ -724,7 +732,8 @@ def _how_category(name: str, reference: Profile, current: Profile) -> str:
     column = reference.binning.columns[reference.binning.index(name)]
     assert isinstance(column, CategoryColumn)
     before, after = (profile.column(name) / profile.rows for profile in (reference, current))
-    most = int(np.argmax(np.abs(after - before)))
+    moved = np.abs(after - before)
+    most = int(np.argmax(moved if moved.any() else before))
     if most == CategoryBins.UNSEEN and before[most] == 0:
         return f"values that REFERENCE lacks from 0 % to {percent(after[most])}"
     return f"{category_name(column, most)} from {percent(before[most])} to {percent(after[most])}"

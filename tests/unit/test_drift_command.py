@@ -212,6 +212,26 @@ def test_columns_are_chosen_and_codes_are_categories(tmp_path: Path) -> None:
     assert (store["kind"], store["score"]) == ("jensen_shannon", 0.0)
 
 
+def test_columns_of_unusual_types_are_judged_or_left_out_but_never_break_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    letters = rng.choice(["a", "b"], 300).tolist()
+    usual = {
+        "unsigned": rng.integers(0, 9, 300).astype("uint64"),
+        "half": rng.normal(size=300).astype("float16"),
+        "codes": pa.array(rng.integers(0, 4, 300)).dictionary_encode(),
+        "encoded": pa.array(letters).dictionary_encode(),
+        "view": pa.array(letters, pa.string_view()),
+        "[b]bracketed": rng.normal(size=300),
+        "": rng.normal(size=300),
+    }
+    odd = {"day": pa.array([0] * 300, pa.date32()), "blob": [b"x"] * 300}
+    path = stored(tmp_path / "odd.parquet", usual | odd)
+    found = drift_json(path, path)
+    assert {column["column"] for column in found["columns"]} == set(usual)
+    assert set(found["left_out"]) == set(odd)
+    assert "[b]bracketed" in drift(path, path)
+
+
 def test_a_number_that_became_text_is_judged_by_what_can_be_read(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0).normal(10, 2, size=1_000)
     reference = stored(tmp_path / "reference.csv", {"x": numbers, "code": np.arange(1_000) % 3})
