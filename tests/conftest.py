@@ -2,9 +2,14 @@
 
 import ipaddress
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# What several kinds of tests build their worlds of.
+sys.path.insert(0, str(Path(__file__).parent / "worlds"))
 
 # The same examples on every machine, however slow.
 settings.register_profile(
@@ -23,11 +28,12 @@ _FAKE_CREDENTIALS = {
 
 
 def pytest_addoption(parser):
+    parser.addoption("--faults-report", help="write what tests/faults failed, and how it ended, to this file as JSON")
     parser.addoption(
         "--simulations",
         choices=["reduced", "full"],
         default="reduced",
-        help="size of tests/simulation: reduced (a minute and a half) or full (half an hour)",
+        help="size of tests/simulation: reduced (about a minute) or full (about twenty minutes)",
     )
 
 

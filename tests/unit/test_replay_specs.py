@@ -53,7 +53,7 @@ def test_the_bundled_spec_asks_only_what_is_known_at_departure() -> None:
     spec = bundled_spec()
     assert not {"month", "day", "dep_time", "dep_delay", "air_time", "arr_time"} & set(spec.features)
     assert spec.estimator == "RandomForestClassifier"
-    assert spec.labels.maturity == timedelta(days=1)
+    assert spec.labels.maturity == timedelta(days=2)
 
 
 @pytest.mark.parametrize(

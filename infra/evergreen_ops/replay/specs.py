@@ -184,7 +184,8 @@ def _cycle(stream: Stream) -> timedelta:
 def _maturity(stream: Stream) -> timedelta:
     known = stream.labelled
     delays = (stream.label_time[known] - stream.event_time[known]).astype("timedelta64[us]").astype("int64")
-    return _rounded(timedelta(microseconds=float(np.quantile(delays, 0.99))))
+    # Labels are handed in at the next step, so the latest of them wait for one.
+    return _rounded(timedelta(microseconds=float(np.quantile(delays, 0.99))) + default_step(stream))
 
 
 def _rounded(duration: timedelta) -> timedelta:
