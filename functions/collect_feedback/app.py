@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
 from evergreen.domain.errors import BadRequestError
-from evergreen.inbound import HttpRequest, http_answer, http_problem
+from evergreen.inbound import HttpRequest, correlation_id, http_answer, http_problem
 from evergreen.usecases.collect_feedback import collect_feedback
 
 logger = Logger(service="collect_feedback")
@@ -21,6 +21,7 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Validate the labels and hand all of them on, or none."""
+    logger.set_correlation_id(correlation_id(event))
     try:
         request = HttpRequest.parse(event)
         taken = collect_feedback(request.path["model"], request.body, now=request.time, ports=bootstrap.ports())

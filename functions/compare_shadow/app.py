@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
 from evergreen.domain.shadow import ShadowDecision
-from evergreen.inbound import LedgerEvent, Tick, is_ledger_event
+from evergreen.inbound import LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
 
 _VERDICTS = {"promote": "VerdictPromote", "keep": "VerdictKeep", "need_more_data": "VerdictNeedMoreData"}
@@ -24,10 +24,13 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """A ledger event may free or take the shadow's place; a schedule's tick judges who is in it."""
+    logger.set_correlation_id(correlation_id(event))
     ports = bootstrap.ports()
     if is_ledger_event(event):
         change = LedgerEvent.parse(event)
         metrics.add_metric("ShadowPlaceChecks", MetricUnit.Count, 1)
+        # Counted here, whoever found it: the watch, a sentinel, an alarm or a person. An alarm waits for it.
+        metrics.add_metric("RollbacksImpossible", MetricUnit.Count, change.type == "RollbackImpossible")
         shadow = start_shadow(change.model, now=change.time, ports=ports)
         return {"model": change.model, "shadow": None if shadow is None else shadow.version}
     tick = Tick.parse(event)

@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
 from evergreen.domain.triggers import Check, Outcome, RetrainDecision
-from evergreen.inbound import Tick, is_business_event, parse_business_event
+from evergreen.inbound import Tick, correlation_id, is_business_event, parse_business_event
 from evergreen.usecases.evaluate_triggers import evaluate_triggers, request_retraining
 
 _LARGEST = 1e100  # CloudWatch takes no number above 2**360
@@ -23,6 +23,7 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Evaluate each model; a business event asks for one model's retraining."""
+    logger.set_correlation_id(correlation_id(event))
     ports = bootstrap.ports()
     if is_business_event(event):
         metrics.add_metric("RetrainingsWanted", MetricUnit.Count, 1)

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import TrainingJobChange
+from evergreen.inbound import TrainingJobChange, correlation_id
 from evergreen.usecases.finish_training import JobEnd, finish_training
 
+_COUNTED = {
+    "TrainingFailed": "TrainingsFailed",
+    "CandidateRegistered": "CandidatesRegistered",
+    "CandidateRejected": "CandidatesRejected",
+}
+
 logger = Logger(service="finish_training")
+metrics = Metrics(namespace="Evergreen")
 
 
 @logger.inject_lambda_context
+@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Record how one of our jobs ended."""
+    logger.set_correlation_id(correlation_id(event))
     change = TrainingJobChange.parse(event)
     if change.model is None:
+        metrics.add_metric("TrainingJobsOfOthers", MetricUnit.Count, 1)
         return {"recorded": []}
     end = JobEnd(change.job_name, change.status, change.artifact, change.reason)
     events = finish_training(change.model, end, now=change.time, ports=bootstrap.ports())
     recorded = [type(recorded).__name__ for recorded in events]
+    metrics.add_dimension("Model", change.model)
+    for kind, name in _COUNTED.items():
+        metrics.add_metric(name, MetricUnit.Count, recorded.count(kind))
     logger.info("job changed", model=change.model, job_name=change.job_name, status=change.status, recorded=recorded)
     return {"recorded": recorded}

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import ObjectCreated
+from evergreen.inbound import ObjectCreated, correlation_id
 from evergreen.usecases.join_labels import join_labels
 
 logger = Logger(service="join_labels")
@@ -20,6 +20,7 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Join one file; what has no capture yet is kept, what can't be read is quarantined, both are counted."""
+    logger.set_correlation_id(correlation_id(event))
     created = ObjectCreated.parse(event)
     labels = join_labels(created.key, now=created.time, ports=bootstrap.ports())
     metrics.add_dimension("Model", labels.model)

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import parse_feedback
+from evergreen.inbound import correlation_id, parse_feedback
 from evergreen.usecases.learn_online import learn_online
 
 logger = Logger(service="learn_online")
@@ -20,6 +20,7 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Learn the batch of each model; messages that were not learned go back to the queue."""
+    logger.set_correlation_id(correlation_id(event))
     messages, unreadable = parse_feedback(event)
     learned = learn_online(messages, ports=bootstrap.ports())
     metrics.add_metric("OnlineRows", MetricUnit.Count, learned.rows)

@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
 from evergreen.domain.errors import BadRequestError
-from evergreen.inbound import HttpRequest, http_answer, http_problem
+from evergreen.inbound import HttpRequest, correlation_id, http_answer, http_problem
 from evergreen.usecases.predict import predict
 
 logger = Logger(service="predict")
@@ -22,6 +22,7 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer, and count the answer by model and version: that is what a bake judges."""
+    logger.set_correlation_id(correlation_id(event))
     started = perf_counter()
     try:
         request = HttpRequest.parse(event)

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import ObjectCreated
+from evergreen.inbound import ObjectCreated, correlation_id
 from evergreen.usecases.profile_capture import profile_capture
 
 logger = Logger(service="profile_capture")
@@ -20,6 +20,7 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Compact and profile one file; malformed lines are kept in quarantine and counted."""
+    logger.set_correlation_id(correlation_id(event))
     created = ObjectCreated.parse(event)
     compacted = profile_capture(created.key, created.etag, now=created.time, ports=bootstrap.ports())
     metrics.add_dimension("Model", compacted.model)

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import Tick
+from evergreen.inbound import Tick, correlation_id
 from evergreen.usecases.reconcile import reconcile
 
 logger = Logger(service="reconcile")
@@ -20,6 +20,7 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Reconcile every model."""
+    logger.set_correlation_id(correlation_id(event))
     tick, ports = Tick.parse(event), bootstrap.ports()
     repairs: dict[str, int] = {}
     failed: list[Exception] = []

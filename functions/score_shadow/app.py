@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import ObjectCreated
+from evergreen.inbound import ObjectCreated, correlation_id
 from evergreen.usecases.score_shadow import score_shadow
 
 logger = Logger(service="score_shadow")
@@ -20,6 +20,7 @@ metrics = Metrics(namespace="Evergreen")
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Score one file; a shadow that fails is counted and touches nothing else."""
+    logger.set_correlation_id(correlation_id(event))
     created = ObjectCreated.parse(event)
     scores = score_shadow(created.key, now=created.time, ports=bootstrap.ports())
     if scores.version is None:

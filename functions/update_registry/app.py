@@ -1,23 +1,47 @@
-"""Ledger events: keep MLflow's versions, aliases and tags in step."""
+"""Ledger events keep MLflow's versions, aliases and tags in step; a schedule's tick repairs what others changed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import LedgerEvent
-from evergreen.usecases.update_registry import update_registry
+from evergreen.inbound import LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.usecases.update_registry import reconcile_registry, update_registry
 
 logger = Logger(service="update_registry")
+metrics = Metrics(namespace="Evergreen")
 
 
 @logger.inject_lambda_context
+@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Project the model's state onto the registry; a registry that is down raises, and the event comes again."""
-    change = LedgerEvent.parse(event)
-    versions = update_registry(change.model, ports=bootstrap.ports())
-    logger.info("registry updated", model=change.model, versions=versions)
-    return {"model": change.model, "versions": versions}
+    """Project one model, or compare every model; a registry that is down raises, and the event comes again."""
+    logger.set_correlation_id(correlation_id(event))
+    ports = bootstrap.ports()
+    if is_ledger_event(event):
+        change = LedgerEvent.parse(event)
+        versions = update_registry(change.model, ports=ports)
+        metrics.add_metric("RegistryUpdates", MetricUnit.Count, 1)
+        logger.info("registry updated", model=change.model, versions=versions)
+        return {"model": change.model, "versions": versions}
+    tick = Tick.parse(event)
+    repairs: dict[str, int] = {}
+    failed: list[Exception] = []
+    for model in ports.ledger.models():
+        try:
+            found = reconcile_registry(model, now=tick.time, ports=ports)
+        except Exception as error:  # one model's trouble is not the next one's: raised at the end
+            logger.exception("could not be reconciled", model=model)
+            failed.append(error)
+            continue
+        repairs[model] = len(found)
+        for repair in found:
+            logger.warning("repaired", model=model, what=repair.what, found=repair.found, expected=repair.expected)
+    metrics.add_metric("Repairs", MetricUnit.Count, sum(repairs.values()))
+    if failed:
+        raise ExceptionGroup("models whose registry could not be reconciled", failed)
+    return repairs

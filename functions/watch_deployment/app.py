@@ -1,43 +1,66 @@
-"""Each minute of an ops bake, and on alarms: judge whether the new version is healthy."""
+"""Each minute of an ops bake, and on alarms: judge whether the version in production is healthy."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
 from evergreen.domain.bake import BakeDecision
-from evergreen.inbound import AlarmChange, LedgerEvent, Tick, is_ledger_event
-from evergreen.usecases.watch_deployment import start_watch, watch_deployment
+from evergreen.inbound import AlarmChange, LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.ports import Ports
+from evergreen.usecases.watch_deployment import look_at_alarm, start_watch, watch_deployment
 
 logger = Logger(service="watch_deployment")
+metrics = Metrics(namespace="Evergreen")
 
 
 @logger.inject_lambda_context
+@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """VersionPromoted starts the watch; a tick judges one model; an alarm judges every model that bakes."""
+    """VersionPromoted starts the watch; a tick judges one bake; an alarm judges the model it names, or every one."""
+    logger.set_correlation_id(correlation_id(event))
     ports = bootstrap.ports()
     if is_ledger_event(event):
         change = LedgerEvent.parse(event)
         bake = start_watch(change.model, now=change.time, ports=ports)
+        metrics.add_metric("BakesStarted", MetricUnit.Count, bake is not None)
         return {"model": change.model, "watching": None if bake is None else bake.version}
     alarm = AlarmChange.parse(event)
     if alarm is not None:
-        models = ports.ledger.models() if alarm.state == "ALARM" else ()
-        decisions = {model: watch_deployment(model, now=alarm.time, ports=ports) for model in models}
-        for model, found in decisions.items():
-            _measure(model, found)
-        logger.info("alarm", alarm=alarm.name, state=alarm.state, models=list(decisions))
-        return {model: None if d is None else d.because for model, d in decisions.items()}
+        metrics.add_metric("AlarmsHeard", MetricUnit.Count, alarm.state == "ALARM")
+        return _look(alarm, ports)
     tick = Tick.parse(event)
+    metrics.add_metric("BakeTicks", MetricUnit.Count, 1)
     assert tick.model is not None, "watch_deployment's schedules name the model"
     decision = watch_deployment(tick.model, now=tick.time, ports=ports, version=tick.version, schedule=tick.schedule)
     _measure(tick.model, decision)
     return {"model": tick.model, "because": None if decision is None else decision.because}
+
+
+def _look(alarm: AlarmChange, ports: Ports) -> dict[str, Any]:
+    """Judge each model that the alarm may be about; only an alarm that goes off is one."""
+    because: dict[str, str | None] = {}
+    failed: list[Exception] = []
+    for model in ports.ledger.models() if alarm.state == "ALARM" else ():
+        if alarm.model not in (None, model):
+            continue
+        try:
+            found = look_at_alarm(model, now=alarm.time, ports=ports, version=alarm.version)
+        except Exception as error:  # one model's trouble is not the next one's: raised at the end
+            logger.exception("could not be judged", model=model)
+            failed.append(error)
+            continue
+        _measure(model, found)
+        because[model] = None if found is None else found.because
+    logger.info("alarm", alarm=alarm.name, state=alarm.state, because=because)
+    if failed:
+        raise ExceptionGroup("models that could not be judged", failed)
+    return because
 
 
 def _measure(model: str, decision: BakeDecision | None) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from evergreen_ops.operate_commands import add_commands
+from evergreen_ops.options import PLAIN_WIDTH, REFUSED, WRONG_USE, UsageError, duration, instant
 
 if TYPE_CHECKING:
     from evergreen.spec import ModelSpec
@@ -17,9 +20,6 @@ if TYPE_CHECKING:
     from evergreen_ops.replay.run import Plan
     from evergreen_ops.replay.specs import Base
     from evergreen_ops.replay.streams import Stream
-
-REFUSED, WRONG_USE = 1, 2
-PLAIN_WIDTH = 120
 
 app = typer.Typer(
     name="evergreen",
@@ -229,8 +229,8 @@ def verdict(
         margin=margin,
         min_gain=min_gain,
         alpha=alpha,
-        cycle=_duration(cycle, "--cycle"),
-        max_time=_duration(max_time, "--max-time"),
+        cycle=duration(cycle, "--cycle"),
+        max_time=duration(max_time, "--max-time"),
     )
     columns = judging.Columns(production, shadow, actual, time, label_time, group, id_column)
     costs = None if cost is None else judging.parse_cost(cost)
@@ -240,10 +240,10 @@ def verdict(
     judged = judging.judge_log(
         log,
         rules,
-        maturity=None if maturity is None else _duration(maturity, "--maturity", shortest=timedelta(0)),
+        maturity=None if maturity is None else duration(maturity, "--maturity", shortest=timedelta(0)),
         scale=loss_scale,
-        since=None if since is None else _instant(since, "--since"),
-        now=None if now is None else _instant(now, "--now"),
+        since=None if since is None else instant(since, "--since"),
+        now=None if now is None else instant(now, "--now"),
     )
     if plot is not None:
         _write(plot, plot_page(judged, file.name), "--plot")
@@ -297,7 +297,7 @@ def drift(
         reference=reference,
         current=current,
         time=time,
-        cycle=_duration(cycle, "--cycle"),
+        cycle=duration(cycle, "--cycle"),
         columns=_names(columns),
         exclude=_names(exclude),
         categorical=_names(categorical),
@@ -314,6 +314,9 @@ def drift(
         Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(summary(found), highlight=False)
     if fail_on_drift and found.drift.drift:
         raise typer.Exit(REFUSED)
+
+
+add_commands(app)
 
 
 @local.command(
@@ -358,14 +361,10 @@ def main() -> None:
         _fail(" ".join(str(error).split()), code)
 
 
-class UsageError(ValueError):
-    """An option that can't be used as it is."""
-
-
 def _exit_code(error: Exception) -> int | None:
     """What an error means for the caller; None for one that nobody foresaw. Imports only what has been imported."""
     wrong_use = {
-        "evergreen_ops.cli.UsageError",
+        "evergreen_ops.options.UsageError",
         "evergreen_ops.replay.streams.StreamError",
         "evergreen_ops.tables.TableError",
         "evergreen_ops.drift.DriftError",
@@ -377,12 +376,12 @@ def _exit_code(error: Exception) -> int | None:
     }
     refused = {
         "evergreen_ops.replay.driver.ReplayError",
+        "evergreen_ops.stack.StackError",
         "evergreen_ops.local.errors.LocalCloudError",
         "evergreen_ops.local.mlflow_server.MlflowServerError",
         "evergreen.domain.errors.EvergreenError",
     }
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-    names |= {"evergreen_ops.cli.UsageError"} if isinstance(error, UsageError) else set()  # run as __main__
     return WRONG_USE if names & wrong_use else REFUSED if names & refused else None
 
 
@@ -442,28 +441,11 @@ def _plan(
         stream=stream,
         spec=spec,
         base=base,
-        step=specs.default_step(stream) if step is None else _duration(step, "--step"),
+        step=specs.default_step(stream) if step is None else duration(step, "--step"),
         template=_existing(template or TEMPLATE),
         drill=drill,
         policies=policies,
     )
-
-
-def _duration(text: str, option: str, *, shortest: timedelta = timedelta(microseconds=1)) -> timedelta:
-    from evergreen.spec import parse_duration
-
-    duration = parse_duration(text)
-    if not isinstance(duration, timedelta) or duration < shortest:
-        raise UsageError(f"{option} is {text!r}: give a number and a unit, such as 30m, 6h or 1d")
-    return duration
-
-
-def _instant(text: str, option: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{option} is {text!r}: give a time such as 2026-01-31 or 2026-01-31T12:00Z") from error
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 def _names(text: str) -> tuple[str, ...]:

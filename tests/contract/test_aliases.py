@@ -58,6 +58,23 @@ def test_a_late_clearing_leaves_a_newer_decision_alone(aliases):
     assert aliases.read("churn", "production") == THIRD
 
 
+def test_a_cleared_alias_answers_a_late_decision_that_it_points_nowhere(aliases):
+    aliases.clear("churn", "production", epoch=25)
+    assert aliases.repoint(SECOND) == AliasRecord.nowhere("churn", "production", 25)
+
+
+def test_what_was_found_is_replaced_whatever_its_epoch(aliases):
+    aliases.repoint(THIRD)
+    assert aliases.replace(THIRD, SECOND) == SECOND
+    assert aliases.read("churn", "production") == SECOND
+
+
+@pytest.mark.parametrize("found", [replace(THIRD, epoch=29), replace(THIRD, version=7), SECOND])
+def test_what_is_not_there_any_more_is_not_replaced(aliases, found):
+    aliases.repoint(THIRD)
+    assert aliases.replace(found, replace(SECOND, epoch=99)) == THIRD
+
+
 def test_aliases_and_models_are_apart(aliases):
     aliases.repoint(SECOND)
     aliases.repoint(replace(THIRD, alias="shadow"))

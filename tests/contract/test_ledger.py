@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from evergreen.aws.ledger import DynamoLedger
-from evergreen.domain import events
+from evergreen.domain import audit, events
 from evergreen.domain.errors import IllegalTransitionError, StaleStateError, UnknownModelError
 from evergreen.domain.lifecycle import DifferenceRepaired, ModelApplied, ModelState, RetrainingRequested
 from evergreen.usecases.recording import decide_and_record
@@ -89,6 +89,28 @@ def test_of_many_who_read_the_same_state_one_is_heard(ledger):
             continue
     assert heard == ["d0"]
     assert ledger.read("churn").epoch == 2
+
+
+def test_who_read_before_the_table_was_restored_to_an_older_time_leaves_no_gap_in_the_history(ledger):
+    state = a_known_model(ledger)
+    from_before = replace(ledger.record(state, requested()), epoch=7)
+    with pytest.raises(StaleStateError):
+        ledger.record(from_before, repaired("late"))
+    assert [item["epoch"] for item in ledger.history("churn")] == [1, 2]
+    assert ledger.read("churn").epoch == 2
+
+
+def test_a_state_that_somebody_put_back_writes_over_nothing_that_happened_since(ledger, aws):
+    dynamodb = aws("dynamodb")
+    old = a_known_model(ledger)
+    key = {"model": {"S": "churn"}, "sk": {"S": "state"}}
+    kept = dynamodb.get_item(TableName="table", Key=key)["Item"]
+    ledger.record(old, requested())
+    before = ledger.history("churn")
+    dynamodb.put_item(TableName="table", Item=kept)
+    with pytest.raises(StaleStateError):
+        ledger.record(ledger.read("churn"), repaired("as if nothing had been"))
+    assert ledger.history("churn") == before
 
 
 def test_an_event_that_can_not_happen_leaves_nothing(ledger):
@@ -258,3 +280,32 @@ def test_notes_expire_and_the_state_and_its_history_do_not(table):
 def test_a_note_that_could_not_be_written_is_no_note_that_was_there(ledger):
     with pytest.raises(ClientError):
         ledger.note("churn", "retraining", START, {"much": "x" * 500_000}, 1)
+
+
+# --- as it is stored --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_stored_is_told_as_it_is_and_is_sound(ledger):
+    state = ledger.record(a_known_model(ledger), requested(), repaired("again"))
+    item, history = ledger.stored("churn")
+    assert (item["sk"], item["epoch"]) == ("state", "3")
+    assert [each["sk"] for each in history] == ["event#0000000001", "event#0000000002", "event#0000000003"]
+    assert history[-1]["hash"] == state.last_hash
+    assert audit.verify("churn", item, history) == ()
+
+
+def test_nothing_is_stored_of_a_model_nobody_applied(ledger):
+    assert ledger.stored("churn") == (None, [])
+
+
+def test_what_somebody_wrote_into_the_table_is_found_whatever_its_type(table):
+    client, name = table("model", "sk")
+    ledger = DynamoLedger(client, name)
+    ledger.record(a_known_model(ledger), requested())
+    key = {"model": {"S": "churn"}, "sk": {"S": "event#0000000002"}}
+    written = client.get_item(TableName=name, Key=key)["Item"]
+    for change in ({"epoch": {"S": "2"}}, {"expires": {"N": "1"}}, {"hash": {"S": "0" * 64}}, {"type": {"NULL": True}}):
+        client.put_item(TableName=name, Item=written | change)
+        assert audit.verify("churn", *ledger.stored("churn")) != (), change
+    client.put_item(TableName=name, Item=written)
+    assert audit.verify("churn", *ledger.stored("churn")) == ()

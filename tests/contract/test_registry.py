@@ -75,6 +75,30 @@ def test_versions_somebody_registered_beside_evergreen_do_not_shift_ours(registr
     assert int(client.get_model_version_by_alias(model, "production").version) == 3
 
 
+def test_the_registry_tells_what_it_holds_in_the_ledgers_numbers(registry, client, model):
+    registered(registry, model, 1)
+    client.create_model_version(model, source="s3://somebody/else")
+    registered(registry, model, 2)
+    registry.point(model, "production", 2)
+    client.set_registered_model_alias(model, "champion", "2")
+    view = registry.view(model)
+    assert view.aliases == {"production": 2, "champion": None}
+    assert view.tags == {1: {"evergreen.status": "candidate"}, 2: {"evergreen.status": "candidate"}}
+
+
+def test_a_model_that_was_never_registered_is_empty(registry, model):
+    view = registry.view(model)
+    assert (view.aliases, view.tags) == ({}, {})
+
+
+def test_what_others_changed_is_seen_although_it_was_remembered(registry, client, model):
+    registered(registry, model, 1)
+    client.set_model_version_tag(model, "1", "evergreen.status", "good")
+    assert registry.view(model).tags[1] == {"evergreen.status": "good"}
+    registered(registry, model, 1)
+    assert client.get_model_version(model, "1").tags["evergreen.status"] == "candidate"
+
+
 def test_a_version_is_tied_to_the_run_that_trained_it(registry, client, model):
     experiment = client.create_experiment(f"evergreen/{model}")
     run = client.create_run(experiment, tags={"evergreen.job": "churn-1-0"})

@@ -106,3 +106,16 @@ def test_a_name_longer_than_the_service_takes_is_cut_and_still_its_own(schedules
     assert all(len(name) <= limits["max"] for name in names(scheduler))
     schedules.remove(LONG)
     assert len(names(scheduler)) == 1
+
+
+def test_the_schedules_of_a_model_are_found_by_their_prefix(schedules):
+    for name in (NAME, "churn.challenger.v3.2", "churn2.challenger.v3.2"):
+        every_day(schedules, name)
+    assert schedules.names("churn.") == {NAME, "churn.challenger.v3.2"}
+    assert schedules.names("nobody.") == frozenset()
+
+
+def test_a_name_that_is_too_long_is_found_under_the_one_it_was_given(schedules):
+    every_day(schedules, LONG)
+    assert schedules.names("m" * 40 + ".") == {schedules.name_of(LONG)}
+    assert schedules.name_of(NAME) == NAME

@@ -13,6 +13,7 @@ from samtranslator.yaml_helper import yaml_parse
 from evergreen import bootstrap
 from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
+from evergreen.usecases.verify_history import verify_history
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.replay import driver, specs
 from evergreen_ops.replay.progress import PlainScreen
@@ -62,6 +63,7 @@ def replayed(template, *, until_day):
             session = driver.open_session(stream, SPEC, base, cloud, ports, PlainScreen())
             driver.train_first_model(session)
             driver.run(session, step=timedelta(hours=12))
+            assert verify_history(session.model, ports=ports)[1] == (), "whatever is cut, the history is sound"
             return list(session.events), cloud.invocation_counts, cloud.error_counts, driver.decisions(session)
         finally:
             bootstrap.reset()

@@ -1,119 +1,17 @@
-"""Functions as Lambda calls them, on a small cloud of moto: the buckets, tables, streams and queue of the template."""
+"""Functions as Lambda calls them, on the small cloud."""
 
-import importlib.util
 import json
-from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
-from types import SimpleNamespace
 
-import boto3
 import pytest
-from moto import mock_aws
-
-from evergreen import bootstrap
-from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
-
-ROOT = Path(__file__).parents[2]
-NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
-ARN = "arn:aws:{}:us-east-1:123456789012:{}"
-CONTEXT = SimpleNamespace(
-    function_name="function",
-    memory_limit_in_mb=512,
-    invoked_function_arn=ARN.format("lambda", "function:function"),
-    aws_request_id="52fdfc07-2182-154f-163f-5f0f9a621d72",
-)
-CHURN = {
-    "model": "churn",
-    "task": "binary",
-    "features": {"age": {"type": "number"}, "plan": {"type": "categorical"}},
-    "labels": {"classes": ["0", "1"]},
-}
+from small_cloud import NOW, SmallCloud, open_cloud
 
 
-@cache
-def _handler(function):
-    path = ROOT / "functions" / function / "app.py"
-    spec = importlib.util.spec_from_file_location(f"functions_{function}", path)
-    app = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(app)
-    return app.handler
-
-
-class Cloud:
-    """What the functions talk to, and what they left there."""
+class Cloud(SmallCloud):
+    """What the functions talk to, what they left there, and what they wrote to their logs."""
 
     def __init__(self, capsys):
+        super().__init__()
         self._capsys = capsys
-        self._create()
-
-    def _create(self):
-        s3, self.dynamodb = boto3.client("s3"), boto3.client("dynamodb")
-        for bucket in ("data", "artifacts"):
-            s3.create_bucket(Bucket=bucket)
-        for table, (partition, sort) in {
-            "ledger": ("model", "sk"),
-            "aliases": ("model", "alias"),
-            "catalog": ("pk", "sk"),
-        }.items():
-            self.dynamodb.create_table(
-                TableName=table,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in (partition, sort)],
-                KeySchema=[
-                    {"AttributeName": partition, "KeyType": "HASH"},
-                    {"AttributeName": sort, "KeyType": "RANGE"},
-                ],
-            )
-        self.firehose = boto3.client("firehose")
-        for stream in ("captures", "labels"):
-            self.firehose.create_delivery_stream(
-                DeliveryStreamName=stream,
-                ExtendedS3DestinationConfiguration={
-                    "RoleARN": ARN.format("iam", "role/stream"),
-                    "BucketARN": "arn:aws:s3:::data",
-                    "Prefix": f"{stream}/",
-                },
-            )
-        self._sqs = boto3.client("sqs")
-        self.queue = self._sqs.create_queue(QueueName="feedback")["QueueUrl"]
-        self._scheduler = boto3.client("scheduler")
-        self._scheduler.create_schedule_group(Name="evergreen")
-
-    def environment(self):
-        return {
-            "DATA_BUCKET": "data",
-            "ARTIFACT_BUCKET": "artifacts",
-            "LEDGER_TABLE": "ledger",
-            "ALIAS_TABLE": "aliases",
-            "CATALOG_TABLE": "catalog",
-            "CAPTURE_STREAM": "captures",
-            "LABEL_STREAM": "labels",
-            "FEEDBACK_QUEUE_URL": self.queue,
-            "TRAINING_ROLE_ARN": ARN.format("iam", "role/training"),
-            "TRAINING_IMAGE": "image",
-            "SCHEDULER_ROLE_ARN": ARN.format("iam", "role/scheduler"),
-            "SCHEDULE_GROUP": "evergreen",
-            "SCHEDULE_DLQ_ARN": ARN.format("sqs", "dead-letters"),
-            "FUNCTION_ARN_PREFIX": ARN.format("lambda", "function:evergreen-"),
-        }
-
-    @property
-    def ports(self):
-        return bootstrap.ports()
-
-    def applied(self, **changes):
-        """Make the model `churn` known."""
-        return operate.apply_model(ModelSpec.parse(CHURN | changes), now=NOW, ports=self.ports)
-
-    def call(self, function, event):
-        """Call the function with one of tests/events, or with an event as it is."""
-        event = self.event(event) if isinstance(event, str) else event
-        return _handler(function)(event, CONTEXT)
-
-    def event(self, name):
-        return json.loads((ROOT / "tests" / "events" / f"{name}.json").read_text())
 
     def counted(self):
         """The metrics written since the last look: (dimensions, {name: value}) of each line."""
@@ -130,25 +28,6 @@ class Cloud:
                 found.append(({name: document[name] for name in dimensions}, values))
         return found
 
-    def streamed(self, stream):
-        """What left by the stream, one record a line, as the template's streams write them and moto's do not."""
-        keys = sorted(self.ports.data.keys(f"{stream}/"))
-        return b"".join(self.ports.data.get(key) for key in keys).replace(b"}{", b"}\n{")
-
-    def queued(self):
-        """What waits in the feedback queue."""
-        found = self._sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
-        return [json.loads(message["Body"]) for message in found.get("Messages", [])]
-
-    def schedules(self):
-        return [s["Name"] for s in self._scheduler.list_schedules(GroupName="evergreen")["Schedules"]]
-
-    def schedule(self, name):
-        return self._scheduler.get_schedule(Name=name, GroupName="evergreen")
-
-    def history(self):
-        return [item["type"] for item in self.ports.ledger.history("churn")]
-
 
 @pytest.fixture
 def now():
@@ -157,11 +36,6 @@ def now():
 
 
 @pytest.fixture
-def cloud(monkeypatch, capsys, _nobodys_credentials):
-    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # reading the services' models again takes long
-        bootstrap.reset()
-        made = Cloud(capsys)
-        for name, value in made.environment().items():
-            monkeypatch.setenv(name, value)
+def cloud(capsys, _nobodys_credentials):
+    with open_cloud(lambda: Cloud(capsys)) as made:
         yield made
-        bootstrap.reset()

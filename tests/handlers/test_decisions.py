@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from small_cloud import CHURN
 
 from evergreen.domain.lifecycle import (
     BakePassed,
@@ -15,9 +16,11 @@ from evergreen.domain.lifecycle import (
     VersionPromoted,
 )
 from evergreen.ports import CatalogEntry
+from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FEATURES = ModelSpec.parse(CHURN).fingerprint
 
 
 def recorded(cloud, now, *events):
@@ -28,7 +31,7 @@ def recorded(cloud, now, *events):
 
 def registered(version, reference=""):
     fields = {"version": version, "decision_id": "", "artifact": f"s3://artifacts/models/churn/v{version}/m.tar.gz"}
-    fields |= {"sha256": "1" * 64, "fingerprint": "f", "rows_trained": 500, "trained_until": None}
+    fields |= {"sha256": "1" * 64, "fingerprint": FEATURES, "rows_trained": 500, "trained_until": None}
     return (CandidateRegistered, fields | {"reference": reference, "gate": {}})
 
 
@@ -189,7 +192,34 @@ def test_a_wish_that_comes_again_starts_one_retraining_and_is_answered_the_same(
     assert cloud.history() == ["ModelApplied", "RetrainingRequested"]
     (note,) = notes(cloud, "wish")
     assert (note["type"], note["retrain"]) == ("RetrainingEvaluated", True)
-    assert files(cloud) == {"decisions/churn/2026/03/01/020005-wish.json": bare(note)}
+    ((key, kept),) = files(cloud).items()
+    assert key.startswith("decisions/churn/2026/03/01/020005.")
+    assert key.endswith("-wish.json")
+    assert kept == bare(note)
+
+
+def test_two_wishes_of_one_second_are_two(cloud):
+    cloud.applied()
+    for number in range(2):
+        event = cloud.event("business_event") | {"id": f"0000000{number}-1428-4cd3-a780-95db273d1602"}
+        cloud.call("evaluate_triggers", event)
+    assert cloud.history().count("RetrainingRequested") == 1
+    assert len(notes(cloud, "wish")) == len(files(cloud)) == 2
+
+
+def test_a_wish_that_comes_again_after_it_was_granted_and_its_retraining_is_over_is_no_second_wish(cloud, now):
+    settled(cloud, now)
+    cloud.call("evaluate_triggers", wish(cloud, "prices changed", now + HOUR))
+    run_failed(cloud, now + 2 * HOUR)
+    waited = cloud.event("business_event") | {"time": f"{now + DAY:%Y-%m-%dT%H:%M:%SZ}", "id": "a-wish-that-waits"}
+    first = cloud.call("evaluate_triggers", waited)
+    cloud.call("evaluate_triggers", tick(now + 8 * DAY))
+    run_failed(cloud, now + 9 * DAY)
+    left = cloud.history()
+    assert left.count("RetrainingRequested") == 2
+    assert cloud.call("evaluate_triggers", waited) == first
+    assert cloud.ports.ledger.read("churn").wish is None
+    assert cloud.history() == left
 
 
 def test_a_wish_that_comes_again_after_its_retraining_failed_starts_no_other(cloud, now):
@@ -274,6 +304,6 @@ def test_the_watch_shows_how_near_a_rollback_is(cloud, now):
     cloud.call(
         "watch_deployment", {"model": "churn", "version": 1, "schedule": "s", **tick(now + timedelta(minutes=1))}
     )
-    ((dimensions, values),) = cloud.counted()
+    ((dimensions, values),) = [counted for counted in cloud.counted() if "Model" in counted[0]]
     assert dimensions["Model"] == "churn"
     assert values == {"BakeRequests": 0, "BakeErrorEvidence": 0.0, "BakeSlowEvidence": 0.0}

@@ -150,7 +150,7 @@ def promoted(cloud, at):
         decision_id="",
         artifact="s3://artifacts/models/churn/v1/output/model.tar.gz",
         sha256="1" * 64,
-        fingerprint="f",
+        fingerprint=cloud.ports.ledger.read("churn").fingerprint,
         rows_trained=500,
         trained_until=None,
         reference="",
@@ -165,8 +165,8 @@ def promoted(cloud, at):
 def test_a_lost_schedule_is_made_again_and_never_begins_in_the_past(cloud, now, ago):
     cloud.applied()
     promoted(cloud, at=now - ago)
-    assert cloud.call("reconcile", "schedule_evaluate") == {"churn": 1}
-    assert cloud.history()[-1] == "DifferenceRepaired"
+    assert cloud.call("reconcile", "schedule_evaluate") == {"churn": 2}, "neither alias nor schedule was made"
+    assert cloud.history()[-2:] == ["DifferenceRepaired", "DifferenceRepaired"]
     made = cloud.schedule(cloud.schedules()[0])
     assert now <= made["StartDate"] < made["EndDate"]
     assert cloud.call("reconcile", "schedule_evaluate") == {"churn": 0}
@@ -179,3 +179,27 @@ def test_an_endpoint_that_somebody_repointed_is_pointed_back(cloud, now):
     assert cloud.call("reconcile", "schedule_evaluate") == {"churn": 1}
     assert cloud.ports.aliases.read("churn", "production").version == 1
     assert cloud.ports.ledger.history("churn")[-1]["because"] == "production alias: found version 7, expected version 1"
+
+
+def test_a_label_file_that_comes_again_after_its_late_captures_joins_nothing_twice(cloud, now):
+    cloud.applied()
+
+    def capture(event_id, key):
+        line = capture_line(
+            Capture(event_id, now, 1, {"age": 41.0, "plan": "a"}, "1", {"0": 0.2, "1": 0.8}, None),
+            model="churn",
+            variant="production",
+        )
+        cloud.call("profile_capture", arrived(cloud, f"captures/churn/production/{HOUR}/{key}.jsonl", line))
+
+    capture("order-1", "early")
+    labels = [ground_truth_line(GroundTruth(f"order-{i}", "1"), model="churn") for i in (1, 2)]
+    file = arrived(cloud, f"ground-truth/churn/{HOUR}/part-1.jsonl", *labels)
+    assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 0}
+    capture("order-2", "late")
+    assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 0}
+    cloud.call("reconcile", "schedule_evaluate")
+    assert cloud.call("join_labels", file)["joined"] == 1
+    joined = cloud.ports.catalog.between("churn", "outcomes", now - timedelta(hours=1), now)
+    assert sorted(entry.rows for entry in joined) == [1, 1]
+    assert not cloud.ports.catalog.between("churn", "pending-labels", now - timedelta(hours=2), now)

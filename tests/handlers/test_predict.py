@@ -12,7 +12,6 @@ from evergreen.aws.traffic import _METRICS
 from evergreen.formats import read_captures
 from evergreen.ports import AliasRecord
 from evergreen.schema import FeatureSchema
-from evergreen.scoring import ArtifactHashError
 from evergreen.training.artifact import pack
 
 SCHEMA = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, ["0", "1"])
@@ -144,11 +143,17 @@ def test_a_repoint_is_seen_within_seconds(cloud):
     assert answers(asked(cloud, ROW, after=5 * SECOND))["predictions"][0]["prediction"] == "0"
 
 
-def test_an_artifact_that_somebody_changed_answers_nothing(cloud):
-    key = in_production(cloud)
-    cloud.ports.artifacts.put(key, a_model(99))
-    with pytest.raises(ArtifactHashError):
-        asked(cloud, ROW)
+@pytest.mark.parametrize("what", ["changed", "deleted"])
+def test_an_artifact_that_somebody_changed_answers_nothing_and_counts_as_its_versions_failure(cloud, what):
+    key = in_production(cloud, version=3)
+    if what == "changed":
+        cloud.ports.artifacts.put(key, a_model(99))
+    else:
+        cloud.ports.artifacts.delete(key)
+    cloud.counted()
+    assert asked(cloud, ROW)["statusCode"] == 500
+    ((_, counted),) = [found for found in cloud.counted() if found[0].get("Version") == "3"]
+    assert (counted["Requests"], counted["Errors"]) == (1, 1)
     assert cloud.streamed("captures") == b""
 
 

@@ -231,9 +231,46 @@ def test_feedback_that_fails_again_and_again_is_kept():
 
 
 def test_somebody_is_told_when_something_is_kept():
-    (alarm,) = [a for a in ALARMS.values() if a["MetricName"] == "ApproximateNumberOfMessagesVisible"]
+    (alarm,) = [a for a in ALARMS.values() if a.get("MetricName") == "ApproximateNumberOfMessagesVisible"]
     assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["DeadLetters", "QueueName"]}}]
     assert {"Ref": "Notifications"} in alarm["AlarmActions"]
+
+
+def metrics_of(alarm):
+    """(namespace, name, dimensions) of what an alarm watches, by metric math or not."""
+    watched = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+    for metric in watched or [alarm]:
+        dimensions = {d["Name"]: d["Value"] for d in metric.get("Dimensions", [])}
+        yield metric["Namespace"], metric["MetricName"], dimensions
+
+
+def test_somebody_is_told_when_a_function_fails_again_and_again():
+    watched = [
+        dimensions["FunctionName"]["Ref"]
+        for alarm in ALARMS.values()
+        for namespace, name, dimensions in metrics_of(alarm)
+        if (namespace, name) == ("AWS/Lambda", "Errors")
+    ]
+    assert sorted(watched) == sorted(FUNCTIONS)
+
+
+@pytest.mark.parametrize("metric", ["RollbacksImpossible", "Repairs"])
+def test_somebody_is_told_when_nothing_good_is_left_and_when_reality_keeps_differing(metric):
+    (alarm,) = [a for a in ALARMS.values() if a.get("MetricName") == metric]
+    assert alarm["AlarmActions"] == [{"Ref": "Notifications"}]
+    assert "Dimensions" not in alarm, "it is about every model"
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_waits_for_a_metric_that_a_function_writes(name):
+    written = "".join(path.read_text() for path in (ROOT / "functions").glob("*/app.py"))
+    for namespace, metric, _ in metrics_of(ALARMS[name]):
+        assert namespace.startswith("AWS/") or (namespace == "Evergreen" and f'"{metric}"' in written)
+
+
+def test_the_registry_is_compared_only_where_there_is_one():
+    (schedule,) = [s for n, s in SCHEDULES.items() if n.startswith("UpdateRegistry")]
+    assert schedule["State"] == {"Fn::If": ["HasMlflow", "ENABLED", "DISABLED"]}
 
 
 # --- permissions ------------------------------------------------------------------------------------------------------
@@ -262,6 +299,21 @@ def test_who_looks_for_what_may_not_be_there_is_told_so():
     listed = [s for role, s in statements() if role == "LearnOnlineRole" and "s3:ListBucket" in as_list(s["Action"])]
     assert [statement["Resource"] for statement in listed] == [{"Fn::GetAtt": ["ArtifactBucket", "Arn"]}]
     assert "Condition" not in listed[0], "S3 answers 403 for a missing object unless the whole bucket may be listed"
+
+
+def test_reconcile_lists_no_more_of_the_data_than_files_whose_event_may_be_lost():
+    (listed,) = [s for role, s in statements() if role == "ReconcileRole" and "s3:ListBucket" in as_list(s["Action"])]
+    assert listed["Resource"] == {"Fn::GetAtt": ["DataBucket", "Arn"]}
+    prefixes = listed["Condition"]["StringLike"]["s3:prefix"]
+    assert prefixes == ["captures/*", "ground-truth/*", "quarantine/ground-truth/*"]
+
+
+def test_only_the_listing_of_schedules_is_for_every_group():
+    """EventBridge Scheduler checks ListSchedules against every group, whichever one is asked for."""
+    for role, statement in statements():
+        for resource in as_list(statement["Resource"]):
+            if ":schedule/" in json.dumps(resource) and "${ScheduleGroup}" not in json.dumps(resource):
+                assert (role, as_list(statement["Action"])) == ("ReconcileRole", ["scheduler:ListSchedules"])
 
 
 def test_a_role_is_passed_only_to_the_service_it_is_for():

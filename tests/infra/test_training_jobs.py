@@ -17,6 +17,7 @@ from moto.sagemaker.models import SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
+from evergreen.aws.trainer import SageMakerTrainer
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.local.training_container import (
     Channel,
@@ -275,6 +276,19 @@ def test_a_job_can_be_stopped_and_keeps_what_it_has(world: World) -> None:
     assert "Completed" not in statuses
     with pytest.raises(ClientError, match="in status Stopped"):
         world.cloud.client("sagemaker").stop_training_job(TrainingJobName="fraud-1")
+
+
+def test_our_trainer_stops_a_job_once_and_whatever_has_become_of_it(world: World) -> None:
+    trainer = SageMakerTrainer(world.cloud.client("sagemaker"), role_arn=ROLE, image="image", mlflow_tracking_uri="")
+    world.given_script(TIDIES_UP)
+    world.when_started()
+    wait_for_output(world, "ready")
+    for _ in range(2):
+        trainer.stop("fraud-1")
+    world.when_it_ends()
+    trainer.stop("fraud-1")
+    trainer.stop("never-started")
+    assert trainer.status("fraud-1").status == "Stopped"  # type: ignore[union-attr]
 
 
 def test_a_script_that_will_not_stop_is_killed(world: World) -> None:

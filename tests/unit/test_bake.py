@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
-from evergreen.domain.bake import Traffic, judge_bake, roll_back
+from evergreen.domain.bake import Traffic, judge_alarm, judge_bake, roll_back
 from evergreen.domain.lifecycle import (
     Bake,
     BakePhase,
@@ -115,6 +116,35 @@ def a_version(number, status, promoted=None, fingerprint="f"):
 def rolled_back(*versions):
     state = ModelState("churn", production=versions[-1].number, versions=versions)
     return roll_back(state, RollbackCause.QUALITY, "it is worse", {"gain": -0.1}, actor="ada", now=NOON)
+
+
+# --- an alarm at any other time ---------------------------------------------------------------------------------------
+
+
+def test_an_alarm_rolls_back_a_version_that_fails_unlike_it_used_to():
+    decision = judge_alarm(SPEC, Traffic(300, 60, 0), A_GOOD_DAY)
+    assert (decision.cause, decision.passed) == (RollbackCause.ERRORS, False)
+    assert judge_alarm(SPEC, Traffic(300, 0, 90), A_GOOD_DAY).cause is RollbackCause.LATENCY
+
+
+@pytest.mark.parametrize("traffic", [NOTHING, Traffic(5, 3, 0), Traffic(300, 3, 9)])
+def test_an_alarm_without_evidence_is_not_enough(traffic):
+    decision = judge_alarm(SPEC, traffic, A_GOOD_DAY)
+    assert (decision.cause, decision.passed) == (None, False)
+
+
+def test_an_alarm_needs_more_evidence_than_a_bake_since_it_looks_where_errors_gather():
+    convincing = next(n for n in range(300) if judged(Traffic(300, n, 0), minutes(1)).cause is not None)
+    decision = judge_alarm(SPEC, Traffic(300, convincing, 0), A_GOOD_DAY)
+    assert decision.cause is None
+    assert judge_alarm(SPEC, Traffic(300, 2 * convincing, 0), A_GOOD_DAY).cause is RollbackCause.ERRORS
+
+
+def test_alarms_of_a_year_on_the_worst_half_hours_take_no_healthy_version_out():
+    rng = np.random.default_rng(0)
+    half_hours = rng.binomial(300, A_GOOD_DAY.errors / A_GOOD_DAY.requests, size=(100, 17_520))
+    worst = half_hours.max(axis=1)
+    assert all(judge_alarm(SPEC, Traffic(300, int(n), 0), A_GOOD_DAY).cause is None for n in worst)
 
 
 def test_a_rollback_goes_to_the_version_that_was_good_last():

@@ -167,3 +167,86 @@ def test_a_problem_document_says_what_and_how():
         "problems": ["a is wrong", "b is wrong"],
     }
     assert inbound.http_answer(202, {"labels": 1})["body"] == '{"labels":1}'
+
+
+# --- what an alarm is about -------------------------------------------------------------------------------------------
+
+CHURN_2 = {"Model": "churn", "Version": "2"}
+
+
+def metric(dimensions, namespace="Evergreen"):
+    about = {"namespace": namespace, "name": "Errors", "dimensions": dimensions}
+    return {"id": "m", "metricStat": {"metric": about, "period": 60, "stat": "Sum"}}
+
+
+def alarm_on(*metrics):
+    came = event("alarm_direct")
+    came["alarmData"]["configuration"]["metrics"] = list(metrics)
+    alarm = AlarmChange.parse(came)
+    return alarm.model, alarm.version
+
+
+@pytest.mark.parametrize(
+    ("metrics", "about"),
+    [
+        ([metric(CHURN_2)], ("churn", 2)),
+        ([metric({"Model": "churn"})], ("churn", None)),
+        ([{"id": "e", "expression": "a / b"}, metric(CHURN_2), metric(CHURN_2)], ("churn", 2)),
+        ([metric(CHURN_2), metric({"Model": "churn", "Version": "3"})], ("churn", None)),
+        ([metric(CHURN_2), metric({"Model": "late", "Version": "2"})], (None, None)),
+        ([metric({"Model": "churn", "Version": "two"})], ("churn", None)),
+        ([metric(CHURN_2, namespace="Somebody/Else")], (None, None)),
+        ([], (None, None)),
+    ],
+    ids=["a version", "a model", "math", "two versions", "two models", "no number", "others' metric", "composite"],
+)
+def test_an_alarm_is_about_the_one_model_and_version_that_its_metrics_name(metrics, about):
+    assert alarm_on(*metrics) == about
+
+
+def test_an_alarm_on_metric_math_that_comes_by_mail_names_its_model_too():
+    came = event("alarm_sns")
+    message = json.loads(came["Records"][0]["Sns"]["Message"])
+    dimensions = [{"name": "Model", "value": "churn"}, {"name": "Version", "value": "2"}]
+    stat = {"Metric": {"Namespace": "Evergreen", "MetricName": "Errors", "Dimensions": dimensions}, "Period": 60}
+    message["Trigger"] = {"Metrics": [{"Id": "e", "Expression": "m / 2"}, {"Id": "m", "MetricStat": stat}]}
+    came["Records"][0]["Sns"]["Message"] = json.dumps(message)
+    alarm = AlarmChange.parse(came)
+    assert (alarm.model, alarm.version) == ("churn", 2)
+
+
+def test_a_composite_alarm_has_no_metrics_of_its_own():
+    came = event("alarm_eventbridge")
+    came["detail"]["configuration"] = {"alarmRule": "ALARM(failed-requests)"}
+    assert AlarmChange.parse(came).model is None
+
+
+# --- what ties log lines together -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "ties"),
+    [
+        ("ledger_event", "churn#12"),
+        ("business_event", "7bf73129-1428-4cd3-a780-95db273d1602"),
+        (
+            "s3_object_created",
+            "captures/churn/production/2026/03/01/01/CaptureStream-1-2026-03-01-01-58-00-a b+c.jsonl",
+        ),
+        ("training_job_completed", JOB),
+        ("http_predict", "JKJaXmPLvHcESHA="),
+        ("sqs_feedback", "059f36b4-87a3-44ab-83d2-66197556f001"),
+        ("schedule_watch_deployment", "churn.ops-bake.v2.1772330405 2026-03-01T02:01:00Z"),
+        ("schedule_evaluate", "2026-03-01T02:00:00Z"),
+        ("schedule_retry_training", "20260301020000-7 2026-03-01T02:10:00Z"),
+        ("alarm_direct", "failed-requests 2023-08-04T12:36:15.490000+00:00"),
+        ("alarm_sns", "failed-requests 2023-08-04T12:36:15.490000+00:00"),
+        ("alarm_eventbridge", "failed-requests 2023-08-04T12:36:15+00:00"),
+    ],
+)
+def test_every_event_says_what_its_log_lines_are_found_by(name, ties):
+    assert inbound.correlation_id(event(name)) == ties
+
+
+def test_an_event_of_no_known_shape_is_still_answered():
+    assert inbound.correlation_id({}) == ""

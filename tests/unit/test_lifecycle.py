@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from evergreen.domain import events, lifecycle
 from evergreen.domain.errors import IllegalTransitionError, UnknownVersionError
+from evergreen.domain.invariants import NEVER, violations
 from evergreen.domain.lifecycle import (
     BakePassed,
     BakePhase,
@@ -19,6 +20,8 @@ from evergreen.domain.lifecycle import (
     DifferenceRepaired,
     HeldBack,
     ModelApplied,
+    ModelPaused,
+    ModelResumed,
     ModelState,
     PromotionApproved,
     PromotionProposed,
@@ -53,8 +56,8 @@ class Life:
         self.state = transition(self.state, kind(time=self.time, **WHO, **fields))
         return self
 
-    def applied(self):
-        return self.tell(ModelApplied, spec={"model": "churn"})
+    def applied(self, fingerprint=""):
+        return self.tell(ModelApplied, spec={"model": "churn"}, fingerprint=fingerprint)
 
     def requested(self, decision_id):
         return self.tell(RetrainingRequested, decision_id=decision_id, trigger="schedule")
@@ -301,11 +304,202 @@ def test_the_version_that_answers_is_no_candidate_to_retire():
     assert refused(CandidateRetired, a_model_with_a_good_version(), version=1, evidence={}).endswith("not a candidate")
 
 
-def test_a_proposal_changes_nothing_until_somebody_approves():
+# --- approval by a person ---------------------------------------------------------------------------------------------
+
+
+def proposed(life, version=2, judged_against=1):
+    return life.tell(PromotionProposed, version=version, judged_against=judged_against, evidence={"gain": 0.1})
+
+
+def a_model_with_a_proposal():
+    return proposed(a_model_with_a_good_version().registered(2).shadowed(2))
+
+
+def test_a_proposal_waits_with_its_evidence_while_the_shadow_runs_on():
+    life = a_model_with_a_proposal()
+    assert (life.state.production, life.state.shadow.version, life.status(2)) == (1, 2, VersionStatus.SHADOW)
+    assert (life.state.proposal.version, life.state.proposal.judged_against) == (2, 1)
+    assert life.state.proposal.evidence == {"gain": 0.1}
+    assert life.state.proposal.time == life.time
+
+
+def test_a_candidate_is_proposed_once():
+    fields = {"version": 2, "judged_against": 1, "evidence": {}}
+    assert refused(PromotionProposed, a_model_with_a_proposal(), **fields) == "version 2 is proposed already"
+
+
+def test_only_who_is_in_shadow_is_proposed():
+    life = a_model_with_a_good_version().registered(2)
+    assert refused(PromotionProposed, life, version=2, judged_against=1, evidence={}) == "version 2 is not in shadow"
+    because = refused(PromotionProposed, life.shadowed(2), version=2, judged_against=7, evidence={})
+    assert because == "judged against version 7, production is 1: compare again"
+
+
+def test_the_sentinel_is_no_candidate_to_propose():
+    life = a_model_in_its_second_ops_bake().ops_bake_passed()
+    assert refused(PromotionProposed, life, version=1, judged_against=2, evidence={}) == "version 1 is not in shadow"
+
+
+def test_an_approved_proposal_waits_no_more():
+    assert a_model_with_a_proposal().approved(2, instead_of=1).state.proposal is None
+
+
+def test_a_proposal_ends_when_production_changes_and_the_candidate_is_compared_again():
+    life = a_model_with_a_proposal().registered(3).takes_over(3)
+    assert (life.state.proposal, life.status(2)) == (None, VersionStatus.CANDIDATE)
+    assert refused(PromotionApproved, life, version=2, instead_of=1, evidence={}).endswith("compare again")
+    life.ops_bake_passed().quality_bake_passed().shadowed(2)
+    assert proposed(life, judged_against=3).state.proposal.judged_against == 3
+
+
+def test_a_rollback_ends_a_proposal_too():
+    life = a_model_in_its_second_ops_bake().ops_bake_passed().quality_bake_passed()
+    proposed(life.registered(3).shadowed(3), version=3, judged_against=2)
+    assert life.rollback_decided(to=1).rolled_back().state.proposal is None
+
+
+def test_a_proposal_whose_candidate_lost_after_all_is_withdrawn():
+    life = a_model_with_a_proposal().tell(CandidateRetired, version=2, evidence={})
+    assert (life.state.proposal, life.status(2)) == (None, VersionStatus.REJECTED)
+
+
+def test_retiring_somebody_else_leaves_the_proposal():
+    life = a_model_with_a_proposal().registered(3).tell(CandidateRetired, version=3, evidence={})
+    assert life.state.proposal.version == 2
+
+
+def test_a_proposal_from_before_they_waited_changes_nothing():
     life = a_model_with_a_good_version().registered(2).shadowed(2)
     before = life.state
     life.tell(PromotionProposed, version=2, evidence={})
-    assert life.state == replace(before, epoch=before.epoch + 1)
+    assert life.state == replace(before, epoch=before.epoch + 1, changed_at=life.time)
+
+
+# --- pause ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_paused_model_is_resumed_and_nothing_else_changes():
+    life = a_model_with_a_good_version()
+    before = life.state
+    assert life.tell(ModelPaused).state.paused
+    assert life.tell(ModelResumed).state == replace(before, epoch=before.epoch + 2, changed_at=life.time)
+
+
+def test_a_model_is_paused_once_and_resumed_once():
+    life = Life().applied()
+    assert refused(ModelResumed, life) == "it is not paused"
+    assert refused(ModelPaused, life.tell(ModelPaused)) == "it is paused already"
+
+
+def test_a_pause_stops_no_rollback_and_nothing_that_people_do():
+    life = a_model_in_its_second_ops_bake().tell(ModelPaused).rollback_decided(to=1).rolled_back()
+    assert life.state.production == 1
+    assert life.registered(3).takes_over(3).state.production == 3
+
+
+# --- the features of the spec -----------------------------------------------------------------------------------------
+
+
+def test_a_version_that_reads_other_features_than_the_spec_is_not_promoted():
+    life = Life().applied("f").registered(1).takes_over(1).ops_bake_passed().registered(2, fingerprint="other")
+    because = refused(PromotionApproved, life, version=2, instead_of=1, evidence={})
+    assert because == "version 2 reads other features than the spec"
+
+
+def test_other_features_can_be_applied_until_something_answers():
+    life = Life().applied("g").registered(1, fingerprint="g").applied("f")
+    assert refused(PromotionApproved, life, version=1, instead_of=None, evidence={}).startswith("version 1 reads other")
+    life.registered(2).takes_over(2)
+    fields = {"spec": {}, "fingerprint": "g"}
+    assert refused(ModelApplied, life, **fields) == "the version in production reads other features"
+
+
+def test_a_rejected_version_is_not_promoted_by_hand_either():
+    life = a_model_with_a_good_version().registered(2).shadowed(2).tell(CandidateRetired, version=2, evidence={})
+    assert refused(PromotionApproved, life, version=2, instead_of=1, evidence={}) == "version 2 was rejected before"
+
+
+def test_who_watches_is_known_to_be_good_even_where_the_replaced_version_is_not():
+    life = a_model_in_its_second_ops_bake().registered(3).takes_over(3).ops_bake_passed()
+    assert (life.state.bake.replaced, life.state.shadow.version) == (2, 1)
+    assert life.status(3) is VersionStatus.BAKING, "it owes its quality bake"
+
+
+def test_without_a_good_version_the_ops_bake_is_all_there_can_be():
+    life = Life().applied().registered(1).takes_over(1).registered(2).takes_over(2).ops_bake_passed()
+    assert (life.status(1), life.status(2)) == (VersionStatus.REJECTED, VersionStatus.GOOD)
+
+
+# --- what must never be -----------------------------------------------------------------------------------------------
+
+
+def broken(life, **changes):
+    """What is said of a state that no events lead to."""
+    return violations(replace(life.state, **changes))
+
+
+def with_status(life, **statuses):
+    marked = {int(name.removeprefix("v")): VersionStatus(status) for name, status in statuses.items()}
+    versions = tuple(replace(v, status=marked.get(v.number, v.status)) for v in life.state.versions)
+    return replace(life.state, versions=versions)
+
+
+def test_each_thing_that_must_never_be_is_named():
+    good, baking = a_model_with_a_good_version(), a_model_in_its_second_ops_bake()
+    shadow = a_model_with_a_good_version().registered(2).shadowed(2)
+    watched = a_model_in_its_second_ops_bake().ops_bake_passed()
+    promoting, proposal = shadow.state, a_model_with_a_proposal()
+    repoint = lifecycle.Repoint(2, 1, None)
+    found = [
+        broken(good, production=7),
+        broken(good, production=None),
+        broken(baking, versions=(*baking.state.versions, baking.state.versions[0])),
+        violations(with_status(good, v1="rolled_back")),
+        violations(with_status(good, v1="candidate")),
+        broken(shadow, shadow=replace(shadow.state.shadow, version=1)),
+        broken(shadow, shadow=replace(shadow.state.shadow, version=9)),
+        broken(shadow, shadow=replace(shadow.state.shadow, judged_against=9)),
+        violations(with_status(shadow, v1="shadow")),
+        broken(shadow, shadow=None),
+        broken(watched, bake=None),
+        broken(baking, bake=replace(baking.state.bake, version=1)),
+        violations(with_status(baking, v1="baking")),
+        violations(with_status(baking, v2="good")),
+        violations(replace(with_status(shadow, v2="rolled_back"), repoint=repoint)),
+        broken(good, repoint=repoint),
+        broken(good, repoint=replace(repoint, version=1)),
+        broken(shadow, repoint=replace(repoint, instead_of=9)),
+        broken(shadow, repoint=replace(repoint, cause=RollbackCause.ERRORS)),
+        violations(replace(promoting, repoint=repoint, fingerprint="other")),
+        broken(shadow, repoint=repoint),
+        broken(proposal, proposal=replace(proposal.state.proposal, version=1)),
+    ]
+    for name, named in zip(NEVER, found, strict=True):
+        assert name in named, (name, named)
+
+
+# --- a long life ------------------------------------------------------------------------------------------------------
+
+
+def test_the_state_stays_small_in_a_life_of_thousands_of_events():
+    life, largest = Life().applied(), 0
+    life.registered(1).takes_over(1).ops_bake_passed()
+    version = 1
+    while life.state.epoch < 6_000:
+        version += 1
+        life.requested(f"20260101000000-{life.state.epoch}").started(f"20260101000000-{life.state.epoch - 1}")
+        life.registered(version, life.state.run.decision_id).shadowed(version)
+        if version % 3:
+            life.tell(CandidateRetired, version=version, evidence={})
+        else:
+            proposed(life, version, life.state.production).takes_over(version).ops_bake_passed()
+            if version % 2:
+                life.rollback_decided(to=life.state.last_known_good().number).rolled_back()
+            else:
+                life.quality_bake_passed()
+        largest = max(largest, len(events.state_to_json(life.state)))
+    assert len(life.state.versions) <= lifecycle._KEPT_VERSIONS + 3
+    assert largest < 100_000, "an item of DynamoDB holds 400 KB"
 
 
 def test_one_repoint_is_under_way_at_a_time():
@@ -424,7 +618,11 @@ A_VERSION = st.integers(1, 4)
 OR_NONE = st.one_of(st.none(), A_VERSION)
 A_DECISION = st.sampled_from(["d1", "d2"])
 EVENTS = st.one_of(
-    st.tuples(st.just(ModelApplied), st.fixed_dictionaries({"spec": st.just({"model": "churn"})})),
+    st.tuples(
+        st.just(ModelApplied),
+        st.fixed_dictionaries({"spec": st.just({"model": "churn"}), "fingerprint": st.sampled_from(["", "f", "g"])}),
+    ),
+    st.tuples(st.sampled_from([ModelPaused, ModelResumed]), st.just({})),
     st.tuples(
         st.just(RetrainingRequested), st.fixed_dictionaries({"decision_id": A_DECISION, "trigger": st.just("schedule")})
     ),
@@ -474,7 +672,10 @@ EVENTS = st.one_of(
         ),
     ),
     st.tuples(st.just(ShadowStarted), st.fixed_dictionaries({"version": A_VERSION, "judged_against": A_VERSION})),
-    st.tuples(st.just(PromotionProposed), st.fixed_dictionaries({"version": A_VERSION, "evidence": st.just({})})),
+    st.tuples(
+        st.just(PromotionProposed),
+        st.fixed_dictionaries({"version": A_VERSION, "judged_against": OR_NONE, "evidence": st.just({})}),
+    ),
     st.tuples(
         st.just(PromotionApproved),
         st.fixed_dictionaries({"version": A_VERSION, "instead_of": OR_NONE, "evidence": st.just({})}),
@@ -525,7 +726,8 @@ EVENTS = st.one_of(
 def next_steps(state):
     """What the functions may truly do in this state: a random walk over these goes deep, where EVENTS rarely gets."""
     run, bake, repoint, shadow = state.run, state.bake, state.repoint, state.shadow
-    steps = [(ModelApplied, {"spec": {"model": "churn"}})]
+    steps = [(ModelApplied, {"spec": {"model": "churn"}, "fingerprint": state.fingerprint})]
+    steps.append((ModelResumed if state.paused else ModelPaused, {}))
     if run is None:
         steps.append((RetrainingRequested, {"decision_id": f"d{state.epoch}", "trigger": "schedule"}))
     else:
@@ -545,7 +747,9 @@ def next_steps(state):
     steps += [
         (PromotionApproved, {"version": version.number, "instead_of": state.production, "evidence": {}})
         for version in state.versions
-        if version.status is not VersionStatus.ROLLED_BACK and version.number != state.production
+        if version.status not in (VersionStatus.ROLLED_BACK, VersionStatus.REJECTED)
+        and version.number != state.production
+        and version.fingerprint == (state.fingerprint or version.fingerprint)
     ]
     if bake is not None:
         steps += [(BakePassed, {"version": bake.version, "phase": bake.phase, "evidence": {}})] * 3
@@ -558,11 +762,15 @@ def next_steps(state):
         steps += [(ShadowStarted, {"version": candidate.number, "judged_against": state.production})] * 3
     if shadow is not None and shadow.role is ShadowRole.CHALLENGER:
         steps.append((CandidateRetired, {"version": shadow.version, "evidence": {}}))
+        if state.proposal is None:
+            about = {"version": shadow.version, "judged_against": shadow.judged_against, "evidence": {}}
+            steps += [(PromotionProposed, about)] * 2
     return steps
 
 
 def assert_sound(before, after):
     """What holds after any event that was accepted."""
+    assert violations(after) == ()
     assert after.epoch == before.epoch + 1
     assert before.production is None or after.production is not None, "never no production once there is one"
     numbers = [version.number for version in after.versions]

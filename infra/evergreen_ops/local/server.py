@@ -15,8 +15,6 @@ import sys
 import threading
 import time
 import traceback
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +34,7 @@ from .change_sets import patched_delete_stack, patched_execute_change_set
 from .engine import VirtualClock
 from .errors import LocalCloudError, UnknownFunctionError
 from .invokers import Invoker
+from .running import HEALTH_PATH, PID_FILE, STATE_DIR, running_server
 from .runtime_api import AwslambdaricInvoker
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from .cloud import LocalCloud
 
 DEFAULT_PORT = 4566
-STATE_DIR = Path(".evergreen")
-PID_FILE = "local.json"
-HEALTH_PATH = "/_evergreen/health"
 API_PREFIX = "/_api/"
 LONGEST_PAUSE_SECONDS = 0.5
 EXAMPLE_CREDENTIALS = {
@@ -455,17 +451,6 @@ def down(state_dir: Path = STATE_DIR, *, timeout: float = 30.0) -> bool:
             return True
         time.sleep(0.1)
     raise ServerError(f"The local cloud (process {running['pid']}) did not end within {timeout:g} s; end it by hand.")
-
-
-def running_server(state_dir: Path = STATE_DIR) -> dict[str, Any] | None:
-    """Return the pid, port and url of the server of this directory, when it runs and answers as that process."""
-    try:
-        told: dict[str, Any] = json.loads((state_dir / PID_FILE).read_text())
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{told['port']}{HEALTH_PATH}", timeout=5) as answer:
-            return told if json.loads(answer.read())["pid"] == told["pid"] else None
-    except (FileNotFoundError, ValueError, KeyError, urllib.error.URLError, ConnectionError, TimeoutError):
-        return None
 
 
 def introduction(server: LocalServer) -> list[str]:

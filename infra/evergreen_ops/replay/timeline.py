@@ -101,6 +101,10 @@ def _tell(event: Event) -> tuple[Mark, str] | None:
     match kind_of(event):
         case "ModelApplied":
             return Mark.SPEC, "spec applied"
+        case "ModelPaused":
+            return Mark.SPEC, "paused: nothing is retrained or promoted by itself"
+        case "ModelResumed":
+            return Mark.SPEC, "resumed"
         case "RetrainingRequested":
             return Mark.TRIGGER, f"retraining requested by {words(event['trigger'])}"
         case "RetrainingHeldBack":
@@ -120,7 +124,7 @@ def _tell(event: Event) -> tuple[Mark, str] | None:
         case "PromotionProposed":
             return Mark.SHADOW, f"verdict promote for version {version}, waits for approval"
         case "PromotionApproved":
-            return Mark.SHADOW, f"verdict promote for version {version}"
+            return Mark.SHADOW, f"{_approval(event.get('evidence') or {})} version {version}"
         case "CandidateRetired":
             return Mark.SHADOW, f"verdict keep: version {version} retired"
         case "VersionPromoted":
@@ -138,6 +142,12 @@ def _tell(event: Event) -> tuple[Mark, str] | None:
             return Mark.REPAIR, f"repaired {event['what']}"
         case _:
             return None
+
+
+def _approval(evidence: Mapping[str, Any]) -> str:
+    if evidence.get("forced"):
+        return "promotion by hand of"
+    return "a person approved" if "proposed_at" in evidence else "verdict promote for"
 
 
 def words(name: object) -> str:

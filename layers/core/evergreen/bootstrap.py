@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class AwsPorts:
     """All ports on AWS. An adapter's module is imported when the port is first used: no handler pays for another's."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, connection: Mapping[str, str] | None = None) -> None:
         self.settings = settings
+        self._connection = dict(connection or {})
 
     def _client(self, service: str) -> Any:
         import boto3
@@ -25,7 +26,8 @@ class AwsPorts:
 
         config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=20)
         # The stubs type each service by a literal; here the name is data.
-        return boto3.client(service, region_name=self.settings.region, config=config)  # type: ignore[call-overload]
+        region = self.settings.region
+        return boto3.client(service, region_name=region, config=config, **self._connection)  # type: ignore[call-overload]
 
     @cached_property
     def _s3(self) -> Any:
@@ -110,7 +112,8 @@ class AwsPorts:
     def traffic(self) -> p.TrafficMetrics:
         from evergreen.aws.traffic import CloudWatchTraffic
 
-        return CloudWatchTraffic(self._client("cloudwatch"))
+        predict_function = f"{self.settings.function_arn_prefix.rpartition(':')[2]}predict"
+        return CloudWatchTraffic(self._client("cloudwatch"), predict_function)
 
     @cached_property
     def registry(self) -> p.Registry | None:
@@ -131,9 +134,13 @@ def ports(environment: Mapping[str, str] | None = None) -> AwsPorts:
     return _ports(Settings.from_environment(os.environ if environment is None else environment))
 
 
-def ports_for(outputs: Mapping[str, str]) -> AwsPorts:
-    """The ports for a deployed stack's outputs: what an engineer's command works with."""
-    return ports({_variable(name): value for name, value in outputs.items()})
+def ports_for(outputs: Mapping[str, str], connection: Mapping[str, str] | None = None) -> AwsPorts:
+    """The ports for a deployed stack's outputs: what an engineer's command works with.
+
+    ``connection`` says where, and as whom, if not as the environment does: endpoint_url, aws_access_key_id, ...
+    """
+    environment = {_variable(name): value for name, value in outputs.items()}
+    return AwsPorts(Settings.from_environment(environment), connection) if connection else ports(environment)
 
 
 def _variable(output: str) -> str:

@@ -7,8 +7,9 @@ CloudWatch alarms (three shapes), API Gateway HTTP API payload 2.0, SQS batches.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,41 @@ from typing import Any
 import orjson
 
 from evergreen.domain.errors import BadRequestError
+
+_NAMESPACE = "Evergreen"  # of the metrics that the functions write
+
+
+def correlation_id(event: Mapping[str, Any]) -> str:
+    """What ties the log lines of one cause together, in whichever function they are written.
+
+    A ledger event's model and epoch, a schedule's name or what it is about, a job's name, an object's key, an alarm's
+    name and time, the id of an HTTP request, the first message of a batch, or else the event's own id.
+
+    Examples
+    --------
+    >>> correlation_id({"source": "evergreen", "detail": {"model": "churn", "epoch": 12, "body": "{}"}})
+    'churn#12'
+    >>> correlation_id({"model": "churn", "schedule": "churn.challenger.v2.1", "time": "2026-03-01T02:01:00Z"})
+    'churn.challenger.v2.1 2026-03-01T02:01:00Z'
+    """
+    match event:
+        case {"source": "evergreen", "detail": {"model": model, "epoch": epoch}}:
+            return f"{model}#{epoch}"
+        case {"detail": {"object": {"key": key}}}:
+            return str(key)
+        case {"detail": {"TrainingJobName": job_name}}:
+            return str(job_name)
+        case {"requestContext": {"requestId": request_id}}:
+            return str(request_id)
+        case {"Records": [{"messageId": message_id}, *_]}:
+            return str(message_id)
+        case {"Records": [{"Sns": _}, *_]} | {"alarmData": _} | {"detail": {"alarmName": _}}:
+            alarm = AlarmChange.parse(event)
+            return "" if alarm is None else f"{alarm.name} {alarm.time.isoformat()}"
+        case {"id": event_id}:
+            return str(event_id)
+    about = (event.get("schedule") or event.get("decision_id"), event.get("time"))
+    return " ".join(str(part) for part in about if part)
 
 
 def parse_time(text: str) -> datetime:
@@ -126,21 +162,58 @@ class AlarmChange:
     name: str
     state: str  # OK, ALARM, INSUFFICIENT_DATA
     time: datetime
+    model: str | None = None  # that its metrics' dimensions name; None: it may be about any
+    version: int | None = None
 
     @classmethod
     def parse(cls, event: Mapping[str, Any]) -> AlarmChange | None:
         """Read an alarm that called the function itself, came over EventBridge or through SNS; None for others."""
         if "alarmData" in event:
             data = event["alarmData"]
-            return cls(data["alarmName"], data["state"]["value"], parse_time(event["time"]))
+            about = _about(_configured(data))
+            return cls(data["alarmName"], data["state"]["value"], parse_time(event["time"]), *about)
         if event.get("detail-type") == "CloudWatch Alarm State Change":
             detail = event["detail"]
-            return cls(detail["alarmName"], detail["state"]["value"], parse_time(event["time"]))
+            about = _about(_configured(detail))
+            return cls(detail["alarmName"], detail["state"]["value"], parse_time(event["time"]), *about)
         records = event.get("Records") or [{}]
         if "Sns" in records[0]:
             message = json.loads(records[0]["Sns"]["Message"])
-            return cls(message["AlarmName"], message["NewStateValue"], parse_time(message["StateChangeTime"]))
+            about = _about(_triggered(message.get("Trigger") or {}))
+            return cls(message["AlarmName"], message["NewStateValue"], parse_time(message["StateChangeTime"]), *about)
         return None
+
+
+def _configured(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Namespace and dimensions of each metric; a composite alarm has none."""
+    for metric in (data.get("configuration") or {}).get("metrics") or []:
+        if "metricStat" in metric:
+            about = metric["metricStat"]["metric"]
+            yield about.get("namespace", ""), about.get("dimensions") or {}
+
+
+def _triggered(trigger: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The same of a mail's trigger: one metric, or several of metric math."""
+    if "Dimensions" in trigger:
+        yield trigger.get("Namespace", ""), _named(trigger["Dimensions"])
+    for metric in trigger.get("Metrics") or []:
+        if "MetricStat" in metric:
+            about = metric["MetricStat"]["Metric"]
+            yield about.get("Namespace", ""), _named(about.get("Dimensions") or [])
+
+
+def _named(dimensions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {dimension["name"]: dimension["value"] for dimension in dimensions}
+
+
+def _about(metrics: Iterable[tuple[str, Mapping[str, str]]]) -> tuple[str | None, int | None]:
+    """The one model, and the one version of it, that our metrics name."""
+    ours = [dimensions for namespace, dimensions in metrics if namespace == _NAMESPACE]
+    models = {dimensions["Model"] for dimensions in ours if "Model" in dimensions}
+    versions = {dimensions["Version"] for dimensions in ours if "Version" in dimensions}
+    model = models.pop() if len(models) == 1 else None
+    version = versions.pop() if model is not None and len(versions) == 1 else ""
+    return model, int(version) if version.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +346,12 @@ def is_business_event(event: Mapping[str, Any]) -> bool:
 
 
 def parse_business_event(event: Mapping[str, Any]) -> BusinessEvent:
-    """Read the wish: ``detail`` names the model and the reason."""
-    detail = event["detail"]
-    return BusinessEvent(detail["model"], detail["reason"], event["source"], parse_time(event["time"]))
+    """Read the wish: ``detail`` names the model and the reason.
+
+    Its time is the event's, to the second, and the event's id in the microseconds: a wish is known by its time, so a
+    second delivery is the same wish, and another one of the same second is not.
+    """
+    detail, time = event["detail"], parse_time(event["time"])
+    digest = hashlib.sha256(event["id"].encode()).digest()
+    time = time.replace(microsecond=int.from_bytes(digest[:8]) % 1_000_000)
+    return BusinessEvent(detail["model"], detail["reason"], event["source"], time)

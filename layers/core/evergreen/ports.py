@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from evergreen.domain.lifecycle import AnyEvent, ModelState
 
 if TYPE_CHECKING:
+    from evergreen.domain.audit import RawItem
     from evergreen.domain.bake import Traffic  # its numpy is not there in functions that only pass ports on
 
 
@@ -28,10 +29,14 @@ class Ledger(Protocol):
     def history(self, model: str) -> list[dict[str, Any]]:
         """Every event of the model, oldest first, as plain data."""
 
+    def stored(self, model: str) -> tuple[RawItem | None, list[RawItem]]:
+        """The items of the state and of the history as they are stored, for whoever checks them."""
+
     def note(self, model: str, kind: str, time: datetime, body: Mapping[str, Any], epoch: int) -> bool:
         """Keep what was found at a time, beside the history; False where that time has its note already.
 
-        Kinds: `retraining` (an evaluation), `wish` (a retraining that was asked for), `shadow` (a comparison).
+        Kinds: `retraining` (an evaluation), `wish` (a retraining that was asked for), `shadow` (a comparison),
+        `differences` and `registry` (what was found unlike the ledger, before it is repaired).
         """
 
     def notes(self, model: str, kind: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
@@ -89,6 +94,10 @@ class Catalog(Protocol):
         """Files with start <= time < end, in order of time and key."""
 
 
+NOWHERE = 0
+"""The version of an alias that was cleared: its epoch still guards against late writes."""
+
+
 @dataclass(frozen=True, slots=True)
 class AliasRecord:
     """What an alias points to: all that the predict function needs to answer."""
@@ -101,6 +110,11 @@ class AliasRecord:
     epoch: int  # of the decision behind it: an older decision never overwrites a newer one
     latency_ms: float = 1_000.0
 
+    @classmethod
+    def nowhere(cls, model: str, alias: str, epoch: int) -> AliasRecord:
+        """An alias that points to no version."""
+        return cls(model, alias, NOWHERE, "", "", epoch)
+
 
 class Aliases(Protocol):
     """The endpoint's aliases, kind `lambda`."""
@@ -109,7 +123,10 @@ class Aliases(Protocol):
         """What the alias points to as it really is, or None."""
 
     def repoint(self, record: AliasRecord) -> AliasRecord:
-        """Point the alias, unless a newer decision did; answers what it points to now."""
+        """Point the alias, unless a newer decision did; answers what is there now, cleared or not."""
+
+    def replace(self, found: AliasRecord, record: AliasRecord) -> AliasRecord:
+        """Point the alias whatever its epoch, but only over exactly what was found; answers what is there now."""
 
     def clear(self, model: str, alias: str, epoch: int) -> None:
         """Point the alias nowhere, unless a newer decision pointed it."""
@@ -150,6 +167,9 @@ class Trainer(Protocol):
     def status(self, job_name: str) -> TrainingStatus | None:
         """The job as it is, or None when there is none."""
 
+    def stop(self, job_name: str) -> None:
+        """Ask the job to stop; no error if it is over."""
+
 
 class Schedules(Protocol):
     """Schedules that exist only while something is pending."""
@@ -164,6 +184,12 @@ class Schedules(Protocol):
 
     def remove(self, name: str) -> None:
         """Delete the schedule; no error if it is gone."""
+
+    def names(self, prefix: str) -> frozenset[str]:
+        """The schedules there are whose names begin so."""
+
+    def name_of(self, name: str) -> str:
+        """The name under which a schedule is found: the service's names are shorter than ours may be."""
 
 
 class LineStream(Protocol):
@@ -186,6 +212,17 @@ class TrafficMetrics(Protocol):
     def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
         """Requests, errors and slow answers of one version."""
 
+    def crashes(self, start: datetime, end: datetime) -> int:
+        """How often the predict function died before it could count a request, of whichever version."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryView:
+    """What the registry holds of a model, in the ledger's version numbers."""
+
+    aliases: Mapping[str, int | None]  # None: points to a version that is not ours
+    tags: Mapping[int, Mapping[str, str]]  # of each version
+
 
 class Registry(Protocol):
     """The model registry: a projection of the ledger, never the truth."""
@@ -195,6 +232,9 @@ class Registry(Protocol):
 
     def point(self, model: str, alias: str, version: int | None) -> None:
         """Set the alias, or delete it."""
+
+    def view(self, model: str) -> RegistryView:
+        """What is there as it really is; what was remembered of the model is forgotten."""
 
 
 class Ports(Protocol):

@@ -319,6 +319,11 @@ class ModelSpec(_Section):
         features = tuple(Feature(name, Kind(feature.type)) for name, feature in self.features.items())
         return FeatureSchema(task=self.task, features=features, classes=self.labels.classes)
 
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the features, as versions carry it: a version need not know every class."""
+        return self.feature_schema().with_classes(None).fingerprint
+
     @classmethod
     def from_yaml(cls, text: str) -> ModelSpec:
         """Parse and validate.

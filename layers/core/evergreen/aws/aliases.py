@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from evergreen.ports import AliasRecord
+from evergreen.ports import NOWHERE, AliasRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_NOWHERE = 0  # the version of an alias that was cleared: its epoch still guards against late writes
+_NEWER_OR_NEW = "attribute_not_exists(epoch) OR epoch <= :epoch"
+_AS_FOUND = "epoch = :epoch AND version = :version"
 
 
 class DynamoAliases:
@@ -22,8 +24,24 @@ class DynamoAliases:
         self._table = table
 
     def read(self, model: str, alias: str) -> AliasRecord | None:
+        record = self._stored(model, alias)
+        return None if record is None or record.version == NOWHERE else record
+
+    def repoint(self, record: AliasRecord) -> AliasRecord:
+        self._write(record, _NEWER_OR_NEW, {":epoch": record.epoch})
+        return self._stored(record.model, record.alias) or record
+
+    def replace(self, found: AliasRecord, record: AliasRecord) -> AliasRecord:
+        self._write(record, _AS_FOUND, {":epoch": found.epoch, ":version": found.version})
+        return self._stored(record.model, record.alias) or record
+
+    def clear(self, model: str, alias: str, epoch: int) -> None:
+        self._write(AliasRecord.nowhere(model, alias, epoch), _NEWER_OR_NEW, {":epoch": epoch})
+
+    def _stored(self, model: str, alias: str) -> AliasRecord | None:
+        """The record as it is, also one that was cleared."""
         item = self._client.get_item(TableName=self._table, Key=_key(model, alias), ConsistentRead=True).get("Item")
-        if item is None or int(item["version"]["N"]) == _NOWHERE:
+        if item is None:
             return None
         return AliasRecord(
             model=model,
@@ -35,15 +53,7 @@ class DynamoAliases:
             latency_ms=float(item["latency_ms"]["N"]),
         )
 
-    def repoint(self, record: AliasRecord) -> AliasRecord:
-        self._write(record)
-        now = self.read(record.model, record.alias)
-        return record if now is None else now
-
-    def clear(self, model: str, alias: str, epoch: int) -> None:
-        self._write(AliasRecord(model, alias, _NOWHERE, "", "", epoch))
-
-    def _write(self, record: AliasRecord) -> None:
+    def _write(self, record: AliasRecord, condition: str, values: Mapping[str, int]) -> None:
         item = _key(record.model, record.alias) | {
             "version": {"N": str(record.version)},
             "artifact": {"S": record.artifact},
@@ -55,12 +65,12 @@ class DynamoAliases:
             self._client.put_item(
                 TableName=self._table,
                 Item=item,
-                ConditionExpression="attribute_not_exists(epoch) OR epoch <= :epoch",
-                ExpressionAttributeValues={":epoch": {"N": str(record.epoch)}},
+                ConditionExpression=condition,
+                ExpressionAttributeValues={name: {"N": str(value)} for name, value in values.items()},
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise  # a newer decision is in place already: this one is late, and right to lose
+                raise  # a newer decision is in place, or not what was found: this write is late, and right to lose
 
 
 def _key(model: str, alias: str) -> dict[str, Any]:

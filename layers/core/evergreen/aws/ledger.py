@@ -22,9 +22,12 @@ from evergreen.domain.lifecycle import AnyEvent, ModelState, transition
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from evergreen.domain.audit import RawItem
+
 _STATE = "state"
 _EVENT = "event#"
 _NOTES_ARE_KEPT = timedelta(days=400)
+_LOOKS = 5  # at a history that grows while it is read
 _REGISTER = "#models"  # the partition that lists the models, so that nothing scans the table
 
 
@@ -81,7 +84,7 @@ class DynamoLedger:
     def _event_item(self, after: ModelState, name: str, body: str) -> dict[str, Any]:
         item = {
             "model": {"S": after.model},
-            "sk": {"S": f"{_EVENT}{after.epoch:010d}"},
+            "sk": {"S": events.event_key(after.epoch)},
             "epoch": {"N": str(after.epoch)},
             "type": {"S": name},
             "body": {"S": body},
@@ -95,6 +98,19 @@ class DynamoLedger:
     def history(self, model: str) -> list[dict[str, Any]]:
         items = self._query(model, " AND begins_with(sk, :event)", {":event": _EVENT})
         return [{**_told(model, item), "hash": item["hash"]["S"]} for item in items]
+
+    def stored(self, model: str) -> tuple[RawItem | None, list[RawItem]]:
+        for _ in range(_LOOKS):
+            before = self._raw_state(model)
+            history = [_raw(item) for item in self._query(model, " AND begins_with(sk, :event)", {":event": _EVENT})]
+            if self._raw_state(model) == before:
+                break
+        return before, history
+
+    def _raw_state(self, model: str) -> RawItem | None:
+        key = {"model": {"S": model}, "sk": {"S": _STATE}}
+        item = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        return None if item is None else _raw(item)
 
     def note(self, model: str, kind: str, time: datetime, body: Mapping[str, Any], epoch: int) -> bool:
         item = {
@@ -132,6 +148,11 @@ class DynamoLedger:
         for page in pages:
             items.extend(page["Items"])
         return items
+
+
+def _raw(item: Mapping[str, Any]) -> RawItem:
+    """An item's attributes as text; one of another type than is written here is shown with its type."""
+    return {name: value.get("N" if name == "epoch" else "S", str(value)) for name, value in item.items()}
 
 
 def _told(model: str, item: Mapping[str, Any]) -> dict[str, Any]:

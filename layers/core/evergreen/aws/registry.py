@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+from evergreen.ports import RegistryView
 
 _VERSION_TAG = "evergreen.version"
 
@@ -43,6 +46,32 @@ class MlflowRegistry:
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 raise
+
+    def view(self, model: str) -> RegistryView:
+        self._known = {known: seen for known, seen in self._known.items() if known[0] != model}
+        try:
+            registered = self._client.get_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return RegistryView({}, {})
+        ours: dict[str, int] = {}
+        tags: dict[int, dict[str, str]] = {}
+        for found in self._versions(model):
+            if _VERSION_TAG in found.tags:
+                number = int(found.tags[_VERSION_TAG])
+                ours[str(found.version)] = number
+                tags[number] = {name: value for name, value in found.tags.items() if name != _VERSION_TAG}
+        return RegistryView({alias: ours.get(str(to)) for alias, to in registered.aliases.items()}, tags)
+
+    def _versions(self, model: str) -> Iterator[ModelVersion]:
+        token: str | None = None
+        while True:
+            page = self._client.search_model_versions(f"name = '{model}'", page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def _registered(self, model: str, version: int) -> tuple[str, dict[str, str]] | None:
         """The registry's own number of the version (ours, unless somebody registers beside Evergreen), and its tags."""

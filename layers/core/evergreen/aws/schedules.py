@@ -73,6 +73,13 @@ class EventBridgeSchedules:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
 
+    def names(self, prefix: str) -> frozenset[str]:
+        pages = self._client.get_paginator("list_schedules").paginate(GroupName=self._group, NamePrefix=prefix)
+        return frozenset(schedule["Name"] for page in pages for schedule in page["Schedules"])
+
+    def name_of(self, name: str) -> str:
+        return _fitting(name)
+
 
 def _fitting(name: str) -> str:
     """The name, or where it is too long its beginning and a hash of it all."""

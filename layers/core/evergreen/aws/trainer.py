@@ -11,6 +11,8 @@ from evergreen.ports import TrainingRequest, TrainingStatus
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
+_NOT_TO_BE_FOUND = ("ValidationException", "ResourceNotFound")
+
 
 class SageMakerTrainer:
     """See :class:`evergreen.ports.Trainer`."""
@@ -69,11 +71,18 @@ class SageMakerTrainer:
         try:
             job = self._client.describe_training_job(TrainingJobName=job_name)
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("ValidationException", "ResourceNotFound"):
+            if error.response["Error"]["Code"] in _NOT_TO_BE_FOUND:
                 return None
             raise
         artifact = job.get("ModelArtifacts", {}).get("S3ModelArtifacts")
         return TrainingStatus(job["TrainingJobStatus"], artifact, job.get("FailureReason", ""))
+
+    def stop(self, job_name: str) -> None:
+        try:
+            self._client.stop_training_job(TrainingJobName=job_name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _NOT_TO_BE_FOUND:
+                raise  # a job that is over, or unknown, is refused with a ValidationException
 
 
 def _channel(name: str, uri: str, kind: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The ops bake: whether a version that has just taken over answers without errors and in time."""
+"""The ops bake and what follows an alarm: whether the production version answers without errors and in time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from typing import Any
 from evergreen.domain.lifecycle import Bake, ModelState, RollbackCause, RollbackDecided, RollbackImpossible
 from evergreen.spec import ModelSpec
 from evergreen.statistics import sequential
+
+# An alarm looks where errors have just gathered, and there may be many: those of a year share the chance of one bake.
+_ALARMS_IN_A_YEAR = 365
+_FALSE_ALARM_CHANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,38 @@ class BakeDecision:
 def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic, now: datetime) -> BakeDecision:
     """Judge errors and slow answers since the repoint against the replaced version's last 24 hours."""
     rules = spec.deployment
+    found = _judge(spec, traffic, baseline, alpha=_FALSE_ALARM_CHANCE)
+    if found.cause is not None:
+        return BakeDecision(found.cause, False, found.because, found.evidence)
+    watched = now - bake.since
+    if watched < rules.ops_bake:
+        return BakeDecision(None, False, f"watched {watched}, the bake lasts {rules.ops_bake}", found.evidence)
+    if not found.enough and watched < rules.ops_bake_longest:
+        because = f"{traffic.requests} requests are too few to judge: the bake is extended"
+        return BakeDecision(None, False, because, found.evidence)
+    because = found.because if found.enough else f"{found.because}; too little traffic within {rules.ops_bake_longest}"
+    return BakeDecision(None, True, because, found.evidence)
+
+
+def judge_alarm(spec: ModelSpec, traffic: Traffic, baseline: Traffic) -> BakeDecision:
+    """Judge what the production version answered lately against its own earlier traffic, since an alarm asks.
+
+    The evidence has to be stronger than in a bake: an alarm looks just where errors have gathered.
+    """
+    found = _judge(spec, traffic, baseline, alpha=_FALSE_ALARM_CHANCE / _ALARMS_IN_A_YEAR)
+    return BakeDecision(found.cause, False, found.because, found.evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    cause: RollbackCause | None
+    enough: bool  # requests to judge by
+    because: str
+    evidence: dict[str, Any]
+
+
+def _judge(spec: ModelSpec, traffic: Traffic, baseline: Traffic, *, alpha: float) -> _Finding:
+    rules = spec.deployment
     errors = sequential.bake_health(
         traffic.errors,
         traffic.requests,
@@ -41,6 +77,7 @@ def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic,
         baseline.requests,
         tolerance=rules.tolerance,
         limit=rules.error_rate,
+        alpha=alpha,
     )
     slow = sequential.bake_health(
         traffic.slow,
@@ -49,6 +86,7 @@ def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic,
         baseline.requests,
         tolerance=rules.tolerance,
         floor=rules.slow_share,
+        alpha=alpha,
     )
     evidence = {
         "requests": traffic.requests,
@@ -63,21 +101,13 @@ def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic,
     }
     if errors.health == "roll_back":
         because = f"{traffic.errors} of {traffic.requests} requests failed, {errors.p0:.1%} is tolerated"
-        return BakeDecision(RollbackCause.ERRORS, False, because, evidence)
+        return _Finding(RollbackCause.ERRORS, True, because, evidence)
     if slow.health == "roll_back":
         counted = f"{traffic.slow} of {traffic.requests} requests took over {rules.latency_ms:.0f} ms"
         because = f"{counted}, {slow.p0:.1%} is tolerated"
-        return BakeDecision(RollbackCause.LATENCY, False, because, evidence)
-    watched = now - bake.since
-    if watched < rules.ops_bake:
-        return BakeDecision(None, False, f"watched {watched}, the bake lasts {rules.ops_bake}", evidence)
-    enough = errors.health != "too_little_traffic"
-    if not enough and watched < rules.ops_bake_longest:
-        because = f"{traffic.requests} requests are too few to judge: the bake is extended"
-        return BakeDecision(None, False, because, evidence)
-    summary = f"{traffic.errors} of {traffic.requests} requests failed, {traffic.slow} were slow"
-    because = summary if enough else f"{summary}; too little traffic within {rules.ops_bake_longest}"
-    return BakeDecision(None, True, because, evidence)
+        return _Finding(RollbackCause.LATENCY, True, because, evidence)
+    because = f"{traffic.errors} of {traffic.requests} requests failed, {traffic.slow} were slow"
+    return _Finding(None, errors.health != "too_little_traffic", because, evidence)
 
 
 def roll_back(

@@ -43,6 +43,33 @@ class UnknownVersionError(EvergreenError):
         self.version = version
 
 
+class ChangedMeanwhileError(EvergreenError):
+    """A person decided on what they were shown, and it is not so any more."""
+
+    def __init__(self, model: str, *, shown: tuple[int | None, int], found: tuple[int | None, int]) -> None:
+        super().__init__(
+            f"model {model!r} has changed since it was shown: production was {_named(shown[0])} (epoch {shown[1]}) and "
+            f"is {_named(found[0])} (epoch {found[1]}): look again and decide again"
+        )
+        self.model = model
+        self.shown = shown
+        self.found = found
+
+
+class NothingToApproveError(EvergreenError):
+    """No proposal waits, or it is about another version."""
+
+    def __init__(self, model: str, asked: int | None, proposed: int | None) -> None:
+        version = "" if asked is None else f" of version {asked}"
+        waits = "none does" if proposed is None else f"version {proposed} does"
+        super().__init__(
+            f"no promotion{version} of {model!r} waits for approval, {waits}: see `evergreen status {model}`"
+        )
+        self.model = model
+        self.asked = asked
+        self.proposed = proposed
+
+
 class BadRequestError(EvergreenError):
     """A request that can't be answered as it is; ``problems`` names each field."""
 
@@ -58,3 +85,7 @@ class ConflictingWriteError(EvergreenError):
     def __init__(self, key: str) -> None:
         super().__init__(f"{key!r} was written by somebody else in between: read it and write again")
         self.key = key
+
+
+def _named(version: int | None) -> str:
+    return "nothing" if version is None else f"version {version}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, get_args
 
@@ -13,7 +15,13 @@ from evergreen.domain.lifecycle import AnyEvent, ModelState
 
 EVENT_TYPES: dict[str, type[Any]] = {event.__name__: event for event in get_args(lifecycle.AnyEvent)}
 
-NOTE_TYPES = {"retraining": "RetrainingEvaluated", "wish": "RetrainingEvaluated", "shadow": "ShadowCompared"}
+NOTE_TYPES = {
+    "retraining": "RetrainingEvaluated",
+    "wish": "RetrainingEvaluated",
+    "shadow": "ShadowCompared",
+    "differences": "DifferencesFound",
+    "registry": "DifferencesFound",
+}
 """What is noted beside the history, by kind: the name under which the bus tells of it."""
 
 
@@ -48,6 +56,22 @@ def event_from_json(name: str, text: str | bytes) -> AnyEvent:
     """The event of that type that :func:`event_to_json` wrote."""
     event: AnyEvent = _adapter(name).validate_json(text)
     return event
+
+
+def event_of(item: Mapping[str, Any]) -> AnyEvent:
+    """The event of a history item as the ledger tells it."""
+    return event_from_json(item["type"], json.dumps(item))
+
+
+def event_key(epoch: int) -> str:
+    """The sort key of an event.
+
+    Examples
+    --------
+    >>> event_key(12)
+    'event#0000000012'
+    """
+    return f"event#{epoch:010d}"
 
 
 def chain_hash(previous: str, epoch: int, name: str, body: str) -> str:

@@ -71,6 +71,7 @@ class Run:
     requested_at: datetime
     attempt: int = 0
     job_name: str | None = None
+    since: datetime | None = None  # of its last step: the job's start, or the failure before this attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,16 @@ class Repoint:
     version: int
     instead_of: int | None
     cause: RollbackCause | None  # None: a promotion
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A candidate that is proven and waits for a person's approval."""
+
+    version: int
+    judged_against: int
+    time: datetime
+    evidence: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +146,12 @@ class ModelState:
     versions: tuple[Version, ...] = ()
     retrainings: tuple[datetime, ...] = ()  # when retrainings were requested, the last 31 days
     last_hash: str = ""  # of the newest history item
+    changed_at: datetime | None = None  # the time of the newest event that was no repair
+    production_since: datetime | None = None  # when the production version took over
     wish: Wish | None = None  # the newest that no retraining has answered yet
     held_back: HeldBack | None = None  # the last one told since a retraining was requested
+    proposal: Proposal | None = None
+    fingerprint: str = ""  # of the features of the spec; empty in states from before it was kept
 
     def version(self, number: int) -> Version:
         """The version of that number.
@@ -161,17 +176,26 @@ class ModelState:
         waiting = [v for v in self.versions if v.status is VersionStatus.CANDIDATE]
         return waiting[-1] if waiting else None
 
+    @property
+    def proven_bad(self) -> bool:
+        """Whether the production version was found to be bad while there was nothing good to return to."""
+        version = self.production_version
+        return version is not None and version.status is VersionStatus.BAKING and self.bake is None
+
     def last_known_good(self) -> Version | None:
-        """Where a rollback goes: the newest version that survived its bakes and reads the same features."""
-        production = self.production_version
-        good = [
-            v
-            for v in self.versions
-            if v.status is VersionStatus.GOOD
-            and v.number != self.production
-            and (production is None or v.fingerprint == production.fingerprint)
-        ]
+        """Where a rollback goes: the newest version that survived its bakes and reads the features of the spec."""
+        good = [v for v in self.versions if v.number != self.production and self.can_return_to(v)]
         return max(good, key=lambda v: (v.promoted_at is not None, v.promoted_at, v.number)) if good else None
+
+    def can_return_to(self, version: Version) -> bool:
+        """Whether the version survived its bakes, was never rolled back since, and reads what requests bring."""
+        return version.status is VersionStatus.GOOD and self.reads_what_requests_bring(version)
+
+    def reads_what_requests_bring(self, version: Version) -> bool:
+        """Whether the version reads the features of the spec; of production, where the spec's are not known."""
+        production = self.production_version
+        answers = version if production is None else production
+        return version.fingerprint == (self.fingerprint or answers.fingerprint)
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -191,6 +215,17 @@ class ModelApplied(Event):
     """A spec was applied."""
 
     spec: dict[str, Any]
+    fingerprint: str = ""  # of its features, as versions carry it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPaused(Event):
+    """Nothing is retrained or promoted by itself any more; rollbacks, and what people do by hand, go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResumed(Event):
+    """The model is retrained and promoted by itself again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,10 +301,11 @@ class ShadowStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionProposed(Event):
-    """A candidate is proven; a person has to approve."""
+    """A candidate is proven; a person has to approve. Told once for a candidate and what it was judged against."""
 
     version: int
     evidence: dict[str, Any]
+    judged_against: int | None = None  # None in events from before it was kept: nothing waited for these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +383,8 @@ class DifferenceRepaired(Event):
 
 AnyEvent = (
     ModelApplied
+    | ModelPaused
+    | ModelResumed
     | RetrainingRequested
     | RetrainingHeldBack
     | TrainingStarted
@@ -366,7 +404,7 @@ AnyEvent = (
 )
 
 _BUDGET_WINDOW = timedelta(days=31)
-_KEPT_VERSIONS = 200
+_KEPT_VERSIONS = 100  # the state is one item, written with each decision
 
 
 def transition(state: ModelState, event: AnyEvent) -> ModelState:
@@ -389,14 +427,26 @@ def transition(state: ModelState, event: AnyEvent) -> ModelState:
     >>> state.epoch, state.run.decision_id
     (2, 'd1')
     """
-    return replace(_apply(state, event), epoch=state.epoch + 1)
+    # A repair puts back what was so already: nothing follows from it that could still be under way.
+    changed_at = state.changed_at if isinstance(event, DifferenceRepaired) else event.time
+    return replace(_apply(state, event), epoch=state.epoch + 1, changed_at=changed_at)
 
 
 def _apply(state: ModelState, event: AnyEvent) -> ModelState:
     refuse = _Refusal(state, event)
     match event:
         case ModelApplied():
-            return replace(state, spec=event.spec)
+            if event.fingerprint and any(v.fingerprint != event.fingerprint for v in _in_use(state)):
+                refuse("the version in production reads other features")
+            return replace(state, spec=event.spec, fingerprint=event.fingerprint or state.fingerprint)
+        case ModelPaused():
+            if state.paused:
+                refuse("it is paused already")
+            return replace(state, paused=True)
+        case ModelResumed():
+            if not state.paused:
+                refuse("it is not paused")
+            return replace(state, paused=False)
         case RetrainingRequested():
             if state.run is not None:
                 refuse(f"retraining {state.run.decision_id} is still open")
@@ -411,20 +461,27 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 wish=newest_wish(state.wish, event.wish),
                 held_back=HeldBack(event.would_have, event.rule),
             )
-        case DifferenceRepaired() | PromotionProposed():
+        case DifferenceRepaired():
             return state
+        case PromotionProposed():
+            return _propose(state, event, refuse)
         case RollbackImpossible():
-            # Said once, loudly: the watch ends, and the version never counts as good.
+            if event.version != state.production:
+                refuse(f"version {event.version} is not in production, {state.production} is")
+            # Said once, loudly: the watch ends, and the version does not count as good, whatever it was before.
             sentinel = state.shadow is not None and state.shadow.role is ShadowRole.SENTINEL
-            return replace(state, bake=None, shadow=None if sentinel else state.shadow)
+            doubtful = _mark(state, event.version, VersionStatus.BAKING)
+            return replace(doubtful, bake=None, shadow=None if sentinel else state.shadow)
         case TrainingStarted():
             run = _open_run(state, event.decision_id, refuse)
-            return replace(state, run=replace(run, job_name=event.job_name, attempt=event.attempt))
+            started = replace(run, job_name=event.job_name, attempt=event.attempt, since=event.time)
+            return replace(state, run=started)
         case TrainingFailed():
             run = _open_run(state, event.decision_id, refuse)
             if event.final:
                 return replace(state, run=None)
-            return replace(state, run=replace(run, job_name=None, attempt=event.attempt + 1))
+            failed = replace(run, job_name=None, attempt=event.attempt + 1, since=event.time)
+            return replace(state, run=failed)
         case CandidateRejected():
             _open_run(state, event.decision_id, refuse)
             return replace(state, run=None)
@@ -450,14 +507,21 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 refuse(f"version {event.version} was rolled back before")
             if event.version == state.production:
                 refuse(f"version {event.version} is in production already")
+            if state.version(event.version).status is VersionStatus.REJECTED:
+                refuse(f"version {event.version} was rejected before")
+            if state.fingerprint and not state.reads_what_requests_bring(state.version(event.version)):
+                refuse(f"version {event.version} reads other features than the spec")
             approved = _mark(state, event.version, VersionStatus.APPROVED)
             others = None if _in_shadow(state, event.version) else state.shadow
-            return replace(approved, shadow=others, repoint=Repoint(event.version, event.instead_of, None))
+            repoint = Repoint(event.version, event.instead_of, None)
+            return replace(approved, shadow=others, repoint=repoint, proposal=None)
         case CandidateRetired():
             if (status := state.version(event.version).status) not in (VersionStatus.CANDIDATE, VersionStatus.SHADOW):
                 refuse(f"version {event.version} is {status}, not a candidate")
             retired = _mark(state, event.version, VersionStatus.REJECTED)
-            return replace(retired, shadow=None if _in_shadow(state, event.version) else state.shadow)
+            if not _in_shadow(state, event.version):
+                return retired
+            return replace(retired, shadow=None, proposal=None)
         case VersionPromoted():
             return _promote(state, event, refuse)
         case BakePassed():
@@ -469,6 +533,8 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 refuse(f"a repoint to version {state.repoint.version} is under way")
             if state.version(event.to_version).status is not VersionStatus.GOOD:
                 refuse(f"version {event.to_version} is not known to be good")
+            if not state.reads_what_requests_bring(state.version(event.to_version)):
+                refuse(f"version {event.to_version} reads other features than the spec")
             if event.to_version == state.production:
                 refuse(f"version {event.to_version} is in production already")
             return replace(state, repoint=Repoint(event.to_version, event.version, event.cause))
@@ -480,7 +546,8 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
             marked = _mark(state, event.version, VersionStatus.ROLLED_BACK)
             if marked.shadow is not None and marked.shadow.role is ShadowRole.CHALLENGER:
                 marked = _mark(marked, marked.shadow.version, VersionStatus.CANDIDATE)  # to be compared again
-            return replace(marked, production=event.to_version, repoint=None, bake=None, shadow=None)
+            settled = replace(marked, production=event.to_version, production_since=event.time)
+            return replace(settled, repoint=None, bake=None, shadow=None, proposal=None)
         case _:
             assert_never(event)
 
@@ -506,6 +573,12 @@ def _open_run(state: ModelState, decision_id: str, refuse: _Refusal) -> Run:
     return state.run
 
 
+def _in_use(state: ModelState) -> list[Version]:
+    """The version that answers and the one that is about to."""
+    used = (state.production, None if state.repoint is None else state.repoint.version)
+    return [version for version in state.versions if version.number in used]
+
+
 def _in_shadow(state: ModelState, version: int) -> bool:
     return state.shadow is not None and state.shadow.version == version
 
@@ -514,6 +587,19 @@ def _mark(state: ModelState, number: int, status: VersionStatus, promoted_at: da
     version = state.version(number)
     marked = replace(version, status=status, promoted_at=promoted_at or version.promoted_at)
     return replace(state, versions=tuple(marked if v.number == number else v for v in state.versions))
+
+
+def _propose(state: ModelState, event: PromotionProposed, refuse: _Refusal) -> ModelState:
+    if event.judged_against is None:
+        return state
+    shadow = state.shadow
+    if shadow is None or shadow.version != event.version or shadow.role is not ShadowRole.CHALLENGER:
+        refuse(f"version {event.version} is not in shadow")
+    if event.judged_against != state.production:
+        refuse(f"judged against version {event.judged_against}, production is {state.production}: compare again")
+    if state.proposal is not None:
+        refuse(f"version {state.proposal.version} is proposed already")
+    return replace(state, proposal=Proposal(event.version, event.judged_against, event.time, event.evidence))
 
 
 def _register(state: ModelState, event: CandidateRegistered, refuse: _Refusal) -> ModelState:
@@ -564,7 +650,8 @@ def _promote(state: ModelState, event: VersionPromoted, refuse: _Refusal) -> Mod
     if promoted.shadow is not None and promoted.shadow.role is ShadowRole.CHALLENGER:
         promoted = _mark(promoted, promoted.shadow.version, VersionStatus.CANDIDATE)  # judged against an older one
     bake = Bake(event.version, event.replaced, BakePhase.OPS, event.time)
-    return replace(promoted, production=event.version, repoint=None, bake=bake, shadow=None)
+    taken_over = replace(promoted, production=event.version, production_since=event.time)
+    return replace(taken_over, repoint=None, bake=bake, shadow=None, proposal=None)
 
 
 def _pass_bake(state: ModelState, event: BakePassed, refuse: _Refusal) -> ModelState:
@@ -573,9 +660,10 @@ def _pass_bake(state: ModelState, event: BakePassed, refuse: _Refusal) -> ModelS
         raise IllegalTransitionError(
             state.model, "BakePassed", f"version {event.version} is not in its {event.phase} bake"
         )
-    replaced = state.version(bake.replaced) if bake.replaced is not None else None
-    if event.phase is BakePhase.OPS and replaced is not None and replaced.status is VersionStatus.GOOD:
-        sentinel = Shadow(replaced.number, ShadowRole.SENTINEL, bake.version, event.time)
+    # Not always the one that was replaced: that may have been replaced before it had shown that it is good itself.
+    watcher = state.last_known_good()
+    if event.phase is BakePhase.OPS and watcher is not None:
+        sentinel = Shadow(watcher.number, ShadowRole.SENTINEL, bake.version, event.time)
         return replace(state, bake=replace(bake, phase=BakePhase.QUALITY, since=event.time), shadow=sentinel)
     watched = state.shadow is not None and state.shadow.role is ShadowRole.SENTINEL
     good = _mark(state, bake.version, VersionStatus.GOOD)

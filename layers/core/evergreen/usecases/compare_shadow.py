@@ -19,6 +19,7 @@ from evergreen.domain.lifecycle import (
     Shadow,
     ShadowRole,
     ShadowStarted,
+    Version,
 )
 from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide, judged_until
 from evergreen.ports import Ports
@@ -38,9 +39,8 @@ def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
     """
 
     def take_place(state: ModelState) -> Sequence[AnyEvent]:
-        candidate = state.waiting_candidate
-        busy = state.shadow is not None or state.repoint is not None or state.bake is not None
-        if candidate is None or busy or state.production is None:
+        candidate = next_in_shadow(state)
+        if candidate is None or state.production is None:
             return ()
         started = ShadowStarted(
             time=now,
@@ -57,8 +57,7 @@ def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
         ports.aliases.clear(model, "shadow", state.epoch)
         return None
     spec = ModelSpec.parse(state.spec)
-    version = state.version(shadow.version)
-    ports.aliases.repoint(alias_record(state, spec, "shadow", version.number))
+    ports.aliases.repoint(alias_record(state, spec, "shadow", shadow.version))
     name = schedule_name(model, shadow)
     longest = spec.shadow.max_time if shadow.role is ShadowRole.CHALLENGER else spec.deployment.quality_bake
     every = min(_LOOK_EVERY, spec.shadow.cycle)
@@ -72,6 +71,12 @@ def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
         payload={"model": model, "version": shadow.version, "schedule": name},
     )
     return shadow
+
+
+def next_in_shadow(state: ModelState) -> Version | None:
+    """The candidate that the shadow's place is free for."""
+    busy = state.shadow is not None or state.repoint is not None or state.bake is not None
+    return None if busy or state.production is None else state.waiting_candidate
 
 
 def schedule_name(model: str, shadow: Shadow) -> str:
@@ -111,8 +116,9 @@ def compare_shadow(
             case ShadowRole.SENTINEL:
                 return _sentinel(current, spec, shadow, decision, now)
 
-    _, events = decide_and_record(ports.ledger, model, conclude)
-    if events and schedule and not isinstance(events[0], PromotionProposed):
+    after, _ = decide_and_record(ports.ledger, model, conclude)
+    over = after.shadow != shadow or after.repoint is not None  # by this call, or by one that died before it got here
+    if over and schedule:
         ports.schedules.remove(schedule)
     return decision
 
@@ -148,11 +154,18 @@ def _challenger(
             time=now, actor=ACTOR, because=decision.because, version=shadow.version, evidence=decision.evidence
         )
         return (retired,)
-    if decision.verdict != "promote" or state.paused:
-        return ()
+    if decision.verdict != "promote" or state.paused or state.repoint is not None:
+        return ()  # of two candidates that are promoted at once the second waits, and is compared again
     if spec.deployment.approval == "manual":
+        if state.proposal is not None:
+            return ()  # told already: it waits for a person
         proposed = PromotionProposed(
-            time=now, actor=ACTOR, because=decision.because, version=shadow.version, evidence=decision.evidence
+            time=now,
+            actor=ACTOR,
+            because=decision.because,
+            version=shadow.version,
+            evidence=decision.evidence,
+            judged_against=shadow.judged_against,
         )
         return (proposed,)
     approved = PromotionApproved(

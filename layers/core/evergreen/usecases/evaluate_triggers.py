@@ -41,6 +41,9 @@ ACTOR = "evaluate_triggers"
 _DAY = timedelta(days=1)
 # Labels of the newest deployments only: a martingale that ran for months would still remember what was repaired since.
 _LONGEST_MEMORY = timedelta(days=60)
+# What a file that is gone or damaged raises. Anything else is a service in trouble: it says nothing of the model, so no
+# decision is noted, and the tick comes again.
+_UNREADABLE = (FileNotFoundError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 
 
 def evaluate_triggers(model: str, *, now: datetime, ports: Ports) -> RetrainDecision | None:
@@ -77,8 +80,12 @@ def request_retraining(
     """Ask for a retraining because of a business event, or because a person wants one: no check is needed.
 
     A wish that governance holds back waits in the state: every evaluation tries it until a retraining is requested.
-    ``waived`` are rules that do not hold this one back.
+    ``waived`` are rules that do not hold this one back. A wish that was answered before is answered the same again,
+    also long after its retraining is over.
     """
+    told = noted(model, "wish", now, ports)
+    if told is not None:
+        return RetrainDecision.from_json(told)
     wish = Wish(reason, actor, now)
 
     def decide(current: ModelState) -> RetrainDecision:
@@ -138,23 +145,19 @@ def _checks(model: str, spec: ModelSpec, version: Version, now: datetime, ports:
     trained_until = version.trained_until or version.registered_at
     checks = [check_age(spec, trained_until, now)]
     if rules.new_data.enabled:
-        checks.append(
-            run_check(
-                Trigger.NEW_DATA,
-                lambda: check_new_data(spec, rows_since(_daily(model, trained_until, now, ports), trained_until)),
-            )
-        )
+        labelled = _daily(model, trained_until, now, ports)
+        checks.append(run_check(Trigger.NEW_DATA, lambda: check_new_data(spec, rows_since(labelled, trained_until))))
     wanted = _against_reference(spec)
     if not version.reference:
         because = f"version {version.number} has no reference to compare with"
         return [*checks, *(insufficient(trigger, because) for trigger in wanted)]
     try:
         reference = load_reference(ports, version.reference)
-    except Exception as error:  # the other checks do not need it
+    except _UNREADABLE as error:  # the other checks do not need it
         return [*checks, *(check_failed(trigger, error) for trigger in wanted)]
     inputs = _input_checks(spec, version, reference, now, ports)
     if Trigger.PERFORMANCE in wanted:
-        performance = run_check(Trigger.PERFORMANCE, lambda: _performance(model, spec, version, reference, now, ports))
+        performance = _performance(model, spec, version, reference, now, ports)
         checks.append(performance)
         checks += [check_concept_drift(performance, c) for c in inputs if c.trigger is Trigger.DATA_DRIFT]
     return [*checks, *inputs]
@@ -181,8 +184,13 @@ def _performance(
     model: str, spec: ModelSpec, version: Version, reference: Reference, now: datetime, ports: Ports
 ) -> Check:
     since = max(version.promoted_at or version.registered_at, now - _LONGEST_MEMORY)
-    days = matured_days(_daily(model, since, now, ports), version.number, spec.labels.maturity, now)
-    return check_performance(spec, days, reference.daily, since=since, now=now)
+    daily = _daily(model, since, now, ports)
+
+    def judge() -> Check:
+        days = matured_days(daily, version.number, spec.labels.maturity, now)
+        return check_performance(spec, days, reference.daily, since=since, now=now)
+
+    return run_check(Trigger.PERFORMANCE, judge)
 
 
 def _input_checks(spec: ModelSpec, version: Version, reference: Reference, now: datetime, ports: Ports) -> list[Check]:
@@ -200,7 +208,7 @@ def _input_checks(spec: ModelSpec, version: Version, reference: Reference, now: 
         return [insufficient(trigger, because) for trigger in wanted]
     try:
         features, predictions = _window(version, reference, start, end, ports, spec.model)
-    except Exception as error:  # the other checks do not need it
+    except _UNREADABLE as error:  # the other checks do not need it
         return [check_failed(trigger, error) for trigger in wanted]
     judge: dict[Trigger, Callable[[], Check]] = {
         Trigger.DATA_DRIFT: lambda: check_data_drift(spec, reference.cycles, features),

@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +18,14 @@ from evergreen.domain.lifecycle import (
     CandidateRejected,
     ModelState,
     PromotionApproved,
+    Run,
     TrainingFailed,
     next_version,
 )
 from evergreen.ports import Ports
 from evergreen.schema import FeatureSchema
 from evergreen.spec import ModelSpec
+from evergreen.usecases.launch_training import job_name
 from evergreen.usecases.recording import decide_and_record
 
 ACTOR = "finish_training"
@@ -47,6 +49,8 @@ def finish_training(model: str, end: JobEnd, *, now: datetime, ports: Ports) -> 
     there is nothing to compare it with.
     """
     state = ports.ledger.read(model)
+    if _waits_to_try_again(state, end.job_name):
+        _schedule_retry(state, now, ports)  # an earlier delivery may have died when the failure was recorded
     if state.run is None or state.run.job_name != end.job_name:
         return ()
     if end.status in _ENDED_BADLY:
@@ -157,7 +161,7 @@ def _register(
             actor=ACTOR,
             now=now,
         )
-        if state.production is not None or state.repoint is not None:
+        if state.production is not None or state.repoint is not None or state.paused:
             return (registered,)
         first = PromotionApproved(
             time=now,
@@ -171,6 +175,11 @@ def _register(
 
     _, events = decide_and_record(ports.ledger, model, decide)
     return events
+
+
+def retry_schedule_name(model: str, run: Run) -> str:
+    """The name of the schedule that starts a run's next attempt."""
+    return f"{model}.retry.{run.decision_id}.{run.attempt}"
 
 
 def _failed(state: ModelState, end: JobEnd, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
@@ -192,11 +201,24 @@ def _failed(state: ModelState, end: JobEnd, now: datetime, ports: Ports) -> Sequ
         return (failed,)
 
     after, events = decide_and_record(ports.ledger, state.model, decide)
-    if events and after.run is not None:
-        ports.schedules.once(
-            f"{state.model}.retry.{after.run.decision_id}.{after.run.attempt}",
-            now + spec.training.retry_delay,
-            function="launch-training",
-            payload={"model": state.model, "decision_id": after.run.decision_id},
-        )
+    if _waits_to_try_again(after, end.job_name):
+        _schedule_retry(after, now, ports)
     return events
+
+
+def _waits_to_try_again(state: ModelState, job: str) -> bool:
+    """Whether the open run's last attempt was this job, and the next one has not begun."""
+    run = state.run
+    if run is None or run.job_name is not None or run.attempt == 0:
+        return False
+    return job_name(state.model, replace(run, attempt=run.attempt - 1)) == job
+
+
+def _schedule_retry(state: ModelState, now: datetime, ports: Ports) -> None:
+    assert state.run is not None, "a run that waits to be tried again is open"
+    ports.schedules.once(
+        retry_schedule_name(state.model, state.run),
+        now + ModelSpec.parse(state.spec).training.retry_delay,
+        function="launch-training",
+        payload={"model": state.model, "decision_id": state.run.decision_id},
+    )

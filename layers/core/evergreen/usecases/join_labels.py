@@ -26,6 +26,7 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases.references import load_reference
 
 _HOUR = timedelta(hours=1)
+_LAST_RETRY = timedelta(hours=7)  # Lambda tries an event again for six hours, and a file is of the hour before
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class JoinedLabels:
 def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     """Join one ground-truth file.
 
-    The result depends on the file and the captures alone, so a second delivery writes the same again. Labels whose
-    capture is not there yet are kept as pending, and joined again by reconcile until they are past their maturity.
+    A file is joined once: when its outcomes are in the catalog, a second delivery changes nothing. Labels whose capture
+    is not there yet are kept as pending, and joined by reconcile until they are past their maturity.
     """
     file = FileKey.parse(key)
     state = ports.ledger.read(file.model)
@@ -52,10 +53,21 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     malformed = [*malformed, *refused]
     if malformed:
         ports.data.put(file.beside("quarantine/ground-truth", "jsonl"), quarantine_body(malformed))
-    joined, missing = _join(labels, file, state, spec, now, ports)
+    done = _joined_before(file, ports)
+    if done is not None:
+        return JoinedLabels(file.model, done.rows, int(done.sums.get("pending", 0)), len(malformed))
+    table, missing = _matched(labels, file, spec, now, ports)
     if missing:
         _keep_pending(missing, file, ports)
-    return JoinedLabels(file.model, joined, len(missing), len(malformed))
+    _store(table, file, file.stem, state, ports, pending=len(missing))
+    return JoinedLabels(file.model, table.num_rows, len(missing), len(malformed))
+
+
+def _joined_before(file: FileKey, ports: Ports) -> CatalogEntry | None:
+    """The entry of the file's own outcomes: the last thing that a join writes."""
+    key = file.beside("outcomes", "parquet")
+    entries = ports.catalog.between(file.model, "outcomes", file.hour, file.hour + _HOUR)
+    return next((entry for entry in entries if entry.key == key), None)
 
 
 def _fitting(labels: Sequence[GroundTruth], spec: ModelSpec) -> tuple[list[GroundTruth], list[MalformedLine]]:
@@ -80,12 +92,20 @@ def _is_finite(text: str) -> bool:
 
 
 def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedLabels:
-    """Join labels that came before their capture; past maturity the rest is put into quarantine and counted."""
+    """Join labels that came before their capture; past maturity the rest is put into quarantine and counted.
+
+    Nothing is joined of a file whose own join may still be tried again: that would find the same labels.
+    """
     file = FileKey.parse(entry.key)
     state = ports.ledger.read(file.model)
     spec = ModelSpec.parse(state.spec)
+    if _joined_before(file, ports) is None and now - file.hour < _LAST_RETRY:
+        return JoinedLabels(file.model, 0, entry.rows, 0)
     labels, _ = read_ground_truth(ports.data.get(entry.key))
-    joined, missing = _join(labels, file, state, spec, now, ports)
+    table, missing = _matched(labels, file, spec, now, ports)
+    joined = table.num_rows
+    if joined:
+        _store(table, file, f"{file.stem}.late", state, ports)
     overdue = now - file.hour > spec.labels.maturity + timedelta(days=1)
     if missing and overdue:
         lines = b"".join(ground_truth_line(label, model=file.model) + b"\n" for label in missing)
@@ -103,24 +123,25 @@ def _keep_pending(missing: Sequence[GroundTruth], file: FileKey, ports: Ports) -
     ports.catalog.add(CatalogEntry(file.model, "pending-labels", file.hour, key, len(missing)))
 
 
-def _join(
-    labels: Sequence[GroundTruth], file: FileKey, state: ModelState, spec: ModelSpec, now: datetime, ports: Ports
-) -> tuple[int, list[GroundTruth]]:
-    if not labels:
-        return 0, []
+def _matched(
+    labels: Sequence[GroundTruth], file: FileKey, spec: ModelSpec, now: datetime, ports: Ports
+) -> tuple[pa.Table, list[GroundTruth]]:
+    """The outcomes of the labels whose capture is there, and the other labels."""
     schema = spec.feature_schema()
+    if not labels:
+        return outcomes.outcome_schema(schema).empty_table(), []
     hours = _hours(labels, file.hour, spec.labels.maturity)
     production = _captures(file.model, "compact-production", hours, schema, ports)
     shadow = _captures(file.model, "compact-shadow", hours, schema, ports)
-    table, missing = outcomes.join(labels, now, production, shadow, schema)
-    if table.num_rows:
-        stem = file.stem if file.kind == "ground-truth" else f"{file.stem}.late"
-        key = file.beside("outcomes", "parquet", stem=stem)
-        etag = ports.data.put(key, outcomes.to_parquet(table))
-        daily = outcomes.daily_counts(table, error_tolerance=_error_tolerance(state, ports))
-        sums = {"daily": daily}
-        ports.catalog.add(CatalogEntry(file.model, "outcomes", file.hour, key, table.num_rows, etag, sums))
-    return table.num_rows, missing
+    return outcomes.join(labels, now, production, shadow, schema)
+
+
+def _store(table: pa.Table, file: FileKey, stem: str, state: ModelState, ports: Ports, *, pending: int = 0) -> None:
+    key = file.beside("outcomes", "parquet", stem=stem)
+    etag = ports.data.put(key, outcomes.to_parquet(table))
+    daily = outcomes.daily_counts(table, error_tolerance=_error_tolerance(state, ports))
+    sums = {"daily": daily, "pending": pending}
+    ports.catalog.add(CatalogEntry(file.model, "outcomes", file.hour, key, table.num_rows, etag, sums))
 
 
 def _error_tolerance(state: ModelState, ports: Ports) -> float | None:

@@ -113,8 +113,9 @@ def _snapshot(model: str, run: Run, spec: ModelSpec, ports: Ports) -> Snapshot:
     for entry in sorted(entries, key=lambda e: (e.time, e.key), reverse=True):
         if rows >= spec.training.max_rows:
             break
-        chosen.append(entry)
-        rows += entry.rows
+        if entry.rows:
+            chosen.append(entry)
+            rows += entry.rows
     return Snapshot.of(chosen[::-1])
 
 

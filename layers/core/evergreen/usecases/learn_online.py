@@ -16,6 +16,7 @@ from evergreen.training.online import OnlineState, PrequentialCounts, learn
 from evergreen.usecases.references import load_reference
 
 _TRIES = 5
+_ROW_ID_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class LearnedOnline:
 def learn_online(messages: Sequence[FeedbackMessage], *, ports: Ports) -> LearnedOnline:
     """Learn each model's messages as one batch; predict first, so that the counts are honest.
 
-    A batch is known by the ids of its rows: delivered again, it is left alone. Messages of a model whose state
-    kept changing, or that is not known, go back to the queue.
+    A row is known by its id and its label: delivered again, also in another batch, it is left alone; a corrected label
+    is learned. Messages of a model whose state kept changing, or that is not known, go back to the queue.
     """
     by_model: dict[str, list[FeedbackMessage]] = defaultdict(list)
     for message in messages:
@@ -62,13 +63,17 @@ def _learn(model: str, batch: Sequence[FeedbackMessage], ports: Ports) -> Preque
     if production is not None and production.reference:
         binning = load_reference(ports, production.reference).binning
     distinct = {message.inference_id: message for message in batch}
-    batch_id = hashlib.sha256("\n".join(sorted(distinct)).encode()).hexdigest()[:32]
-    labels = [_label(message.label, spec) for message in distinct.values()]
-    rows = [message.features for message in distinct.values()]
     key = state_key(model)
     for attempt in range(_TRIES):
         stored = ports.artifacts.get_with_etag(key)
         before = None if stored is None else OnlineState.from_bytes(stored[0])
+        learned = _row_ids(before)
+        fresh = {_row_id(message): message for message in distinct.values() if _row_id(message) not in learned}
+        if not fresh:
+            return PrequentialCounts(already_applied=True)
+        labels = [_label(message.label, spec) for message in fresh.values()]
+        rows = [message.features for message in fresh.values()]
+        batch_id = "".join(sorted(fresh))
         after, counts = learn(before, rows, labels, spec.feature_schema(), batch_id=batch_id, binning=binning)
         if after is before:
             return counts
@@ -80,6 +85,18 @@ def _learn(model: str, batch: Sequence[FeedbackMessage], ports: Ports) -> Preque
         else:
             return counts
     raise AssertionError("unreachable")
+
+
+def _row_id(message: FeedbackMessage) -> str:
+    return hashlib.sha256(f"{message.inference_id}\n{message.label}".encode()).hexdigest()[:_ROW_ID_LENGTH]
+
+
+def _row_ids(state: OnlineState | None) -> frozenset[str]:
+    """The rows of the batches that the state remembers: a batch's id is the ids of its rows, one after the other."""
+    batches = () if state is None else state.applied
+    return frozenset(
+        batch[start : start + _ROW_ID_LENGTH] for batch in batches for start in range(0, len(batch), _ROW_ID_LENGTH)
+    )
 
 
 def _label(text: str, spec: ModelSpec) -> str | float:

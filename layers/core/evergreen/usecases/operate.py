@@ -1,18 +1,27 @@
-"""What an engineer does by hand: apply a spec, give it data from before, ask, promote, roll back."""
+"""What an engineer does by hand: apply a spec, give data from before, ask, approve, promote, roll back, pause."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen.domain.bake import roll_back
-from evergreen.domain.errors import EvergreenError, UnknownModelError
+from evergreen.domain.errors import (
+    ChangedMeanwhileError,
+    EvergreenError,
+    NothingToApproveError,
+    UnknownModelError,
+)
 from evergreen.domain.lifecycle import (
     AnyEvent,
     CandidateRegistered,
     ModelApplied,
+    ModelPaused,
+    ModelResumed,
     ModelState,
     PromotionApproved,
     RollbackCause,
@@ -28,8 +37,71 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+LARGEST_SPEC_BYTES = 100_000  # the state holds the spec, and an item of the ledger holds 400 KB
+_MOST_CHANGES_TOLD = 8
+
+
 class NotAppliedError(EvergreenError):
     """A change that the model's life does not allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a person was shown before they decided; when it is not so any more, nothing is done."""
+
+    production: int | None
+    epoch: int
+
+    @classmethod
+    def of(cls, state: ModelState) -> Expected:
+        """What is expected by whoever was shown this state."""
+        return cls(state.production, state.epoch)
+
+    def check(self, state: ModelState) -> None:
+        """Raise ChangedMeanwhileError when the state is another than the one shown."""
+        shown, found = (self.production, self.epoch), (state.production, state.epoch)
+        if shown != found:
+            raise ChangedMeanwhileError(state.model, shown=shown, found=found)
+
+
+@dataclass(frozen=True, slots=True)
+class SpecChange:
+    """One key of a spec, before and after; None where it is not there."""
+
+    key: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} {_value(self.before)} -> {_value(self.after)}"
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def spec_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[SpecChange, ...]:
+    """Tell two specs apart key by key, in the order of the newer one.
+
+    Examples
+    --------
+    >>> changes = spec_changes({"triggers": {"cooldown": "1w"}}, {"triggers": {"cooldown": "3d"}})
+    >>> [str(change) for change in changes]
+    ['triggers.cooldown 1w -> 3d']
+    """
+    old, new = _flat(before), _flat(after)
+    keys = [*new, *(key for key in old if key not in new)]
+    return tuple(SpecChange(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key))
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "operator") -> ModelState:
@@ -38,7 +110,7 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
     Raises
     ------
     NotAppliedError
-        The features or the task differ from the versions' that exist: that is another model.
+        The features or the task differ from the versions' that exist: that is another model. Or the spec is too large.
     """
     try:
         state = ports.ledger.read(spec.model)
@@ -52,8 +124,22 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
             f"the features, the task or the classes of {spec.model!r} differ from those of its versions: "
             "apply the spec under another model name"
         )
-    because = "the spec was changed" if state.epoch else "the model is new"
-    return ports.ledger.record(state, ModelApplied(time=now, actor=actor, because=because, spec=document))
+    size = len(json.dumps(document))
+    if size > LARGEST_SPEC_BYTES:
+        raise NotAppliedError(
+            f"the spec of {spec.model!r} is {size:,} bytes of JSON, {LARGEST_SPEC_BYTES:,} is the limit: "
+            "name fewer features"
+        )
+    because = _told(spec_changes(state.spec, document)) if state.epoch else "the model is new"
+    applied = ModelApplied(time=now, actor=actor, because=because, spec=document, fingerprint=spec.fingerprint)
+    return ports.ledger.record(state, applied)
+
+
+def _told(changes: Sequence[SpecChange]) -> str:
+    """The change in a sentence, not in a page."""
+    told = "; ".join(map(str, changes[:_MOST_CHANGES_TOLD]))
+    more = len(changes) - _MOST_CHANGES_TOLD
+    return f"the spec was changed: {told}" + (f"; and {more} more" if more > 0 else "")
 
 
 def add_base_data(model: str, table: pa.Table, *, now: datetime, ports: Ports) -> str:
@@ -97,15 +183,41 @@ def register_version(model: str, artifact: bytes, reason: str, who: str, *, now:
     return registered.version
 
 
-def force_promotion(model: str, version: int, reason: str, who: str, *, now: datetime, ports: Ports) -> ModelState:
-    """Promote a version because a person says so; it is watched like any other."""
+def approve(
+    model: str,
+    version: int | None,
+    reason: str,
+    who: str,
+    *,
+    now: datetime,
+    ports: Ports,
+    expected: Expected | None = None,
+) -> ModelState:
+    """Approve the promotion that waits for it, with the evidence it was proposed on.
+
+    A proposal never outlives the production it was judged against, so what is approved is what was proven.
+
+    Raises
+    ------
+    NothingToApproveError
+        No proposal waits, or it is about another version.
+    ChangedMeanwhileError
+        The model is not as ``expected`` any more.
+    """
 
     def decide(state: ModelState) -> Sequence[AnyEvent]:
-        if state.production == version:
-            return ()
-        evidence: dict[str, Any] = {"forced": True}
+        if expected is not None:
+            expected.check(state)
+        proposal = state.proposal
+        if proposal is None or version not in (None, proposal.version):
+            raise NothingToApproveError(model, version, None if proposal is None else proposal.version)
         approved = PromotionApproved(
-            time=now, actor=who, because=reason, version=version, instead_of=state.production, evidence=evidence
+            time=now,
+            actor=who,
+            because=reason,
+            version=proposal.version,
+            instead_of=proposal.judged_against,
+            evidence={**proposal.evidence, "proposed_at": proposal.time.isoformat()},
         )
         return (approved,)
 
@@ -113,16 +225,97 @@ def force_promotion(model: str, version: int, reason: str, who: str, *, now: dat
     return state
 
 
-def force_rollback(model: str, reason: str, who: str, *, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
+def forced(state: ModelState, version: int, reason: str, who: str, now: datetime) -> PromotionApproved:
+    """The event of a promotion that no verdict stands behind."""
+    return PromotionApproved(
+        time=now,
+        actor=who,
+        because=reason,
+        version=version,
+        instead_of=state.production,
+        evidence={"forced": True},
+    )
+
+
+def force_promotion(
+    model: str,
+    version: int,
+    reason: str,
+    who: str,
+    *,
+    now: datetime,
+    ports: Ports,
+    expected: Expected | None = None,
+) -> ModelState:
+    """Promote a version because a person says so; it is watched like any other.
+
+    Raises
+    ------
+    IllegalTransitionError
+        The version was rolled back or rejected, or reads other features than the spec.
+    ChangedMeanwhileError
+        The model is not as ``expected`` any more.
+    """
+
+    def decide(state: ModelState) -> Sequence[AnyEvent]:
+        if expected is not None:
+            expected.check(state)
+        return () if state.production == version else (forced(state, version, reason, who, now),)
+
+    state, _ = decide_and_record(ports.ledger, model, decide)
+    return state
+
+
+def force_rollback(
+    model: str, reason: str, who: str, *, now: datetime, ports: Ports, expected: Expected | None = None
+) -> Sequence[AnyEvent]:
     """Roll back to the last known good version because a person says so."""
 
     def decide(state: ModelState) -> Sequence[AnyEvent]:
+        if expected is not None:
+            expected.check(state)
         if state.production is None:
             raise NotAppliedError(f"no version of {model!r} is in production: there is nothing to roll back")
         return (roll_back(state, RollbackCause.MANUAL, reason, {}, actor=who, now=now),)
 
     _, events = decide_and_record(ports.ledger, model, decide)
     return events
+
+
+def pause(model: str, reason: str, who: str, *, now: datetime, ports: Ports) -> ModelState:
+    """Stop the model from being retrained and promoted by itself; pausing it twice changes nothing.
+
+    A rollback is never paused, nor is what people ask for by hand: a promotion, an approval.
+    """
+
+    def decide(state: ModelState) -> Sequence[AnyEvent]:
+        return () if state.paused else (ModelPaused(time=now, actor=who, because=reason),)
+
+    state, _ = decide_and_record(ports.ledger, model, decide)
+    return state
+
+
+def resume(model: str, reason: str, who: str, *, now: datetime, ports: Ports) -> ModelState:
+    """Let the model be retrained and promoted by itself again.
+
+    A first version that was trained meanwhile has nothing to be compared with: it goes to production now.
+    """
+
+    def decide(state: ModelState) -> Sequence[AnyEvent]:
+        if not state.paused:
+            return ()
+        resumed = ModelResumed(time=now, actor=who, because=reason)
+        first = state.waiting_candidate
+        if first is None or state.production is not None or state.repoint is not None:
+            return (resumed,)
+        because = "the first version: there is nothing to compare it with"
+        promoted = PromotionApproved(
+            time=now, actor=who, because=because, version=first.number, instead_of=None, evidence={}
+        )
+        return resumed, promoted
+
+    state, _ = decide_and_record(ports.ledger, model, decide)
+    return state
 
 
 def history(model: str, *, ports: Ports) -> list[dict[str, Any]]:

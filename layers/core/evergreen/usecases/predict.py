@@ -17,7 +17,7 @@ from evergreen.formats import Capture, capture_line
 from evergreen.inbound import parse_json
 from evergreen.ports import AliasRecord, Ports
 from evergreen.schema import FeatureSchema, Kind
-from evergreen.scoring import Artifact, Scorer
+from evergreen.scoring import Artifact, ArtifactError, Scorer
 
 ALIAS_CACHE = timedelta(seconds=5)
 MAX_ROWS = 1_000
@@ -86,13 +86,14 @@ def predict(model: str, content_type: str, body: str, *, now: datetime, ports: P
     record = cache.alias(model, "production", now)
     if record is None:
         raise BadRequestError((f"no version of model {model!r} is in production",), status=404)
-    scorer = cache.scorer(record)
+    try:
+        scorer = cache.scorer(record)
+    except (ArtifactError, FileNotFoundError) as error:  # it can't be loaded: the version's own failure too
+        return Answer(record.version, record.latency_ms, None, failure=f"{type(error).__name__}: {error}")
     request = parse_request(content_type, body, scorer.schema)
     try:
         predictions = scorer.score_rows(request.rows)
-    except (
-        Exception
-    ) as error:  # whatever a version throws is the version's failure: it is counted, and the bake sees it
+    except Exception as error:  # whatever a version throws is its own failure: it is counted, and the bake sees it
         return Answer(record.version, record.latency_ms, None, failure=f"{type(error).__name__}: {error}")
     captures = _captures(request, predictions.predictions, _by_class(scorer, predictions), record.version, now)
     answer = {

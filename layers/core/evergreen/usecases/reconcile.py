@@ -2,97 +2,266 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
 
-from evergreen.domain.lifecycle import BakePhase, DifferenceRepaired, ModelState
-from evergreen.ports import Ports
+from evergreen.domain.lifecycle import BakePhase, ModelState, Run, ShadowRole
+from evergreen.formats import FileKey, read_ground_truth
+from evergreen.ports import NOWHERE, AliasRecord, Ports, TrainingStatus
 from evergreen.spec import ModelSpec
-from evergreen.usecases.compare_shadow import start_shadow
-from evergreen.usecases.finish_training import JobEnd, finish_training
-from evergreen.usecases.join_labels import join_pending
-from evergreen.usecases.launch_training import launch_training
-from evergreen.usecases.recording import decide_and_record
-from evergreen.usecases.repoint_alias import alias_record, repoint_alias
+from evergreen.usecases import compare_shadow, watch_deployment
+from evergreen.usecases.compare_shadow import next_in_shadow, start_shadow
+from evergreen.usecases.finish_training import JobEnd, finish_training, retry_schedule_name
+from evergreen.usecases.join_labels import join_labels, join_pending
+from evergreen.usecases.launch_training import job_name, launch_training
+from evergreen.usecases.profile_capture import profile_capture
+from evergreen.usecases.recording import noted
+from evergreen.usecases.repairs import PATIENCE, Difference, Repair, is_under_way, repair_all
+from evergreen.usecases.repoint_alias import alias_record, point_alias, repoint_alias
 from evergreen.usecases.watch_deployment import start_watch
 
 ACTOR = "reconcile"
-# Younger work is simply under way; its own event will finish it.
-_PATIENCE = timedelta(minutes=15)
+_REPOINT_PATIENCE = timedelta(minutes=2)  # requests are answered by the wrong version meanwhile
+_LONGEST_WAIT = timedelta(hours=6)  # for a machine to train on: SageMaker's own limit counts from then
+_OVER = ("Completed", "Failed", "Stopped")
 
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """One difference that was found and repaired."""
-
-    what: str
-    found: str
-    expected: str
+# Files whose event was lost: of hours that nothing is added to any more, and not of so many that a call takes long.
+_HOUR = timedelta(hours=1)
+_LOOK_BACK_HOURS = 3
+_FILES_SETTLE = timedelta(minutes=30)
+_MOST_FILES = 20
+_PENDING_WINDOW = timedelta(days=62)
+_NOTE = "differences"
+_SHADOW_PLACE = "shadow"
+_SCHEDULE_KINDS = frozenset({"ops-bake", "retry", *ShadowRole})
 
 
 def reconcile(model: str, *, now: datetime, ports: Ports) -> tuple[Repair, ...]:
-    """Compare the ledger with the endpoint, the training job and the schedules; every repair is in the history."""
+    """Compare the ledger with the endpoint, the schedules, the files and the training job; repair what differs.
+
+    Every repair is in the history, once. What the newest event may still bring about by itself is left alone. Where
+    something can't be looked at or repaired, the call ends there and comes again: what matters most comes first.
+    """
+    earlier = noted(model, _NOTE, now, ports)
+    if earlier is not None and any(told["what"] == _SHADOW_PLACE for told in earlier["differences"]):
+        start_shadow(model, now=now, ports=ports)  # the call before may have died on the way
     state = ports.ledger.read(model)
-    repairs = [*_run(state, now, ports), *_repoint(state, now, ports), *_alias(state, ports)]
-    if state.bake is not None and state.bake.phase is BakePhase.OPS:
-        start_watch(model, now=now, ports=ports)
-    start_shadow(model, now=now, ports=ports)
-    _pending_labels(model, now, ports)
-    for repair in repairs:
-        _record(model, repair, now, ports)
-    return tuple(repairs)
+    found, trouble = _differences(state, now, ports)
+    if trouble is not None and earlier is not None:
+        raise trouble  # what was noted and not looked at again can't be told from what was repaired
+    if ports.ledger.read(model).epoch != state.epoch:
+        return ()  # somebody decided while we looked: what was seen may be older than what is compared with
+    repairs = repair_all(state, _NOTE, found, actor=ACTOR, now=now, ports=ports)
+    if trouble is not None:
+        raise trouble
+    for entry in ports.catalog.between(model, "pending-labels", now - _PENDING_WINDOW, now + _HOUR):
+        join_pending(entry, now=now, ports=ports)
+    return repairs
 
 
-def _run(state: ModelState, now: datetime, ports: Ports) -> list[Repair]:
-    """A retraining whose job was never started, or whose end was never heard of."""
+def _differences(state: ModelState, now: datetime, ports: Ports) -> tuple[list[Difference], Exception | None]:
+    """All that is not as the state says, up to what can't be looked at, and what the trouble with that is."""
+    found: list[Difference] = []
+    for look in (_production_alias, _repoint, _shadow, _schedules, _captures, _ground_truth, _run):
+        try:
+            found += look(state, now, ports)
+        except Exception as error:  # what was found so far is repaired all the same
+            return found, error
+    return found, None
+
+
+# --- the training job -------------------------------------------------------------------------------------------------
+
+
+def _run(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
+    """A retraining whose job was never started, whose end was never heard of, or that does not end."""
     run = state.run
-    if run is None or now - run.requested_at < _PATIENCE:
-        return []
-    if run.job_name is None:
-        started = launch_training(state.model, run.decision_id, now=now, ports=ports)
-        return [Repair("training job", "none", started)] if started else []
-    status = ports.trainer.status(run.job_name)
-    if status is None or status.status in ("InProgress", "Stopping"):
-        return []
-    end = JobEnd(run.job_name, status.status, status.artifact, status.reason)
-    if not finish_training(state.model, end, now=now, ports=ports):
-        return []
-    return [Repair(f"end of {run.job_name}", "not recorded", status.status)]
-
-
-def _repoint(state: ModelState, now: datetime, ports: Ports) -> list[Repair]:
-    """A repoint that was decided and not carried out; a fresh one is still under way and does no harm twice."""
-    if state.repoint is None or not repoint_alias(state.model, now=now, ports=ports):
-        return []
-    return [Repair("repoint", "not carried out", f"version {state.repoint.version}")]
-
-
-def _alias(state: ModelState, ports: Ports) -> list[Repair]:
-    """An endpoint that answers with another version than the ledger says."""
-    if state.production is None or state.repoint is not None:
-        return []
-    found = ports.aliases.read(state.model, "production")
-    if found is not None and found.version == state.production:
+    if run is None:
         return []
     spec = ModelSpec.parse(state.spec)
-    ports.aliases.repoint(alias_record(state, spec, "production", state.production))
-    was = "nothing" if found is None else f"version {found.version}"
-    return [Repair("production alias", was, f"version {state.production}")]
+    waited = now - (run.since or run.requested_at)
+    if run.job_name is None:
+        due = spec.training.retry_delay if run.attempt else timedelta(0)
+        if waited < due + PATIENCE:
+            return []
+        launch = partial(launch_training, state.model, run.decision_id, now=now, ports=ports)
+        return [Difference("training job", "none", job_name(state.model, run), launch)]
+    if waited < PATIENCE:
+        return []
+    status = ports.trainer.status(run.job_name)
+    end, found = _end(run, run.job_name, status, waited, spec)
+    if end is None:
+        return []
+    repair = partial(_finish, state.model, end, status, now, ports)
+    return [Difference(f"end of {run.job_name}", found, end.status, repair)]
 
 
-def _pending_labels(model: str, now: datetime, ports: Ports) -> None:
-    window = timedelta(days=62)
-    for entry in ports.catalog.between(model, "pending-labels", now - window, now + timedelta(hours=1)):
-        join_pending(entry, now=now, ports=ports)
+def _end(
+    run: Run, name: str, status: TrainingStatus | None, waited: timedelta, spec: ModelSpec
+) -> tuple[JobEnd | None, str]:
+    """How the job ended, or is to end, and how that was found; no end while it may still run."""
+    if status is None:
+        return JobEnd(name, "Failed", None, "SageMaker knows no job of that name"), "no such job"
+    if status.status in _OVER:
+        return JobEnd(name, status.status, status.artifact, status.reason), "not recorded"
+    if waited < spec.training.max_runtime + _LONGEST_WAIT:
+        return None, ""
+    limit = f"training.max_runtime is {spec.training.max_runtime}"
+    return JobEnd(name, "Stopped", None, f"it was still {status.status} after {waited}, {limit}"), status.status
 
 
-def _record(model: str, repair: Repair, now: datetime, ports: Ports) -> None:
-    repaired = DifferenceRepaired(
-        time=now,
-        actor=ACTOR,
-        because=f"{repair.what}: found {repair.found}, expected {repair.expected}",
-        what=repair.what,
-        found=repair.found,
-        expected=repair.expected,
-    )
-    decide_and_record(ports.ledger, model, lambda _: (repaired,))
+def _finish(model: str, end: JobEnd, status: TrainingStatus | None, now: datetime, ports: Ports) -> None:
+    if status is not None and status.status not in _OVER:
+        ports.trainer.stop(end.job_name)
+    finish_training(model, end, now=now, ports=ports)
+
+
+# --- the endpoint -----------------------------------------------------------------------------------------------------
+
+
+def _repoint(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
+    """A repoint that was decided and not carried out."""
+    if state.repoint is None or is_under_way(state, now, _REPOINT_PATIENCE):
+        return []
+    carry_out = partial(repoint_alias, state.model, now=now, ports=ports)
+    return [Difference("repoint", "not carried out", f"version {state.repoint.version}", carry_out)]
+
+
+def _production_alias(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
+    """An endpoint that answers with another version than the ledger says; the ledger is told after it answers."""
+    if state.production is None or state.repoint is not None:
+        return []
+    wanted = alias_record(state, ModelSpec.parse(state.spec), "production", state.production)
+    return _alias(wanted, ports)
+
+
+def _shadow(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
+    """A candidate that waits although the place is free, or a shadow alias that is left behind, missing or another."""
+    if state.production is None or state.repoint is not None or is_under_way(state, now):
+        return []
+    candidate = next_in_shadow(state)
+    if candidate is not None:
+        start = partial(start_shadow, state.model, now=now, ports=ports)
+        return [Difference(_SHADOW_PLACE, "nobody", f"version {candidate.number}", start)]
+    if state.shadow is None:
+        return _alias(AliasRecord.nowhere(state.model, "shadow", state.epoch), ports)
+    return _alias(alias_record(state, ModelSpec.parse(state.spec), "shadow", state.shadow.version), ports)
+
+
+def _alias(wanted: AliasRecord, ports: Ports) -> list[Difference]:
+    stored = ports.aliases.read(wanted.model, wanted.alias)
+    found = AliasRecord.nowhere(wanted.model, wanted.alias, wanted.epoch) if stored is None else stored
+    # An epoch that the ledger has not reached is nobody's decision, whatever it points to.
+    if _target(found) == _target(wanted) and found.epoch <= wanted.epoch:
+        return []
+    told = (_told(found), _told(wanted))
+    if told[0] == told[1]:
+        told = (f"{told[0]} with other contents", told[1])
+    return [Difference(f"{wanted.alias} alias", *told, partial(point_alias, wanted, ports))]
+
+
+def _target(record: AliasRecord) -> tuple[object, ...]:
+    """What an alias answers with, whenever that was decided."""
+    if record.version == NOWHERE:
+        return (NOWHERE,)
+    return record.version, record.artifact, record.sha256, record.latency_ms
+
+
+def _told(record: AliasRecord) -> str:
+    return "nothing" if record.version == NOWHERE else f"version {record.version}"
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+def _schedules(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
+    """A bake or a shadow without its schedule, and a schedule of something that is over."""
+    if state.repoint is not None or is_under_way(state, now):
+        return []
+    model, there = state.model, ports.schedules.names(f"{state.model}.")
+    needed: dict[str, Callable[[], object]] = {}
+    if state.bake is not None and state.bake.phase is BakePhase.OPS:
+        watch = partial(start_watch, model, now=now, ports=ports)
+        needed[watch_deployment.schedule_name(model, state.bake)] = watch
+    if state.shadow is not None:
+        needed[compare_shadow.schedule_name(model, state.shadow)] = partial(start_shadow, model, now=now, ports=ports)
+    found = [
+        Difference(f"schedule {name}", "none", "one", make)
+        for name, make in needed.items()
+        if ports.schedules.name_of(name) not in there
+    ]
+    kept = {ports.schedules.name_of(name) for name in (*needed, *_retry(state))}
+    left = sorted(name for name in there - kept if name.split(".")[1] in _SCHEDULE_KINDS)
+    remove = ports.schedules.remove
+    return [*found, *(Difference(f"schedule {name}", "one", "none", partial(remove, name)) for name in left)]
+
+
+def _retry(state: ModelState) -> list[str]:
+    waits = state.run is not None and state.run.job_name is None
+    return [retry_schedule_name(state.model, state.run)] if waits and state.run is not None else []
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _captures(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
+    """Capture files that were never compacted: their event was lost."""
+    if state.production is None:
+        return []
+    hours = _settled_hours(now)
+    found: list[str] = []
+    for variant in ("production", "shadow"):
+        files = _files(f"captures/{state.model}/{variant}", hours, ports)
+        entries = ports.catalog.between(state.model, f"compact-{variant}", hours[0], hours[-1] + _HOUR)
+        compacted = {entry.key for entry in entries}
+        found += [key for key, file in files.items() if file.beside("compact", "parquet") not in compacted]
+    return [
+        _lost(key, "compacted", partial(profile_capture, key, "", now=now, ports=ports)) for key in found[:_MOST_FILES]
+    ]
+
+
+def _ground_truth(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
+    """Label files that were never joined: their event was lost."""
+    if state.production is None:
+        return []
+    model, hours = state.model, _settled_hours(now)
+    files = _files(f"ground-truth/{model}", hours, ports)
+    if not files:
+        return []
+    span = (hours[0], hours[-1] + _HOUR)
+    known = {
+        entry.key for kind in ("outcomes", "pending-labels") for entry in ports.catalog.between(model, kind, *span)
+    }
+    unjoined = [key for key, file in files.items() if known.isdisjoint(_left_by_joining(file))]
+    if unjoined:  # a file whose labels were all refused leaves nothing else
+        refused = _files(f"quarantine/ground-truth/{model}", hours, ports)
+        unjoined = [key for key in unjoined if files[key].beside("quarantine/ground-truth", "jsonl") not in refused]
+    lost = islice((key for key in unjoined if any(read_ground_truth(ports.data.get(key)))), _MOST_FILES)
+    return [_lost(key, "joined", partial(join_labels, key, now=now, ports=ports)) for key in lost]
+
+
+def _left_by_joining(file: FileKey) -> set[str]:
+    late = file.beside("outcomes", "parquet", stem=f"{file.stem}.late")
+    return {file.beside("outcomes", "parquet"), late, file.beside("pending-labels", "jsonl")}
+
+
+def _lost(key: str, done: str, repair: Callable[[], object]) -> Difference:
+    return Difference(f"file {key}", f"not {done}", done, repair)
+
+
+def _settled_hours(now: datetime) -> Sequence[datetime]:
+    """The newest hours whose files have all arrived, and had the time to be worked on."""
+    newest = (now - _FILES_SETTLE).replace(minute=0, second=0, microsecond=0) - _HOUR
+    return [newest - i * _HOUR for i in reversed(range(_LOOK_BACK_HOURS))]
+
+
+def _files(prefix: str, hours: Iterable[datetime], ports: Ports) -> dict[str, FileKey]:
+    """The files of these hours by key; what is laid out otherwise is none of ours."""
+    files: dict[str, FileKey] = {}
+    for key in (key for hour in hours for key in ports.data.keys(f"{prefix}/{hour:%Y/%m/%d/%H}/")):
+        with suppress(ValueError):
+            files[key] = FileKey.parse(key)
+    return files

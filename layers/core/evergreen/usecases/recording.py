@@ -51,6 +51,7 @@ def note_once(model: str, kind: str, time: datetime, found: Mapping[str, Any], e
     """
     if noted(model, kind, time, ports) is not None:
         return
-    key = f"decisions/{model}/{time:%Y/%m/%d}/{time:%H%M%S}-{kind}.json"
+    moment = f"{time:%H%M%S}.{time:%f}" if time.microsecond else f"{time:%H%M%S}"
+    key = f"decisions/{model}/{time:%Y/%m/%d}/{moment}-{kind}.json"
     ports.data.put(key, json.dumps(found, indent=1).encode(), content_type="application/json")
     ports.ledger.note(model, kind, time, found, epoch)

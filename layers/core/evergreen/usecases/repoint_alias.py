@@ -39,6 +39,17 @@ def alias_record(state: ModelState, spec: ModelSpec, alias: str, number: int) ->
     )
 
 
+def point_alias(wanted: AliasRecord, ports: Ports) -> AliasRecord:
+    """Point the alias, unless a newer decision did; answers what is there now.
+
+    A record of an epoch that the ledger has not reached is nobody's decision: whoever wrote it, it gives way.
+    """
+    found = ports.aliases.repoint(wanted)
+    if found.epoch > wanted.epoch and found.epoch > ports.ledger.read(wanted.model).epoch:
+        found = ports.aliases.replace(found, wanted)
+    return found
+
+
 def repoint_alias(model: str, *, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
     """Carry out the model's decided repoint; nothing where none is open (it was carried out already)."""
     state = ports.ledger.read(model)
@@ -47,7 +58,7 @@ def repoint_alias(model: str, *, now: datetime, ports: Ports) -> Sequence[AnyEve
         return ()
     spec = ModelSpec.parse(state.spec)
     wanted = alias_record(state, spec, "production", repoint.version)
-    found = ports.aliases.repoint(wanted)
+    found = point_alias(wanted, ports)
     if found.version != wanted.version:
         raise EndpointNotRepointedError(wanted, found)
     # Whoever was in shadow was judged against the version that has just left.

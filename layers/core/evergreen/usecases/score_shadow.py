@@ -8,6 +8,7 @@ from datetime import datetime
 
 from evergreen.formats import Capture, FileKey, capture_line, read_captures
 from evergreen.ports import Ports
+from evergreen.scoring import ArtifactError
 from evergreen.usecases.predict import serving
 
 
@@ -37,6 +38,9 @@ def score_shadow(key: str, *, now: datetime, ports: Ports) -> ShadowScores:
         return ShadowScores(file.model, record.version, 0)
     try:
         scorer = serving(ports).scorer(record)
+    except (ArtifactError, FileNotFoundError) as error:  # a bucket that can't be read raises: the file comes again
+        return ShadowScores(file.model, record.version, 0, failure=f"{type(error).__name__}: {error}")
+    try:
         predictions = scorer.score_rows([capture.features for capture in captures])
     except Exception as error:  # whatever a shadow throws is the shadow's failure, and nobody else's
         return ShadowScores(file.model, record.version, 0, failure=f"{type(error).__name__}: {error}")

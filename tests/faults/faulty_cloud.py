@@ -1,0 +1,209 @@
+"""The small cloud with processes that die, events that come again, and all of it told as plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import boto3
+from fault_injection import ProcessDiedError, tap_every_session
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+from moto.sagemaker.exceptions import ResourceInUseException
+from moto.sagemaker.models import SageMakerModelBackend
+from small_cloud import CONTEXT, SmallCloud, handler_of, open_cloud
+
+from evergreen import bootstrap
+
+_DELIVERED_BY_A_STREAM = re.compile(r"(captures|labels)/\d{4}/")
+DELIVERIES = 6
+_SERVICES = ("s3", "dynamodb", "scheduler", "firehose", "sqs", "cloudwatch", "sagemaker")
+
+
+class NeverSucceededError(Exception):
+    """The event was delivered often enough, and the function failed each time."""
+
+
+class FaultyCloud(SmallCloud):
+    """A cloud whose functions run in processes that can be replaced."""
+
+    def __init__(self):
+        tap_every_session()
+        super().__init__()
+        self._s3, self._sagemaker = boto3.client("s3"), boto3.client("sagemaker")
+        for service in _SERVICES:  # models of services are read once, before any child is made: by botocore and by moto
+            boto3.client(service)
+        self.left()
+
+    def new_process(self):
+        """Forget what a process knows: its clients, its handlers and everything that was cached."""
+        bootstrap.reset()
+        handler_of.cache_clear()
+        for name, module in list(sys.modules.items()):
+            if name.startswith("evergreen."):
+                for value in list(vars(module).values()):
+                    if callable(getattr(value, "cache_clear", None)):
+                        value.cache_clear()
+
+    def deliver(self, function, event):
+        """Deliver until it succeeds, each time as the event's own source would; the last answer."""
+        errors = []
+        for _ in range(DELIVERIES):
+            try:
+                handler = function if callable(function) else handler_of(function)
+                answer = handler(event, CONTEXT)
+            except ProcessDiedError:
+                self.new_process()
+            except Exception as error:  # Lambda's own retry, whatever was raised
+                errors.append(error)
+            else:
+                if not isinstance(answer, dict) or answer.get("statusCode", 200) < 500:
+                    left = _undelivered(event, answer)
+                    if left is None:
+                        return answer
+                    event = left
+                    continue
+            event = _asked_again(event)
+        raise NeverSucceededError(f"{function} failed {DELIVERIES} times") from (errors or [None])[-1]
+
+    # --- what is left -------------------------------------------------------------------------------------------------
+
+    def left(self):
+        """The whole world as plain data.
+
+        Capture and label streams and the feedback queue deliver at least once by their nature: they are told as sets.
+        """
+        return {
+            **{table: self._table(table) for table in ("ledger", "aliases", "catalog")},
+            **{bucket: self._objects(bucket) for bucket in ("data", "artifacts")},
+            **{f"stream {name}": sorted(set(self.streamed_lines(name))) for name in ("captures", "labels")},
+            "queue": sorted(self._queue()),
+            "schedules": {name: _plain(self.schedule(name)) for name in self.schedules()},
+            "training jobs": self._jobs(),
+        }
+
+    def _table(self, table):
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=table)
+        items = [item for page in pages for item in page["Items"]]
+        return {"/".join(_key_of(item)): _plain(item) for item in items}
+
+    def _keys(self, bucket):
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def _objects(self, bucket):
+        # Straight from moto: a look at every object over its API takes longer than the delivery itself.
+        stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys
+        keys = [key for key in stored if not (bucket == "data" and _DELIVERED_BY_A_STREAM.match(key))]
+        return {key: _content(stored[key].value) for key in keys}
+
+    def streamed_lines(self, stream):
+        """What left by a stream, line by line, repetitions included."""
+        keys = [key for key in self._keys("data") if _DELIVERED_BY_A_STREAM.match(key) and key.startswith(stream)]
+        bodies = (self._s3.get_object(Bucket="data", Key=key)["Body"].read() for key in keys)
+        return [line.decode() for body in bodies for line in body.replace(b"}{", b"}\n{").splitlines()]
+
+    def _queue(self):
+        found = set()
+        while messages := self._sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
+            # The time is that of the caller's request, and a caller that asks again asks later.
+            bodies = [json.loads(message["Body"]) | {"time": ""} for message in messages]
+            found |= {json.dumps(body, sort_keys=True) for body in bodies}
+        return found
+
+    def _jobs(self):
+        names = [job["TrainingJobName"] for job in self._sagemaker.list_training_jobs()["TrainingJobSummaries"]]
+        jobs = {name: self._sagemaker.describe_training_job(TrainingJobName=name) for name in names}
+        return {name: {key: job.get(key) for key in _TOLD_OF_A_JOB} for name, job in jobs.items()}
+
+
+_TOLD_OF_A_JOB = ("HyperParameters", "InputDataConfig", "OutputDataConfig", "ResourceConfig", "StoppingCondition")
+_TIMES_OF_THE_CLOUD = ("CreationDate", "LastModificationDate", "ResponseMetadata")
+
+
+@contextmanager
+def open_faulty_cloud():
+    """A cloud for one story, in which a training job's name can be used once, as in AWS."""
+    create = SageMakerModelBackend.create_training_job
+
+    def create_once(self, training_job_name, **request):
+        if training_job_name in self.training_jobs:
+            raise ResourceInUseException(f"a training job named {training_job_name} exists")
+        return create(self, training_job_name=training_job_name, **request)
+
+    with open_cloud(FaultyCloud) as cloud, patch.object(SageMakerModelBackend, "create_training_job", create_once):
+        cloud.new_process()
+        yield cloud
+
+
+def _undelivered(event, answer):
+    """What a queue delivers again of a batch that was answered; None where nothing is left."""
+    failed = {item["itemIdentifier"] for item in (answer or {}).get("batchItemFailures", ())}
+    left = [record for record in event.get("Records", ()) if record.get("messageId") in failed]
+    return {**event, "Records": left} if left else None
+
+
+def _asked_again(event):
+    """The event as it comes the next time: the same, but an HTTP caller asks a second later."""
+    if "requestContext" not in event:
+        return event
+    context = event["requestContext"]
+    return {**event, "requestContext": {**context, "timeEpoch": context["timeEpoch"] + 1_000}}
+
+
+def _key_of(item):
+    return [item[name]["S"] for name in ("pk", "model", "alias", "sk") if name in item]
+
+
+def _plain(document):
+    return json.loads(
+        json.dumps({name: value for name, value in document.items() if name not in _TIMES_OF_THE_CLOUD}, default=str)
+    )
+
+
+def _content(body):
+    readable = len(body) < 2_000 and body.isascii() and b"\0" not in body
+    return body.decode() if readable else hashlib.sha256(body).hexdigest()
+
+
+def difference(expected, found, where=""):
+    """Where two worlds differ, a line each; empty where they do not.
+
+    Examples
+    --------
+    >>> print(difference({"a": 1, "b": {"x": 1}}, {"b": {"x": 2}, "c": 3}))
+    a: 1 is missing
+    b > x: 2 instead of 1
+    c: 3 is too much
+    """
+    lines = []
+    for name in sorted({*expected, *found}):
+        here = f"{where}{name}"
+        if name not in found:
+            lines.append(f"{here}: {_short(expected[name])} is missing")
+        elif name not in expected:
+            lines.append(f"{here}: {_short(found[name])} is too much")
+        elif isinstance(expected[name], dict) and isinstance(found[name], dict):
+            if inner := difference(expected[name], found[name], f"{here} > "):
+                lines.append(inner)
+        elif expected[name] != found[name]:
+            ours, theirs = _only(expected[name], found[name]), _only(found[name], expected[name])
+            lines.append(f"{here}: {_short(theirs)} instead of {_short(ours)}")
+    return "\n".join(lines)
+
+
+def _only(one, other):
+    """Of two lists, what is in this one alone."""
+    if not (isinstance(one, list) and isinstance(other, list)):
+        return one
+    return list((Counter(map(str, one)) - Counter(map(str, other))).elements()) or one
+
+
+def _short(value):
+    text = str(value)
+    return text if len(text) <= 400 else f"{text[:400]}..."

@@ -1,0 +1,125 @@
+"""The registry against the ledger, on a real MLflow store: what others changed is repaired and told once."""
+
+from datetime import timedelta
+
+import pytest
+
+from evergreen.domain.lifecycle import (
+    BakePassed,
+    BakePhase,
+    CandidateRegistered,
+    DifferenceRepaired,
+    PromotionApproved,
+    RetrainingRequested,
+    VersionPromoted,
+)
+
+mlflow = pytest.importorskip("mlflow")
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+TICK = "schedule_evaluate"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def client(store):
+    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
+    return client
+
+
+@pytest.fixture
+def in_step(cloud, client, store, monkeypatch, now):
+    """Version 1 is good and answers since yesterday, and the registry was told."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    who = {"time": now - DAY, "actor": "ada", "because": "a story"}
+    state = cloud.applied()
+    registered = CandidateRegistered(
+        **who,
+        version=1,
+        decision_id="d1",
+        artifact="s3://artifacts/models/churn/churn-1/output/model.tar.gz",
+        sha256="1" * 64,
+        fingerprint=state.fingerprint,
+        rows_trained=500,
+        trained_until=None,
+        reference="",
+        gate={},
+    )
+    approved = PromotionApproved(**who, version=1, instead_of=None, evidence={})
+    promoted = VersionPromoted(**who, version=1, replaced=None, endpoint={})
+    passed = BakePassed(**who, version=1, phase=BakePhase.OPS, evidence={})
+    cloud.ports.ledger.record(state, registered, approved, promoted, passed)
+    cloud.call("update_registry", "ledger_event")
+    return cloud
+
+
+def repairs(cloud):
+    told = [e for e in cloud.ports.ledger.history("churn") if e["type"] == DifferenceRepaired.__name__]
+    return [(e["what"], e["found"], e["expected"]) for e in told]
+
+
+def repaired_once(cloud, *differences):
+    for _ in range(2):  # delivered twice
+        cloud.call("update_registry", TICK)
+    assert repairs(cloud) == list(differences)
+    assert cloud.call("update_registry", {"time": "2026-03-01T09:00:00Z"}) == {"churn": 0}
+
+
+def test_a_registry_in_step_needs_no_repair(in_step):
+    assert in_step.call("update_registry", TICK) == {"churn": 0}
+    assert repairs(in_step) == []
+
+
+def test_an_alias_that_others_moved_is_moved_back(in_step, client):
+    theirs = client.create_model_version("churn", source="s3://somebody/else")
+    client.set_registered_model_alias("churn", "production", theirs.version)
+    repaired_once(in_step, ("alias production in the registry", "a version of somebody else's", "version 1"))
+    assert client.get_model_version_by_alias("churn", "production").tags["evergreen.version"] == "1"
+
+
+def test_an_alias_that_others_deleted_or_made_up_is_repaired(in_step, client):
+    client.delete_registered_model_alias("churn", "production")
+    client.set_registered_model_alias("churn", "shadow", "1")
+    repaired_once(
+        in_step,
+        ("alias production in the registry", "nothing", "version 1"),
+        ("alias shadow in the registry", "version 1", "nothing"),
+    )
+
+
+def test_a_tag_that_others_changed_is_changed_back_and_theirs_are_left_alone(in_step, client):
+    client.set_model_version_tag("churn", "1", "evergreen.status", "rejected")
+    client.set_model_version_tag("churn", "1", "team", "growth")
+    client.set_registered_model_alias("churn", "champion", "1")
+    repaired_once(in_step, ("tag evergreen.status of version 1 in the registry", "'rejected'", "'good'"))
+    tags = client.get_model_version("churn", "1").tags
+    assert (tags["evergreen.status"], tags["team"]) == ("good", "growth")
+    assert client.get_registered_model("churn").aliases.keys() == {"production", "champion"}
+
+
+def test_a_version_that_is_missing_is_registered(in_step, client):
+    client.delete_registered_model("churn")
+    repaired_once(
+        in_step,
+        ("version 1 in the registry", "none", "registered"),
+        ("alias production in the registry", "nothing", "version 1"),
+    )
+
+
+def test_what_an_event_under_way_will_tell_is_no_difference(in_step, client, now):
+    client.delete_registered_model_alias("churn", "production")
+    who = {"time": now, "actor": "ada", "because": "a story"}
+    state = in_step.ports.ledger.read("churn")
+    in_step.ports.ledger.record(state, RetrainingRequested(**who, decision_id="d2", trigger="schedule"))
+    assert in_step.call("update_registry", TICK) == {"churn": 0}
+    assert in_step.call("update_registry", {"time": "2026-03-01T02:15:00Z"}) == {"churn": 1}
+
+
+def test_without_a_registry_there_is_nothing_to_reconcile(cloud):
+    cloud.applied()
+    assert cloud.call("update_registry", TICK) == {"churn": 0}

@@ -1,0 +1,247 @@
+"""Turn off one safeguard at a time and see that a test fails: `python tests/mutations.py [WORD]`.
+
+Works on a copy of the tree. A text to replace that is not there exactly once is an error: then the source has changed,
+and the mutant has to follow it. Exits 1 when a mutant survives.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CORE = "layers/core/evergreen"
+COPIED = ("layers", "infra", "functions", "tests", "pyproject.toml", "template.yaml", "README.md")
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+
+
+class SourceChangedError(Exception):
+    """The text that a mutant replaces is not in the source exactly once."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One replacement in one file."""
+
+    file: str
+    old: str
+    new: str
+
+    def make(self, tree):
+        """Replace the text, and answer what the file was."""
+        path = tree / CORE / self.file
+        before = path.read_text()
+        if before.count(self.old) != 1:
+            raise SourceChangedError(
+                f"{CORE}/{self.file} has {before.count(self.old)} times, not once: {self.old!r}; "
+                "let the mutant in tests/mutations.py follow the source"
+            )
+        path.write_text(before.replace(self.old, self.new))
+        return path, before
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A safeguard that is turned off, and the tests that are to notice it."""
+
+    safeguard: str
+    changes: tuple[Change, ...]
+    tests: tuple[str, ...]
+
+
+EPOCH = Change("aws/ledger.py", '"epoch = :read"', '"epoch = :read OR attribute_exists(sk)"')
+NEW_EVENT = Change(
+    "aws/ledger.py",
+    '"Item": item, "ConditionExpression": "attribute_not_exists(sk)"}}',
+    '"Item": item}}',
+)
+LEDGER, LIFE = ("tests/contract/test_ledger.py",), ("tests/unit/test_lifecycle.py",)
+AT_ONCE = "tests/state_machines/test_at_once.py"
+EIGHT = (f"{AT_ONCE}::test_the_same_events_from_eight_threads_at_once_happen_once",)
+TWO = (f"{AT_ONCE}::test_of_two_candidates_promoted_at_once_one_wins_and_the_other_is_compared_again",)
+
+LOST = ("tests/state_machines/test_any_order.py::test_a_life_of_which_the_bus_tells_nothing_is_led_by_reconcile",)
+
+MUTANTS = (
+    Mutant("a decision is recorded on condition of the epoch", (EPOCH,), LEDGER),
+    Mutant("an event of the history is never written over", (NEW_EVENT,), LEDGER),
+    Mutant("both of these, when two candidates are promoted at once", (EPOCH, NEW_EVENT), TWO),
+    Mutant(
+        "a model is made known once",
+        (
+            Change(
+                "aws/ledger.py",
+                'put["ConditionExpression"] = "attribute_not_exists(sk)"',
+                'put["ConditionExpression"] = "attribute_not_exists(sk) OR attribute_exists(sk)"',
+            ),
+            NEW_EVENT,
+        ),
+        LEDGER,
+    ),
+    Mutant(
+        "a note is written once",
+        (Change("aws/ledger.py", ', ConditionExpression="attribute_not_exists(sk)")', ")"),),
+        LEDGER,
+    ),
+    Mutant(
+        "a training job is named after its decision and attempt",
+        (
+            Change(
+                "usecases/launch_training.py",
+                'return f"{model}-{run.decision_id}-{run.attempt}"',
+                'return f"{model}-{run.decision_id}-{run.attempt}-{__import__("secrets").token_hex(2)}"',
+            ),
+        ),
+        EIGHT,
+    ),
+    Mutant(
+        "a rollback leads to a version that is known to be good",
+        (
+            Change(
+                "domain/lifecycle.py",
+                "return version.status is VersionStatus.GOOD and ",
+                "return ",
+            ),
+        ),
+        LIFE,
+    ),
+    Mutant(
+        "a rollback leads to a version that reads the same features",
+        (
+            Change(
+                "domain/lifecycle.py",
+                "return version.status is VersionStatus.GOOD and self.reads_what_requests_bring(version)",
+                "return version.status is VersionStatus.GOOD",
+            ),
+        ),
+        LIFE,
+    ),
+    Mutant(
+        "a promotion is judged against the production of that moment",
+        (
+            Change(
+                "domain/lifecycle.py",
+                "            if event.instead_of != state.production:\n",
+                "            if not event.instead_of:\n                event = event\n            if False:\n",
+            ),
+        ),
+        LIFE,
+    ),
+    Mutant(
+        "a version that was rolled back is never promoted again",
+        (
+            Change(
+                "domain/lifecycle.py",
+                "            if state.version(event.version).status is VersionStatus.ROLLED_BACK:\n",
+                "            if False:\n",
+            ),
+        ),
+        LIFE,
+    ),
+    Mutant(
+        "what a person was shown is what they decide about",
+        (Change("usecases/operate.py", "        if shown != found:\n", "        if False:\n"),),
+        TWO,
+    ),
+    Mutant(
+        "an older decision never repoints the alias",
+        (
+            Change(
+                "aws/aliases.py",
+                '"attribute_not_exists(epoch) OR epoch <= :epoch"',
+                '"attribute_not_exists(epoch) OR epoch <= :epoch OR epoch > :epoch"',
+            ),
+        ),
+        ("tests/contract/test_aliases.py",),
+    ),
+    Mutant(
+        "a model is loaded only with the hash that was recorded",
+        (Change("scoring.py", "        if actual != expected_sha256:\n", "        if False:\n"),),
+        ("tests/handlers/test_predict.py",),
+    ),
+    Mutant(
+        "a repoint whose event was lost is carried out all the same",
+        (
+            Change(
+                "usecases/reconcile.py", "    if state.repoint is None or is_under_way(", "    if True or is_under_way("
+            ),
+        ),
+        LOST,
+    ),
+    Mutant(
+        "a batch is learned once",
+        (
+            Change(
+                "training/online.py",
+                "    if state is not None and batch_id is not None and batch_id in state.applied:\n",
+                "    if False:\n",
+            ),
+        ),
+        ("tests/unit/test_online.py",),
+    ),
+    Mutant(
+        "what was learned is stored over what was read",
+        (Change("aws/files.py", "Body=body, IfMatch=etag)", "Body=body)"),),
+        ("tests/state_machines/test_learning.py",),
+    ),
+)
+
+
+def copy_tree(to):
+    """Copy what tests need."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        else:
+            shutil.copy(source, to / name)
+
+
+def failing(tree, tests):
+    """The first of the tests that fails in the tree, or None."""
+    paths = os.pathsep.join(str(tree / part) for part in ("layers/core", "infra"))
+    environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--show-capture=no", "--tb=line", "-p", "no:cacheprovider"]
+    ran = subprocess.run([*command, *tests], cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode == 0:
+        return None
+    found = _FAILED.search(ran.stdout)
+    if ran.returncode != 1 or found is None:
+        raise RuntimeError(f"the tests did not run: {(ran.stdout + ran.stderr)[-2_000:]}")
+    return found[1]
+
+
+def main(word=""):
+    """Try the mutants whose safeguard has the word; answers how many survived."""
+    chosen = [mutant for mutant in MUTANTS if word in mutant.safeguard]
+    if not chosen:
+        raise SystemExit(f"no safeguard has {word!r} in its name: {', '.join(m.safeguard for m in MUTANTS)}")
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        copy_tree(tree)
+        for mutant in chosen:  # all of them first: a source that has changed is said at once
+            for path, before in reversed([change.make(tree) for change in mutant.changes]):
+                path.write_text(before)
+        for tests in sorted({mutant.tests for mutant in chosen}):
+            if (broken := failing(tree, tests)) is not None:
+                raise RuntimeError(f"{broken} fails without any mutant: repair it first")
+        width = max(len(mutant.safeguard) for mutant in chosen)
+        print(f"{'safeguard turned off':{width}}  killed by")
+        for mutant in chosen:
+            made = [change.make(tree) for change in mutant.changes]
+            killer = failing(tree, mutant.tests)
+            for path, before in reversed(made):
+                path.write_text(before)
+            survivors += killer is None
+            print(f"{mutant.safeguard:{width}}  {killer or 'NOTHING: it survived'}", flush=True)
+    print(f"{len(chosen)} mutants, {survivors} survived")
+    return survivors
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(*sys.argv[1:2]) else 0)

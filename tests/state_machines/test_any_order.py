@@ -1,0 +1,213 @@
+"""Events twice, in any order, a day late, or never until reconcile runs: what must hold holds after every step."""
+
+import contextlib
+from collections import Counter
+
+import pytest
+from a_life import LIFE, a_life
+from crowd import crossing
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from living_cloud import DAY, HOUR, MINUTE, LivingCloud
+from small_cloud import open_cloud
+from what_must_hold import always, in_the_end
+
+from evergreen.domain.errors import EvergreenError
+
+BEGINNINGS = ("new", "first candidate", "good", "challenger", "promoted", "watched by its predecessor")
+ENDS = ("Completed", "Completed", "Completed", "fails its gate", "Failed", "Stopped")
+
+
+class ModelLife(RuleBasedStateMachine):
+    """A model's life: the real functions and adapters, on a cloud whose bus is unreliable."""
+
+    def __init__(self):
+        super().__init__()
+        self._opened = contextlib.ExitStack()
+        self._opened.enter_context(crossing())
+        self.cloud = self._opened.enter_context(open_cloud(LivingCloud))
+
+    @initialize(beginning=st.sampled_from(BEGINNINGS), approval=st.sampled_from(["auto", "auto", "manual"]))
+    def begin(self, beginning, approval):
+        """The first chapters are told quickly, so that there is time for the others."""
+        cloud, chapters = self.cloud, BEGINNINGS.index(beginning)
+        cloud.known(approval=approval)
+        if chapters >= 1:
+            cloud.trained()
+        if chapters >= 2:
+            cloud.baked()
+        if chapters >= 3:
+            cloud.trained()
+        if chapters >= 4:
+            cloud.promote(2)
+            cloud.collect()
+            cloud.deliver_all()
+        if chapters >= 5:
+            cloud.traffic()
+            cloud.pass_time(31 * MINUTE)
+            cloud.ticks()
+            cloud.deliver_all()
+
+    # --- the world ----------------------------------------------------------------------------------------------------
+
+    @rule(delta=st.sampled_from([MINUTE, 31 * MINUTE, 2 * HOUR, DAY]))
+    def time_passes(self, delta):
+        self.cloud.pass_time(delta)
+
+    @rule()
+    def somebody_wants_a_retraining(self):
+        self.cloud.business_event()
+
+    @rule()
+    def the_hour_of_the_evaluation_comes(self):
+        self.cloud.evaluation()
+
+    @precondition(lambda self: self.cloud.running_jobs())
+    @rule(how=st.sampled_from(ENDS))
+    def a_job_ends(self, how):
+        job = self.cloud.running_jobs()[0]
+        status = "Completed" if how == "fails its gate" else how
+        self.cloud.end_job(job, status, passes=how == "Completed")
+
+    @rule()
+    def schedules_tick(self):
+        self.cloud.ticks()
+
+    @rule(failing=st.booleans())
+    def requests_are_answered(self, failing):
+        self.cloud.traffic(failing=failing)
+        self.cloud.pass_time(MINUTE)
+
+    @precondition(lambda self: self.cloud.state.shadow is not None)
+    @rule(shadow_is_better=st.booleans())
+    def days_of_labels_come(self, shadow_is_better):
+        self.cloud.labels(shadow_is_better=shadow_is_better)
+        self.cloud.pass_time(2 * HOUR)
+        self.cloud.ticks()
+
+    @rule(
+        shape=st.sampled_from(["direct", "eventbridge", "sns"]),
+        state=st.sampled_from(["ALARM", "ALARM", "OK", "INSUFFICIENT_DATA"]),
+    )
+    def an_alarm_changes(self, shape, state):
+        self.cloud.alarm(shape, state)
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    @rule(version=st.integers(1, 4))
+    def somebody_promotes(self, version):
+        with contextlib.suppress(EvergreenError):
+            self.cloud.promote(version)
+        self.cloud.collect()
+
+    @rule()
+    def somebody_rolls_back(self):
+        with contextlib.suppress(EvergreenError):
+            self.cloud.roll_back()
+        self.cloud.collect()
+
+    @rule()
+    def somebody_approves(self):
+        with contextlib.suppress(EvergreenError):
+            self.cloud.approve()
+        self.cloud.collect()
+
+    @rule(paused=st.booleans())
+    def somebody_pauses_or_resumes(self, paused):
+        self.cloud.pause() if paused else self.cloud.resume()
+        self.cloud.collect()
+
+    # --- the bus ------------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.cloud.pending)
+    @rule(place=st.integers(0, 20))
+    def an_event_is_delivered(self, place):
+        self.cloud.deliver(self.cloud.pending.pop(place % len(self.cloud.pending)))
+
+    @precondition(lambda self: self.cloud.pending)
+    @rule(order=st.randoms(use_true_random=False))
+    def everything_is_delivered_in_some_order(self, order):
+        order.shuffle(self.cloud.pending)
+        self.cloud.deliver_all()
+
+    @precondition(lambda self: self.cloud.delivered)
+    @rule(place=st.integers(0, 60))
+    def an_event_is_delivered_again(self, place):
+        self.cloud.deliver(self.cloud.delivered[place % len(self.cloud.delivered)])
+
+    @precondition(lambda self: self.cloud.pending)
+    @rule(place=st.integers(0, 20))
+    def an_event_is_lost(self, place):
+        self.cloud.pending.pop(place % len(self.cloud.pending))
+
+    @rule()
+    def everything_on_its_way_is_lost(self):
+        self.cloud.pending.clear()
+
+    @rule()
+    def the_quarter_hour_of_reconcile_comes(self):
+        self.cloud.reconciliation()
+
+    @rule()
+    def everything_settles(self):
+        self.cloud.settle()
+        in_the_end(self.cloud)
+
+    # --- what must hold -----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def what_must_hold_holds(self):
+        if self.cloud.told():
+            always(self.cloud)
+
+    def teardown(self):
+        try:
+            if self.cloud.told():
+                self.cloud.settle()
+                in_the_end(self.cloud)
+        finally:
+            self._opened.close()
+
+
+def test_a_life_of_which_the_bus_tells_nothing_is_led_by_reconcile():
+    lost = {"evergreen", "aws.sagemaker"}
+    with crossing(), open_cloud(LivingCloud) as cloud:
+
+        def deliver():
+            """Schedules, alarms and wishes arrive; events of the ledger and of jobs never do."""
+            while cloud.pending:
+                delivery = cloud.pending.pop(0)
+                if delivery.event.get("source") not in lost:
+                    cloud.deliver(delivery)
+            for _ in range(4):
+                cloud.pass_time(20 * MINUTE)
+                cloud.call("reconcile", {"time": f"{cloud.now:%Y-%m-%dT%H:%M:%SZ}"})
+                cloud.collect()
+                cloud.pending.clear()
+                always(cloud)
+
+        a_life(cloud, deliver)
+        told = Counter(cloud.types())
+        repairs = told.pop("DifferenceRepaired")
+        assert told == LIFE
+        assert repairs >= 8
+        cloud.pass_time(20 * MINUTE)
+        cloud.call("reconcile", {"time": f"{cloud.now:%Y-%m-%dT%H:%M:%SZ}"})
+        in_the_end(cloud)
+
+
+def test_whatever_is_delivered_what_must_hold_holds():
+    run_state_machine_as_test(ModelLife, settings=settings(max_examples=12, stateful_step_count=25))
+
+
+@pytest.mark.slow
+def test_whatever_is_delivered_what_must_hold_holds_for_long():
+    run_state_machine_as_test(ModelLife, settings=settings(max_examples=120, stateful_step_count=50))
