@@ -210,4 +210,4 @@ def test_whatever_is_delivered_what_must_hold_holds():
 
 @pytest.mark.slow
 def test_whatever_is_delivered_what_must_hold_holds_for_long():
-    run_state_machine_as_test(ModelLife, settings=settings(max_examples=120, stateful_step_count=50))
+    run_state_machine_as_test(ModelLife, settings=settings(max_examples=60, stateful_step_count=40))
