@@ -511,9 +511,11 @@ def _judge(
     """Weigh both sides' bets, given as each bet's log capital; ``log_growth(u)`` is the sum of log(1 + u x)."""
     if as_number("overdispersion", overdispersion) < 1.0:
         raise StatisticsInputError("overdispersion", overdispersion, "pass a number of at least 1")
-    if overdispersion > 1.0:
-        promote, keep, untempered = promote / overdispersion, keep / overdispersion, log_growth
-        log_growth = lambda u: untempered(u) / overdispersion  # noqa: E731
+    promote, keep = promote / overdispersion, keep / overdispersion
+
+    def growth(u: Floats) -> Floats:
+        return log_growth(u) / overdispersion
+
     worth = rows / overdispersion
     to_promote = -math.log(as_between("alpha", alpha, 0, 1))
     to_keep = -math.log(as_between("alpha_keep", alpha_keep, 0, 1))
@@ -530,8 +532,8 @@ def _judge(
         rows=rows,
         gain=gain,
         interval=(
-            _lower_end(worth, gain, log_growth, to_promote),
-            -_lower_end(worth, None if gain is None else -gain, lambda u: log_growth(-u), to_promote),
+            _lower_end(worth, gain, growth, to_promote),
+            -_lower_end(worth, None if gain is None else -gain, lambda u: growth(-u), to_promote),
         ),
         rows_to_decide=_rows_to_decide(rows, ((promote, to_promote), (keep, to_keep))) if undecided else 0,
         e_promote=_exp(log_e_promote),
