@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from evergreen import bootstrap
 from evergreen.domain.triggers import Check, Outcome, RetrainDecision
 from evergreen.inbound import Tick, correlation_id, is_business_event, parse_business_event
+from evergreen.usecases.each_model import Troubles
 from evergreen.usecases.evaluate_triggers import evaluate_triggers, request_retraining
 
 _LARGEST = 1e100  # CloudWatch takes no number above 2**360
@@ -33,20 +34,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {wish.model: decision.because}
     tick = Tick.parse(event)
     because: dict[str, str] = {}
-    failed: list[Exception] = []
+    troubles = Troubles("could not be evaluated", logger.exception)
     for model in [tick.model] if tick.model else ports.ledger.models():
-        try:
+        with troubles.of(model):
             evaluated = evaluate_triggers(model, now=tick.time, ports=ports)
-        except Exception as error:  # one model's trouble is not the next one's: raised at the end
-            logger.exception("could not be evaluated", model=model)
-            failed.append(error)
-            continue
-        because[model] = "not in production" if evaluated is None else evaluated.because
-        if evaluated is not None:
-            _report(model, evaluated)
+            because[model] = "not in production" if evaluated is None else evaluated.because
+            if evaluated is not None:
+                _report(model, evaluated)
     metrics.add_metric("Evaluations", MetricUnit.Count, len(because))
-    if failed:
-        raise ExceptionGroup("models that could not be evaluated", failed)
+    troubles.end()
     return because
 
 

@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
 from evergreen.inbound import LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.usecases.each_model import Troubles
 from evergreen.usecases.update_registry import reconcile_registry, update_registry
 
 logger = Logger(service="update_registry")
@@ -30,18 +31,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return {"model": change.model, "versions": versions}
     tick = Tick.parse(event)
     repairs: dict[str, int] = {}
-    failed: list[Exception] = []
+    troubles = Troubles("could not be compared with the registry", logger.exception)
     for model in ports.ledger.models():
-        try:
+        with troubles.of(model):
             found = reconcile_registry(model, now=tick.time, ports=ports)
-        except Exception as error:  # one model's trouble is not the next one's: raised at the end
-            logger.exception("could not be reconciled", model=model)
-            failed.append(error)
-            continue
-        repairs[model] = len(found)
-        for repair in found:
-            logger.warning("repaired", model=model, what=repair.what, found=repair.found, expected=repair.expected)
+            repairs[model] = len(found)
+            for repair in found:
+                logger.warning("repaired", model=model, what=repair.what, found=repair.found, expected=repair.expected)
     metrics.add_metric("Repairs", MetricUnit.Count, sum(repairs.values()))
-    if failed:
-        raise ExceptionGroup("models whose registry could not be reconciled", failed)
+    troubles.end()
     return repairs

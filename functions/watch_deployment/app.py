@@ -13,6 +13,7 @@ from evergreen import bootstrap
 from evergreen.domain.bake import BakeDecision
 from evergreen.inbound import AlarmChange, LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.ports import Ports
+from evergreen.usecases.each_model import Troubles
 from evergreen.usecases.watch_deployment import look_at_alarm, start_watch, watch_deployment
 
 logger = Logger(service="watch_deployment")
@@ -45,21 +46,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def _look(alarm: AlarmChange, ports: Ports) -> dict[str, Any]:
     """Judge each model that the alarm may be about; only an alarm that goes off is one."""
     because: dict[str, str | None] = {}
-    failed: list[Exception] = []
+    troubles = Troubles("could not be judged", logger.exception)
     for model in ports.ledger.models() if alarm.state == "ALARM" else ():
         if alarm.model not in (None, model):
             continue
-        try:
+        with troubles.of(model):
             found = look_at_alarm(model, now=alarm.time, ports=ports, version=alarm.version)
-        except Exception as error:  # one model's trouble is not the next one's: raised at the end
-            logger.exception("could not be judged", model=model)
-            failed.append(error)
-            continue
-        _measure(model, found)
-        because[model] = None if found is None else found.because
+            _measure(model, found)
+            because[model] = None if found is None else found.because
     logger.info("alarm", alarm=alarm.name, state=alarm.state, because=because)
-    if failed:
-        raise ExceptionGroup("models that could not be judged", failed)
+    troubles.end()
     return because
 
 
