@@ -64,9 +64,25 @@ AT_ONCE = "tests/state_machines/test_at_once.py"
 EIGHT = (f"{AT_ONCE}::test_the_same_events_from_eight_threads_at_once_happen_once",)
 TWO = (f"{AT_ONCE}::test_of_two_candidates_promoted_at_once_one_wins_and_the_other_is_compared_again",)
 
+TAMPERING = ("tests/contract/test_tampering.py",)
 LOST = ("tests/state_machines/test_any_order.py::test_a_life_of_which_the_bus_tells_nothing_is_led_by_reconcile",)
 
 MUTANTS = (
+    Mutant(
+        "an endpoint's container loads the recorded model alone",
+        (Change("serving/inference.py", "    if actual != expected:\n", "    if not actual:\n"),),
+        ("tests/unit/test_serving.py",),
+    ),
+    Mutant(
+        "an endpoint's container loads no model where none is recorded",
+        (Change("serving/inference.py", "    if not expected:\n", "    if expected is False:\n"),),
+        ("tests/unit/test_serving.py",),
+    ),
+    Mutant(
+        "an endpoint is made of recorded bytes",
+        (Change("serving/source.py", "    if actual != sha256:\n", "    if not actual:\n"),),
+        ("tests/unit/test_serving.py",),
+    ),
     Mutant("a decision is recorded on condition of the epoch", (EPOCH,), LEDGER),
     Mutant("an event of the history is never written over", (NEW_EVENT,), LEDGER),
     Mutant("both of these, when two candidates are promoted at once", (EPOCH, NEW_EVENT), TWO),
@@ -164,6 +180,118 @@ MUTANTS = (
         ("tests/handlers/test_predict.py",),
     ),
     Mutant(
+        "a reference is read only with the hash that its key names",
+        (
+            Change(
+                "usecases/references.py",
+                '    if key.rsplit(".", 2)[-2:] != [actual, "json"]:\n',
+                "    if False:\n",
+            ),
+        ),
+        TAMPERING,
+    ),
+    Mutant(
+        "what a training job reads does not change once it was started",
+        (
+            Change(
+                "usecases/launch_training.py",
+                "        return _unchanged(Snapshot.read(ports.artifacts.get(key)), key, model)\n",
+                "        return snapshot\n",
+            ),
+        ),
+        ("tests/handlers/test_launch_training.py",),
+    ),
+    Mutant(
+        "a training that the service refuses is not asked for again",
+        (Change("aws/trainer.py", 'case "ValidationException":', 'case "NeverSaid":'),),
+        ("tests/handlers/test_launch_training.py",),
+    ),
+    Mutant(
+        "own source is run from where its bytes can not change",
+        (Change("usecases/launch_training.py", "    ports.artifacts.put(source_key(source), source)\n", ""),),
+        ("tests/handlers/test_launch_training.py",),
+    ),
+    Mutant(
+        "a checkpoint is of the same rows, job and code",
+        (Change("training/checkpoint.py", "        if found.key != key:\n", "        if False:\n"),),
+        ("tests/unit/test_training_program.py",),
+    ),
+    Mutant(
+        "a checkpoint that was damaged is not used",
+        (
+            Change(
+                "training/checkpoint.py",
+                '    if told["sha256"] != hashlib.sha256(content).hexdigest():\n',
+                "    if False:\n",
+            ),
+        ),
+        ("tests/unit/test_training_program.py",),
+    ),
+    Mutant(
+        "a training job scores nothing beside a production that was changed",
+        (Change("training/train.py", "    if found != job.production_sha256:\n", "    if False:\n"),),
+        TAMPERING,
+    ),
+    Mutant(
+        "an archive is read to its checksum when it is registered",
+        (Change("training/artifact.py", "            _read_to_the_end(plain)\n", "            pass\n"),),
+        ("tests/unit/test_artifact.py",),
+    ),
+    Mutant(
+        "an artifact holds a file once",
+        (Change("training/artifact.py", "                    if name in files:\n", "                    if False:\n"),),
+        ("tests/unit/test_artifact.py",),
+    ),
+    Mutant(
+        "the gate takes no artifact of another job",
+        (Change("usecases/finish_training.py", "    if end.artifact != expected:\n", "    if False:\n"),),
+        ("tests/handlers/test_finish_training.py",),
+    ),
+    Mutant(
+        "a candidate that was not scored beside production is rejected",
+        (
+            Change(
+                "domain/gate.py",
+                '    passed = excused or spec.gate.uncompared == "pass"\n',
+                "    passed = True\n",
+            ),
+        ),
+        ("tests/unit/test_gate.py",),
+    ),
+    Mutant(
+        "what a canary leaves is answered by a version that is known to be good",
+        (
+            Change(
+                "domain/lifecycle.py",
+                "beside = there if self.can_return_to(there) else self.last_known_good()",
+                "beside = there",
+            ),
+        ),
+        LIFE,
+    ),
+    Mutant(
+        "a version that failed on requests is not promoted for the others",
+        (
+            Change(
+                "domain/shadow.py",
+                "    if verdict == Verdict.PROMOTE and answered_share is not None and ",
+                "    if False and ",
+            ),
+        ),
+        ("tests/unit/test_shadow.py",),
+    ),
+    Mutant(
+        "a copy on the function's own disk is used only with its hash",
+        (
+            Change(
+                "aws/kept_artifacts.py",
+                "            if hashlib.sha256(content).hexdigest() == sha256:\n                os.utime",
+                "            if True:\n                os.utime",
+            ),
+        ),
+        ("tests/contract/test_kept_artifacts.py",),
+    ),
+    Mutant(
         "a repoint whose event was lost is carried out all the same",
         (
             Change(
@@ -173,20 +301,74 @@ MUTANTS = (
         LOST,
     ),
     Mutant(
-        "a batch is learned once",
+        "a row is learned once",
         (
             Change(
-                "training/online.py",
-                "    if state is not None and batch_id is not None and batch_id in state.applied:\n",
-                "    if False:\n",
+                "aws/online.py",
+                '                    "ConditionExpression": "attribute_not_exists(sk)",\n',
+                "",
+            ),
+            Change(
+                "usecases/learn_online.py",
+                "        fresh = [row for row in rows if row.name not in known]\n",
+                "        fresh = list(rows)\n",
             ),
         ),
-        ("tests/unit/test_online.py",),
+        ("tests/handlers/test_learn_online.py",),
+    ),
+    Mutant(
+        "an online state that was changed is not learned from",
+        (Change("training/online.py", "    if actual != expected:\n", "    if False:\n"),),
+        ("tests/unit/test_online.py", "tests/handlers/test_learn_online.py"),
+    ),
+    Mutant(
+        "a checkpoint is judged on requests that it has not learned",
+        (
+            Change(
+                "domain/online.py",
+                "    return max(checkpoint.frozen_at, learned, production_since)\n",
+                "    return production_since\n",
+            ),
+        ),
+        ("tests/unit/test_online_guard.py",),
+    ),
+    Mutant(
+        "a checkpoint is judged on three cycles at the least",
+        (
+            Change(
+                "domain/online.py",
+                "    return judge(outcomes, rules, since=since, now=now, whole=Whole(rules.cycle, FEWEST_CYCLES))\n",
+                "    return judge(outcomes, rules, since=since, now=now, whole=Whole(rules.cycle, 1))\n",
+            ),
+        ),
+        ("tests/unit/test_online_guard.py",),
+    ),
+    Mutant(
+        "an artifact that was changed is not put into MLflow",
+        (
+            Change(
+                "usecases/update_registry.py",
+                "            if hashlib.sha256(body).hexdigest() != version.sha256:\n",
+                "            if False:\n",
+            ),
+        ),
+        ("tests/handlers/test_registry.py",),
+    ),
+    Mutant(
+        "a job has one run",
+        (Change("training/tracking.py", "    return found[0] if found else None\n", "    return None\n"),),
+        ("tests/unit/test_training_tracking.py",),
     ),
     Mutant(
         "what was learned is stored over what was read",
-        (Change("aws/files.py", "Body=body, IfMatch=etag)", "Body=body)"),),
-        ("tests/state_machines/test_learning.py",),
+        (
+            Change(
+                "aws/online.py",
+                'put["ConditionExpression"] = "version = :read"',
+                'put["ConditionExpression"] = "version = :read OR attribute_exists(sk)"',
+            ),
+        ),
+        ("tests/contract/test_online_states.py",),
     ),
 )
 

@@ -27,5 +27,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     metrics.add_metric("JoinedLabels", MetricUnit.Count, labels.joined)
     metrics.add_metric("PendingLabels", MetricUnit.Count, labels.pending)
     metrics.add_metric("QuarantinedLabels", MetricUnit.Count, labels.quarantined)
+    if labels.unsampled:
+        metrics.add_metric("UnsampledLabels", MetricUnit.Count, labels.unsampled)
     logger.info("joined", key=created.key, joined=labels.joined, pending=labels.pending)
     return {"joined": labels.joined, "pending": labels.pending, "quarantined": labels.quarantined}

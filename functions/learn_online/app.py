@@ -1,16 +1,18 @@
-"""Feedback from the queue, a batch at a time: predict, then learn, then store."""
+"""Learn online: feedback from the queue, and on a schedule what has matured; keep checkpoints and judge them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import correlation_id, parse_feedback
-from evergreen.usecases.learn_online import learn_online
+from evergreen.inbound import Tick, correlation_id, parse_feedback
+from evergreen.usecases.each_model import Troubles
+from evergreen.usecases.learn_online import Learned, learn_online
+from evergreen.usecases.tend_online import Tended, tend_online
 
 logger = Logger(service="learn_online")
 metrics = Metrics(namespace="Evergreen")
@@ -19,12 +21,57 @@ metrics = Metrics(namespace="Evergreen")
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Learn the batch of each model; messages that were not learned go back to the queue."""
+    """Learn a batch of feedback; or at a tick tend the online state of each model."""
     logger.set_correlation_id(correlation_id(event))
+    return _feedback(event) if "Records" in event else _tick(Tick.parse(event))
+
+
+def _feedback(event: dict[str, Any]) -> dict[str, Any]:
+    """Messages that were not learned go back to the queue, and in the end to the dead letters."""
     messages, unreadable = parse_feedback(event)
     learned = learn_online(messages, ports=bootstrap.ports())
-    metrics.add_metric("OnlineRows", MetricUnit.Count, learned.rows)
-    metrics.add_metric("OnlineCorrect", MetricUnit.Count, learned.correct)
     failed = [*unreadable, *learned.failed]
-    logger.info("learned", rows=learned.rows, correct=learned.correct, failed=len(failed))
+    metrics.add_metric("OnlineMessagesRefused", MetricUnit.Count, len(failed))
+    for each in learned.models:
+        _measure(each)
+    for reason in learned.reasons:
+        logger.warning("not learned", because=reason)
+    logger.info("learned", rows=sum(each.counts.rows for each in learned.models), failed=len(failed))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+def _tick(tick: Tick) -> dict[str, Any]:
+    ports = bootstrap.ports()
+    told: dict[str, Any] = {}
+    troubles = Troubles("could not be tended", logger.exception)
+    for model in [tick.model] if tick.model else ports.ledger.models():
+        with troubles.of(model):
+            tended = tend_online(model, now=tick.time, ports=ports)
+            if tended is not None:
+                told[model] = tended.judged[0].verdict if tended.judged else "tended"
+                _report(tended)
+    metrics.add_metric("OnlineModelsTended", MetricUnit.Count, len(told))
+    troubles.end()
+    return told
+
+
+def _report(tended: Tended) -> None:
+    learned = tended.learned
+    _measure(learned)
+    logger.info("tended", model=learned.model, rows=learned.counts.rows, kept=tended.frozen)
+    for each in tended.judged:
+        logger.info("judged", model=each.model, checkpoint=each.number, verdict=each.verdict, because=each.because)
+
+
+def _measure(learned: Learned) -> None:
+    """One line of metrics a model: what was predicted right before it was learned."""
+    found = EphemeralMetrics(namespace="Evergreen")
+    found.add_dimension("Model", learned.model)
+    counts = learned.counts
+    found.add_metric("OnlineRows", MetricUnit.Count, counts.rows)
+    found.add_metric("OnlineScored", MetricUnit.Count, counts.scored)
+    found.add_metric("OnlineCorrect", MetricUnit.Count, counts.correct)
+    found.add_metric("OnlineLoss", MetricUnit.NoUnit, counts.loss)
+    found.add_metric("OnlineRowsAgain", MetricUnit.Count, learned.before)
+    found.add_metric("OnlineRowsIgnored", MetricUnit.Count, learned.ignored)
+    found.flush_metrics()

@@ -1,4 +1,4 @@
-"""POST /models/{model}/predict: answer with the production version, capture the answer."""
+"""The HTTP API's models: answer with the production version and capture it, describe a model, describe the API."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, openapi
 from evergreen.domain.errors import BadRequestError
 from evergreen.inbound import HttpRequest, correlation_id, http_answer, http_problem
-from evergreen.usecases.predict import predict
+from evergreen.usecases.predict import describe, predict, request_id_of
 
 logger = Logger(service="predict")
 metrics = Metrics(namespace="Evergreen")
@@ -21,29 +21,56 @@ metrics = Metrics(namespace="Evergreen")
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer, and count the answer by model and version: that is what a bake judges."""
+    """Answer one request."""
     logger.set_correlation_id(correlation_id(event))
-    started = perf_counter()
     try:
         request = HttpRequest.parse(event)
-        answer = predict(
-            request.path["model"], request.content_type, request.body, now=request.time, ports=bootstrap.ports()
-        )
+        match request.route:
+            case openapi.DOCUMENT_ROUTE:
+                metrics.add_metric("Descriptions", MetricUnit.Count, 1)
+                return http_answer(200, openapi.document())
+            case openapi.MODEL_ROUTE:
+                return _describe(request)
+            case _:
+                return _answer(request)
     except BadRequestError as error:
         metrics.add_metric("RefusedRequests", MetricUnit.Count, 1)
         return http_problem(error.status, "The request can't be answered as it is", error.problems)
+
+
+def _answer(request: HttpRequest) -> dict[str, Any]:
+    """Answer, and count the answer by model and version: that is what a bake judges."""
+    started = perf_counter()
+    model, request_id = request.path["model"], request_id_of(request.id, request.time)
+    answer = predict(
+        model, request.content_type, request.body, request_id=request_id, now=request.time, ports=bootstrap.ports()
+    )
     milliseconds = (perf_counter() - started) * 1_000
-    metrics.add_dimension("Model", request.path["model"])
+    metrics.add_dimension("Model", model)
     metrics.add_dimension("Version", str(answer.version))
     metrics.add_metric("Requests", MetricUnit.Count, 1)
     metrics.add_metric("Errors", MetricUnit.Count, answer.body is None)
     metrics.add_metric("SlowRequests", MetricUnit.Count, milliseconds > answer.latency_ms)
     metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
-    if answer.uncaptured:
-        metrics.add_metric("UncapturedRows", MetricUnit.Count, answer.uncaptured)
+    if answer.refused:
+        metrics.add_metric("RefusedArtifacts", MetricUnit.Count, 1)
+    if answer.uncaptured:  # what was asked and answered is in no log: the ids say which rows have no capture
+        metrics.add_metric("UncapturedRows", MetricUnit.Count, len(answer.uncaptured))
+        logger.error("rows were not captured", request_id=request_id, inference_ids=answer.uncaptured)
     if answer.body is None:
         with single_metric(name="FailedRequests", unit=MetricUnit.Count, value=1, namespace="Evergreen") as failed:
             failed.add_dimension("Function", "predict")  # what the template's alarm watches, whatever the model
-        logger.error("the version failed", version=answer.version, failure=answer.failure)
+        logger.error("the version failed", version=answer.version, request_id=request_id, failure=answer.failure)
+        if answer.refused:  # a rollback, or the artifact put back, ends it
+            return http_problem(503, "The model can't be loaded", [f"version {answer.version} could not be loaded"])
         return http_problem(500, "The model failed", [f"version {answer.version} could not answer"])
     return http_answer(200, answer.body)
+
+
+def _describe(request: HttpRequest) -> dict[str, Any]:
+    metrics.add_metric("Descriptions", MetricUnit.Count, 1)
+    found = describe(request.path["model"], now=request.time, ports=bootstrap.ports())
+    if found.body is None:
+        logger.error("the version can't be loaded", version=found.version, failure=found.failure)
+        return http_problem(503, "The model can't be loaded", [f"version {found.version} could not be loaded"])
+    return http_answer(200, found.body)

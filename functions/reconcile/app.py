@@ -1,4 +1,4 @@
-"""Every 15 minutes: compare the ledger with the endpoint, the jobs and the schedules, and repair."""
+"""Every 15 minutes: fetch new files, compare the ledger with the endpoint, the jobs and the schedules, and repair."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from evergreen import bootstrap
 from evergreen.inbound import Tick, correlation_id
 from evergreen.usecases.each_model import Troubles
+from evergreen.usecases.fetch_files import fetch_files
 from evergreen.usecases.reconcile import reconcile
 
 logger = Logger(service="reconcile")
@@ -31,6 +32,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             repairs[model] = len(found)
             for repair in found:
                 logger.warning("repaired", model=model, what=repair.what, found=repair.found, expected=repair.expected)
+            fetched = fetch_files(model, now=tick.time, ports=ports)
+            metrics.add_metric("FetchedFiles", MetricUnit.Count, fetched.captures + fetched.labels)
     metrics.add_metric("Repairs", MetricUnit.Count, sum(repairs.values()))
     troubles.end()
     return repairs

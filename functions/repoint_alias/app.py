@@ -1,4 +1,4 @@
-"""PromotionApproved or RollbackDecided: repoint the endpoint's alias and record what it really is."""
+"""A decision, or a SageMaker endpoint that has changed: repoint the alias and record what it really is."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import LedgerEvent, correlation_id
+from evergreen.inbound import EndpointChange, LedgerEvent, correlation_id, is_endpoint_event
+from evergreen.usecases.follow_endpoint import models_of_endpoint
 from evergreen.usecases.repoint_alias import repoint_alias
 
-_COUNTED = {"VersionPromoted": "Promotions", "VersionRolledBack": "Rollbacks"}
+_COUNTED = {"VersionPromoted": "Promotions", "VersionRolledBack": "Rollbacks", "RepointFailed": "RepointsFailed"}
 
 logger = Logger(service="repoint_alias")
 metrics = Metrics(namespace="Evergreen")
@@ -23,12 +24,21 @@ metrics = Metrics(namespace="Evergreen")
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Carry out the repoint that is open; a second delivery finds none."""
     logger.set_correlation_id(correlation_id(event))
-    change = LedgerEvent.parse(event)
-    events = repoint_alias(change.model, now=change.time, ports=bootstrap.ports())
+    ports = bootstrap.ports()
+    if is_endpoint_event(event):
+        endpoint = EndpointChange.parse(event)
+        models, now = models_of_endpoint(endpoint.endpoint, ports), endpoint.time
+        if not models:
+            return {"model": None, "recorded": []}  # somebody else's endpoint
+        model = models[0]
+    else:
+        change = LedgerEvent.parse(event)
+        model, now = change.model, change.time
+    events = repoint_alias(model, now=now, ports=ports)
     recorded = [type(done).__name__ for done in events]
-    metrics.add_dimension("Model", change.model)
+    metrics.add_dimension("Model", model)
     for kind, name in _COUNTED.items():
         metrics.add_metric(name, MetricUnit.Count, recorded.count(kind))
     for done in events:
-        logger.info("repointed", model=change.model, because=done.because)
-    return {"model": change.model, "recorded": recorded}
+        logger.info("repointed", model=model, because=done.because)
+    return {"model": model, "recorded": recorded}

@@ -22,14 +22,23 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Score one file; a shadow that fails is counted and touches nothing else."""
     logger.set_correlation_id(correlation_id(event))
     created = ObjectCreated.parse(event)
-    scores = score_shadow(created.key, now=created.time, ports=bootstrap.ports())
+    scores = score_shadow(
+        created.key,
+        seconds_left=lambda: context.get_remaining_time_in_millis() / 1_000,
+        now=created.time,
+        ports=bootstrap.ports(),
+    )
     if scores.version is None:
         metrics.add_metric("FilesWithoutShadow", MetricUnit.Count, 1)
         return {"rows": 0}
     metrics.add_dimension("Model", scores.model)
     metrics.add_dimension("Version", str(scores.version))
     metrics.add_metric("ShadowScored", MetricUnit.Count, scores.rows)
-    metrics.add_metric("ShadowErrors", MetricUnit.Count, bool(scores.failure))
+    metrics.add_metric("ShadowErrors", MetricUnit.Count, scores.unanswered)
+    if scores.row_ms is not None:
+        metrics.add_metric("ShadowLatency", MetricUnit.Milliseconds, scores.row_ms)
+    if scores.refused:
+        metrics.add_metric("RefusedArtifacts", MetricUnit.Count, 1)
     if scores.failure:
-        logger.error("the shadow failed", version=scores.version, failure=scores.failure)
+        logger.error("the shadow failed", version=scores.version, unanswered=scores.unanswered, failure=scores.failure)
     return {"rows": scores.rows}

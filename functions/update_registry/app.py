@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from evergreen import bootstrap
 from evergreen.inbound import LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.usecases.each_model import Troubles
-from evergreen.usecases.update_registry import reconcile_registry, update_registry
+from evergreen.usecases.update_registry import reconcile_registry, require_registry, update_registry
 
 logger = Logger(service="update_registry")
 metrics = Metrics(namespace="Evergreen")
@@ -30,6 +30,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         logger.info("registry updated", model=change.model, versions=versions)
         return {"model": change.model, "versions": versions}
     tick = Tick.parse(event)
+    require_registry(ports)
     repairs: dict[str, int] = {}
     troubles = Troubles("could not be compared with the registry", logger.exception)
     for model in ports.ledger.models():

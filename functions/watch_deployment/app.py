@@ -14,6 +14,7 @@ from evergreen.domain.bake import BakeDecision
 from evergreen.inbound import AlarmChange, LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.ports import Ports
 from evergreen.usecases.each_model import Troubles
+from evergreen.usecases.follow_endpoint import endpoint_of
 from evergreen.usecases.watch_deployment import look_at_alarm, start_watch, watch_deployment
 
 logger = Logger(service="watch_deployment")
@@ -51,6 +52,8 @@ def _look(alarm: AlarmChange, ports: Ports) -> dict[str, Any]:
         if alarm.model not in (None, model):
             continue
         with troubles.of(model):
+            if alarm.endpoint is not None and alarm.endpoint != endpoint_of(model, ports):
+                continue
             found = look_at_alarm(model, now=alarm.time, ports=ports, version=alarm.version)
             _measure(model, found)
             because[model] = None if found is None else found.because

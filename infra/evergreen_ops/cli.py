@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergreen_ops.lineage_command import add_lineage
+from evergreen_ops.mlflow_command import add_mlflow
+from evergreen_ops.monitor_commands import add_monitor
+from evergreen_ops.online_commands import add_online_commands
 from evergreen_ops.operate_commands import add_commands
-from evergreen_ops.options import PLAIN_WIDTH, REFUSED, WRONG_USE, UsageError, duration, instant
+from evergreen_ops.options import PLAIN_WIDTH, REFUSED, REPLAYS, WRONG_USE, UsageError, duration, instant
+from evergreen_ops.train_command import add_train
 
 if TYPE_CHECKING:
     from evergreen.spec import ModelSpec
@@ -31,6 +37,7 @@ app = typer.Typer(
 )
 local = typer.Typer(help="The local cloud: the template on this machine, for any boto3 client.", no_args_is_help=True)
 app.add_typer(local, name="local")
+add_mlflow(app)
 
 
 class TaskOption(StrEnum):
@@ -130,7 +137,8 @@ def replay(
     )
     chosen = _spec(given, found, bundled=stream is None, seed=seed)
     plan = _plan(found, chosen, base, step=step, template=template, drill=drill, policies=policies)
-    folder = out or Path("replay") / found.name
+    folder = out or REPLAYS / found.name
+    plan = replace(plan, mlflow=folder / "mlflow")
     _writable(folder)
     with screen() as shown:
         for note in found.notes:
@@ -317,6 +325,10 @@ def drift(
 
 
 add_commands(app)
+add_online_commands(app)
+add_monitor(app)
+add_train(app)
+add_lineage(app)
 
 
 @local.command(
@@ -328,12 +340,17 @@ def local_up(
     ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Deploy nothing: for `sam deploy`.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port on localhost.")] = 4566,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow/--no-mlflow", help="Start an MLflow server too, for a template that takes one.")
+    ] = True,
 ) -> None:
     """Serve the local cloud in the foreground."""
     from evergreen_ops.local import server
     from evergreen_ops.replay.run import TEMPLATE
 
-    server.up(None if empty else _existing(template or TEMPLATE), port=port)
+    chosen = None if empty else _existing(template or TEMPLATE)
+    unwanted = not mlflow and chosen is not None and server.takes_mlflow(chosen)
+    server.up(chosen, port=port, parameters={server.TRACKING_PARAMETER: ""} if unwanted else None)
 
 
 @local.command(
@@ -377,9 +394,15 @@ def _exit_code(error: Exception) -> int | None:
     refused = {
         "evergreen_ops.replay.driver.ReplayError",
         "evergreen_ops.stack.StackError",
+        "evergreen_ops.train.TrainingRunError",
         "evergreen_ops.local.errors.LocalCloudError",
         "evergreen_ops.local.mlflow_server.MlflowServerError",
+        "evergreen_ops.mlflow_command.NoStoreError",
+        "evergreen_ops.model_monitor.BaselineError",
+        "evergreen_ops.monitor_import.ImportRefusedError",
+        "evergreen.training.online.OnlineStateError",
         "evergreen.domain.errors.EvergreenError",
+        "evergreen.training.artifact.ArtifactError",
     }
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     return WRONG_USE if names & wrong_use else REFUSED if names & refused else None
@@ -498,6 +521,7 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
             f"drill {outcome['kind']}: version {outcome['version']} {fate}: {outcome['reason']}", highlight=False
         )
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"runs and versions: evergreen mlflow ui {folder}", highlight=False, soft_wrap=True)
 
 
 _FIGURES = (

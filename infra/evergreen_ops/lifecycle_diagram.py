@@ -27,6 +27,7 @@ from evergreen.domain.lifecycle import (
     ModelState,
     PromotionApproved,
     PromotionProposed,
+    RepointFailed,
     RetrainingRequested,
     RollbackCause,
     RollbackDecided,
@@ -130,6 +131,7 @@ def _every_event() -> Iterator[AnyEvent]:
             yield BakePassed(**_WHO, version=version, phase=phase, evidence={})
         yield PromotionApproved(**_WHO, version=version, instead_of=None, evidence={})
         yield VersionPromoted(**_WHO, version=version, replaced=None, endpoint={})
+        yield RepointFailed(**_WHO, version=version, instead_of=None, cause=None, endpoint={})
         for other in _VERSIONS:
             if other != version:
                 yield from _about_two(version, other)
@@ -141,6 +143,8 @@ def _about_two(version: int, other: int) -> Iterator[AnyEvent]:
     yield PromotionProposed(**_WHO, version=version, judged_against=other, evidence={})
     yield PromotionApproved(**_WHO, version=version, instead_of=other, evidence={})
     yield VersionPromoted(**_WHO, version=version, replaced=other, endpoint={})
+    yield RepointFailed(**_WHO, version=version, instead_of=other, cause=None, endpoint={})
+    yield RepointFailed(**_WHO, version=version, instead_of=other, cause=cause, endpoint={})
     yield RollbackDecided(**_WHO, version=version, to_version=other, cause=cause, evidence={})
     yield VersionRolledBack(**_WHO, version=version, to_version=other, cause=cause, endpoint={})
 
@@ -232,6 +236,8 @@ does in every state that a model with three versions can reach. An event that ca
   data than the proposal had, withdraws it: the candidate is retired. While the verdict wavers the proposal stands,
   until `shadow.max_time` makes a `keep` of it. A change of production ends it, so what is approved is always what was
   proven, on the evidence of the proposal.
+- A SageMaker endpoint may go back by itself (`RepointFailed`). A version that was to be promoted counts as rolled
+  back then, for ever, and production is as it was. A rollback that fails so stays decided and is tried again.
 - `paused` (`ModelPaused`, `ModelResumed`) stops what a model does by itself: no retraining is requested, no candidate
   is proposed or promoted, not even a model's first version, which takes over when the pause ends. It never stops a
   rollback, nor what is under way: a repoint that is decided is carried out, a training job ends, a bake is watched.

@@ -98,23 +98,23 @@ def apply(
 
     wanted = read_spec(spec)
     rows = None if base_data is None else _base_data(base_data, wanted, label, time, label_time)
-    with _work(stack, local) as at:
+    with work(stack, local) as at:
         told = _apply(wanted, at)
         if rows is not None:
             from evergreen_ops.base_data import hand_over
 
-            told["base_rows"] = hand_over(rows, wanted, now=_now(), ports=at.ports)
+            told["base_rows"] = hand_over(rows, wanted, now=current_time(), ports=at.ports)
     if as_json:
-        _json(told)
+        print_json(told)
         return
     if told["new"]:
-        _say(f"{wanted.model} is new: {len(wanted.features)} features, strategy {wanted.strategy}")
+        say(f"{wanted.model} is new: {len(wanted.features)} features, strategy {wanted.strategy}")
     for change in told["changes"]:
-        _say(f"{change['key']}: {_short(change['before'])} -> {_short(change['after'])}")
+        say(f"{change['key']}: {_short(change['before'])} -> {_short(change['after'])}")
     if not told["new"] and not told["changes"]:
-        _say(f"{wanted.model} is as the spec says: nothing is changed")
+        say(f"{wanted.model} is as the spec says: nothing is changed")
     if "base_rows" in told:
-        _say(f"{told['base_rows']:,} labelled rows are there for the next training")
+        say(f"{told['base_rows']:,} labelled rows are there for the next training")
 
 
 def _base_data(file: Path, spec: ModelSpec, label: str, time: str, label_time: str) -> Any:
@@ -131,7 +131,7 @@ def _apply(spec: ModelSpec, at: Stack) -> dict[str, Any]:
         before = at.ports.ledger.read(spec.model).spec
     except UnknownModelError:
         before = {}
-    state = operate.apply_model(spec, now=_now(), ports=at.ports, actor=at.actor)
+    state = operate.apply_model(spec, now=current_time(), ports=at.ports, actor=at.actor)
     changes = operate.spec_changes(before, state.spec) if before else ()
     told = [{"key": change.key, "before": change.before, "after": change.after} for change in changes]
     return {"model": spec.model, "epoch": state.epoch, "new": not before, "changes": told}
@@ -146,17 +146,17 @@ def status(
     """Show how models stand; see the help above, which the command shows."""
     from evergreen.usecases.status import read_status
 
-    with _work(stack, local) as at:
+    with work(stack, local) as at:
         names = at.ports.ledger.models() if model is None else (model,)
-        found = [read_status(name, now=_now(), ports=at.ports) for name in names]
+        found = [read_status(name, now=current_time(), ports=at.ports) for name in names]
     if as_json:
-        _json(found if model is None else found[0])
+        print_json(found if model is None else found[0])
     elif model is not None:
         _print_status(found[0])
     elif found:
         _print_statuses(found)
     else:
-        _say("no model is known yet: apply a spec (evergreen apply SPEC)")
+        say("no model is known yet: apply a spec (evergreen apply SPEC)")
 
 
 def _print_statuses(found: list[dict[str, Any]]) -> None:
@@ -167,11 +167,9 @@ def _print_statuses(found: list[dict[str, Any]]) -> None:
         table.add_column(name, no_wrap=name != "under way")
     for each in found:
         production = each["production"]
-        version, since = (
-            ("-", "-") if production is None else (f"{production['version']}", _minute(production["since"]))
-        )
+        version, since = ("-", "-") if production is None else (f"{production['version']}", minute(production["since"]))
         table.add_row(each["model"], version, since, ", ".join(_under_way(each)) or "-")
-    _print(table)
+    show(table)
 
 
 def _under_way(status: dict[str, Any]) -> list[str]:
@@ -199,7 +197,7 @@ def _print_status(status: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in _status_rows(status):
         table.add_row(name, Text(value))
-    _print(table)
+    show(table)
 
 
 def _status_rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -209,40 +207,40 @@ def _status_rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if production is None:
         yield "production", "nothing yet"
     else:
-        since = _minute(production["since"])
+        since = minute(production["since"])
         stands = "proven bad, with nothing to return to" if production["proven_bad"] else production["status"]
         yield "production", f"version {production['version']} since {since}, {stands}"
     good = status["last_known_good"]
     yield "last known good", "none: a rollback has nowhere to go" if good is None else f"version {good}"
     if shadow is not None:
-        against = f"as {shadow['role']} of version {shadow['judged_against']} since {_minute(shadow['since'])}"
+        against = f"as {shadow['role']} of version {shadow['judged_against']} since {minute(shadow['since'])}"
         yield "shadow", f"version {shadow['version']} {against}"
     if status["proposal"] is not None:
         proposal = status["proposal"]
         gain = proposal["evidence"].get("gain")
         proven = "" if gain is None else f", proven gain {gain:+.4f}"
-        yield "approval", f"version {proposal['version']} waits since {_minute(proposal['time'])}{proven}"
+        yield "approval", f"version {proposal['version']} waits since {minute(proposal['time'])}{proven}"
     if bake is not None:
-        yield "bake", f"{bake['phase']}, since {_minute(bake['since'])}"
+        yield "bake", f"{bake['phase']}, since {minute(bake['since'])}"
     if status["repoint"] is not None:
         yield "repoint", f"to version {status['repoint']['to']}"
     if run is not None:
         job = "no job yet" if run["job"] is None else f"job {run['job']}"
-        yield "open run", f"{run['trigger']}, since {_minute(run['since'])}, attempt {run['attempt'] + 1}, {job}"
+        yield "open run", f"{run['trigger']}, since {minute(run['since'])}, attempt {run['attempt'] + 1}, {job}"
     if status["waiting"]:
         yield "candidates", ", ".join(f"version {number}" for number in status["waiting"])
     if status["wish"] is not None:
         wish = status["wish"]
-        yield "wish", f"{wish['reason']} ({wish['actor']}, {_minute(wish['time'])})"
+        yield "wish", f"{wish['reason']} ({wish['actor']}, {minute(wish['time'])})"
     if status["held_back"] is not None:
         held = status["held_back"]
         yield "held back", f"{held['would_have']}, by the rule {held['rule'] or 'unnamed'}"
     evaluation, comparison = status["last_evaluation"], status["last_comparison"]
     if evaluation is not None:
         verdict = "retrain" if evaluation["retrain"] else "do not retrain"
-        yield "last evaluation", f"{_minute(evaluation['time'])}, {verdict}: {evaluation['because']}"
+        yield "last evaluation", f"{minute(evaluation['time'])}, {verdict}: {evaluation['because']}"
     if comparison is not None:
-        yield "last verdict", f"{_minute(comparison['time'])}, {comparison['verdict']}: {comparison['because']}"
+        yield "last verdict", f"{minute(comparison['time'])}, {comparison['verdict']}: {comparison['because']}"
     yield "next", status["next"]
     for what in status["violations"]:
         yield "wrong", f"{what}: see `evergreen verify {status['model']}`"
@@ -260,7 +258,7 @@ def history(
     """Show a model's events; see the help above, which the command shows."""
     types = _types(event_type)
     start = None if since is None else instant(since, "--since")
-    with _work(stack, local) as at:
+    with work(stack, local) as at:
         at.ports.ledger.read(model)  # a name that nobody applied is an error, not an empty history
         events = at.ports.ledger.history(model)
     chosen = [
@@ -270,10 +268,10 @@ def history(
     ]
     chosen = chosen if limit is None else chosen[-limit:]
     if as_json:
-        _json(chosen)
+        print_json(chosen)
         return
     if not chosen:
-        _say(f"none of the {len(events)} events of {model} is asked for")
+        say(f"none of the {len(events)} events of {model} is asked for")
         return
     _print_events(chosen)
 
@@ -305,8 +303,8 @@ def _print_events(events: list[dict[str, Any]]) -> None:
         what = event["type"] if line is None else line.title
         because = f"\n{event['because']}" if event["because"] else ""
         told = Text(what, style="bold").append(because, style="not bold")
-        table.add_row(str(event["epoch"]), _minute(event["time"]), told, Text(_last_part(event["actor"])))
-    _print(table)
+        table.add_row(str(event["epoch"]), minute(event["time"]), told, Text(_last_part(event["actor"])))
+    show(table)
 
 
 def _last_part(actor: str) -> str:
@@ -324,16 +322,16 @@ def why(
     """Explain; see the help above, which the command shows."""
     from evergreen.usecases import explain
 
-    moment = _now() if at_time is None else instant(at_time, "--at")
-    with _work(stack, local) as at:
+    moment = current_time() if at_time is None else instant(at_time, "--at")
+    with work(stack, local) as at:
         explanation = explain.why(model, moment, ports=at.ports)
     if as_json:
-        _json(explanation.to_json())
+        print_json(explanation.to_json())
         return
     in_production = "nothing" if explanation.production is None else f"version {explanation.production}"
-    _say(f"{model} at {_minute(explanation.at.isoformat())}: {in_production} in production")
+    say(f"{model} at {minute(explanation.at.isoformat())}: {in_production} in production")
     for answer in explanation.answers:
-        _say(f"\n{answer.question.upper()}: {answer.said}")
+        say(f"\n{answer.question.upper()}: {answer.said}")
         _print_findings(answer.findings[:_FINDINGS_SHOWN])
 
 
@@ -343,12 +341,12 @@ _EVIDENCE_SHOWN = ("gain", "interval", "rows", "labelled", "log_e_promote", "log
 
 def _print_findings(findings: Any) -> None:
     for index, found in enumerate(findings):
-        _say(f"{_minute(found.time.isoformat())} {found.what}: {found.because}", indent=2)
+        say(f"{minute(found.time.isoformat())} {found.what}: {found.because}", indent=2)
         if index == 0 and found.checks:
             _print_checks(found.checks)
         shown = [f"{name} {found.evidence[name]}" for name in _EVIDENCE_SHOWN if name in found.evidence]
         if index == 0 and shown:
-            _say(", ".join(shown), indent=4)
+            say(", ".join(shown), indent=4)
 
 
 def _print_checks(checks: Any) -> None:
@@ -362,7 +360,7 @@ def _print_checks(checks: Any) -> None:
         worse = "higher" if check["direction"] == "higher_is_worse" else "lower"
         numbers = ["-" if check[name] is None else f"{check[name]:.4g}" for name in ("score", "threshold")]
         table.add_row(check["trigger"], check["outcome"], *numbers, worse, f"{check['samples']:,}")
-    _print(Padding(table, (0, 0, 0, 4)))
+    show(Padding(table, (0, 0, 0, 4)))
 
 
 def verify(
@@ -374,16 +372,16 @@ def verify(
     """Check a history; see the help above, which the command shows."""
     from evergreen.usecases.verify_history import verify_history
 
-    with _work(stack, local) as at:
+    with work(stack, local) as at:
         events, flaws = verify_history(model, ports=at.ports)
     if as_json:
         told = [{"epoch": flaw.epoch, "what": flaw.what} for flaw in flaws]
-        _json({"model": model, "events": events, "sound": not flaws, "flaws": told})
+        print_json({"model": model, "events": events, "sound": not flaws, "flaws": told})
     elif flaws:
         for flaw in flaws:
-            _say(str(flaw))
+            say(str(flaw))
     else:
-        _say(f"{model}: {events} events, the chain is unbroken, and they lead to the state there is")
+        say(f"{model}: {events} events, the chain is unbroken, and they lead to the state there is")
     if flaws:
         typer.echo(f"evergreen: the history of {model!r} is not as it was written", err=True)
         raise typer.Exit(REFUSED)
@@ -400,12 +398,14 @@ def trigger(
     """Ask for a retraining; see the help above, which the command shows."""
     from evergreen.usecases import operate
 
-    with _work(stack, local) as at:
-        decision = operate.request_training(model, _reason(reason), at.actor, now=_now(), ports=at.ports, force=force)
+    with work(stack, local) as at:
+        decision = operate.request_training(
+            model, reason_of(reason), at.actor, now=current_time(), ports=at.ports, force=force
+        )
     if as_json:
-        _json(decision.to_json())
+        print_json(decision.to_json())
     elif decision.retrain:
-        _say(f"a retraining of {model} is requested: {decision.because}")
+        say(f"a retraining of {model} is requested: {decision.because}")
     if decision.held_back is not None:
         waits = "it waits, and is tried again at each evaluation"
         typer.echo(f"evergreen: held back by the rule {decision.held_back.rule}: {decision.because}; {waits}", err=True)
@@ -426,21 +426,21 @@ def approve(
     from evergreen.domain.errors import NothingToApproveError
     from evergreen.usecases import operate
 
-    with _work(stack, local) as at:
+    with work(stack, local) as at:
         state = at.ports.ledger.read(model)
         proposal = state.proposal
         if proposal is None or version not in (None, proposal.version):
             raise NothingToApproveError(model, version, None if proposal is None else proposal.version)
         gain = proposal.evidence.get("gain")
         proven = "" if gain is None else f" (gain {gain:+.4f})"
-        _confirm(
-            f"Version {proposal.version} of {model}, proven on {_minute(proposal.time.isoformat())}{proven}, "
+        confirm(
+            f"Version {proposal.version} of {model}, proven on {minute(proposal.time.isoformat())}{proven}, "
             f"takes the place of version {proposal.judged_against} in production, and is watched.",
             yes=yes,
         )
         expected = operate.Expected.of(state)
         after = operate.approve(
-            model, proposal.version, _reason(reason), at.actor, now=_now(), ports=at.ports, expected=expected
+            model, proposal.version, reason_of(reason), at.actor, now=current_time(), ports=at.ports, expected=expected
         )
     _done(after, f"version {proposal.version} of {model} is approved: the endpoint is pointed to it next", as_json)
 
@@ -458,19 +458,25 @@ def promote(
     from evergreen.domain.lifecycle import transition
     from evergreen.usecases import operate
 
-    with _work(stack, local) as at:
+    with work(stack, local) as at:
         state = at.ports.ledger.read(model)
         # What is refused anyway is not asked for first.
-        transition(state, operate.forced(state, version, _reason(reason), at.actor, _now()))
+        transition(state, operate.forced(state, version, reason_of(reason), at.actor, current_time()))
         found = state.version(version)
         place = "nothing" if state.production is None else f"version {state.production}"
-        _confirm(
+        confirm(
             f"Version {version} of {model} ({found.status}, trained on {found.rows_trained:,} rows) takes the place of "
             f"{place} in production, without a verdict, and is watched.",
             yes=yes,
         )
         after = operate.force_promotion(
-            model, version, _reason(reason), at.actor, now=_now(), ports=at.ports, expected=operate.Expected.of(state)
+            model,
+            version,
+            reason_of(reason),
+            at.actor,
+            now=current_time(),
+            ports=at.ports,
+            expected=operate.Expected.of(state),
         )
     _done(after, f"version {version} of {model} is to be promoted: the endpoint is pointed to it next", as_json)
 
@@ -486,7 +492,7 @@ def rollback(
     """Roll back by hand; see the help above, which the command shows."""
     from evergreen.usecases import operate
 
-    with _work(stack, local) as at:
+    with work(stack, local) as at:
         state = at.ports.ledger.read(model)
         good = state.last_known_good()
         if state.production is None or good is None:
@@ -494,13 +500,15 @@ def rollback(
                 f"no other version of {model!r} is known to be good: production is left as it is; "
                 f"a version can be promoted by hand (evergreen promote {model} VERSION)"
             )
-        _confirm(
-            f"Version {good.number} of {model}, promoted on {_minute(_iso(good.promoted_at))}, takes the place of "
+        confirm(
+            f"Version {good.number} of {model}, promoted on {minute(_iso(good.promoted_at))}, takes the place of "
             f"version {state.production} in production; version {state.production} is never promoted again.",
             yes=yes,
         )
         expected = operate.Expected.of(state)
-        operate.force_rollback(model, _reason(reason), at.actor, now=_now(), ports=at.ports, expected=expected)
+        operate.force_rollback(
+            model, reason_of(reason), at.actor, now=current_time(), ports=at.ports, expected=expected
+        )
         after = at.ports.ledger.read(model)
     _done(after, f"{model} is rolled back to version {good.number}: the endpoint is pointed to it next", as_json)
 
@@ -509,8 +517,8 @@ def pause(model: Model, reason: Reason, stack: StackName = None, local: Local = 
     """Pause a model; see the help above, which the command shows."""
     from evergreen.usecases import operate
 
-    with _work(stack, local) as at:
-        after = operate.pause(model, _reason(reason), at.actor, now=_now(), ports=at.ports)
+    with work(stack, local) as at:
+        after = operate.pause(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
     _done(after, f"{model} is paused: nothing is retrained or promoted by itself; rollbacks go on", as_json)
 
 
@@ -520,8 +528,8 @@ def resume(
     """Resume a model; see the help above, which the command shows."""
     from evergreen.usecases import operate
 
-    with _work(stack, local) as at:
-        after = operate.resume(model, _reason(reason), at.actor, now=_now(), ports=at.ports)
+    with work(stack, local) as at:
+        after = operate.resume(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
     _done(after, f"{model} is retrained and promoted by itself again", as_json)
 
 
@@ -529,7 +537,8 @@ def resume(
 
 
 @contextmanager
-def _work(stack: str | None, local: bool) -> Iterator[Stack]:
+def work(stack: str | None, local: bool) -> Iterator[Stack]:
+    """Connect to the stack, and say where that is if nobody asked for it."""
     from evergreen_ops.stack import connected
 
     with connected(stack, local=local) as at:
@@ -538,18 +547,20 @@ def _work(stack: str | None, local: bool) -> Iterator[Stack]:
         yield at
 
 
-def _now() -> datetime:
+def current_time() -> datetime:
+    """Now: the time of a command."""
     return datetime.now(UTC)
 
 
-def _reason(text: str) -> str:
+def reason_of(text: str) -> str:
+    """The reason in one line; none is a wrong use."""
     reason = " ".join(text.split())
     if not reason:
         raise UsageError("--reason is empty: say why, it is kept in the history")
     return reason
 
 
-def _confirm(what: str, *, yes: bool) -> None:
+def confirm(what: str, *, yes: bool) -> None:
     """Say what will happen and ask; without a terminal nobody could answer."""
     typer.echo(what, err=True)
     if yes:
@@ -565,23 +576,26 @@ def _done(state: ModelState, said: str, as_json: bool) -> None:
     if as_json:
         repoint = None if state.repoint is None else state.repoint.version
         about = {"model": state.model, "epoch": state.epoch, "production": state.production, "paused": state.paused}
-        _json(about | {"repoint": repoint})
+        print_json(about | {"repoint": repoint})
     else:
-        _say(said)
+        say(said)
 
 
-def _json(document: Any) -> None:
+def print_json(document: Any) -> None:
+    """Print a document to stdout."""
     typer.echo(json.dumps(document, indent=2))
 
 
-def _say(text: str, *, indent: int = 0) -> None:
+def say(text: str, *, indent: int = 0) -> None:
+    """Print a sentence, folded to the terminal."""
     from rich.padding import Padding
     from rich.text import Text
 
-    _print(Padding(Text(text), (0, 0, 0, indent), expand=False))
+    show(Padding(Text(text), (0, 0, 0, indent), expand=False))
 
 
-def _print(what: Any) -> None:
+def show(what: Any) -> None:
+    """Print something of rich's."""
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 80).print(what, highlight=False)
@@ -595,5 +609,6 @@ def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 
-def _minute(time: str | None) -> str:
+def minute(time: str | None) -> str:
+    """A time to the minute, for people."""
     return "-" if time is None else f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 REFUSED, WRONG_USE = 1, 2
+REPLAYS = Path("replay")
+"""Where replays leave their reports, unless --out says otherwise."""
 PLAIN_WIDTH = 120
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,11 @@ class Stack:
     ports: AwsPorts
     actor: str
     note: str = ""  # what the user is to know of the choice
+    connection: Mapping[str, str] = field(default_factory=dict)  # where, and as whom, if not as the environment says
+
+    def client(self, service: str) -> Any:
+        """A client of the account and region that the stack is in."""
+        return _client(service, self.ports.settings.region, self.connection)
 
 
 @contextmanager
@@ -89,7 +94,7 @@ def _local(name: str, url: str, *, asked: bool) -> Stack:
     outputs = _outputs(name, f"stack {name!r} of the local cloud", _client("cloudformation", _LOCAL_REGION, connection))
     note = "" if asked else f"the local cloud at {url}; --stack NAME takes a deployed stack"
     actor = f"{getpass.getuser()}@{socket.gethostname()}"
-    return Stack(f"the local cloud at {url}", ports_for(outputs, connection), actor, note)
+    return Stack(f"the local cloud at {url}", ports_for(outputs, connection), actor, note, connection)
 
 
 def _aws(name: str, where: str) -> Stack:

@@ -1,12 +1,10 @@
 """The `evergreen` command on a small deployed stack of moto's."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pytest
+from deployed import Deployed
 from small_cloud import CHURN, SmallCloud, open_cloud
-from typer.testing import CliRunner
 
 from evergreen.domain.lifecycle import (
     BakePassed,
@@ -18,43 +16,17 @@ from evergreen.domain.lifecycle import (
     VersionPromoted,
 )
 from evergreen.spec import ModelSpec
-from evergreen_ops.cli import app
 
 WHO = {"actor": "ada", "because": "a story"}
 A_MONTH_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
 
 
-class DeployedStack(SmallCloud):
+class DeployedStack(Deployed, SmallCloud):
     """A small cloud with a stack that tells of it, and a model's life told event by event."""
 
     def __init__(self):
         super().__init__()
         self.time = A_MONTH_AGO
-
-    def deployed(self, name="evergreen", without=()):
-        """Make the stack known to CloudFormation."""
-        told = {"AWS_REGION": "us-east-1"} | self.environment()
-        outputs = {
-            "".join(part.title() for part in key.split("_")): {"Value": value}
-            for key, value in told.items()
-            if key not in without
-        }
-        template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}, "Outputs": outputs}
-        boto3.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(template))
-        return self
-
-    def evergreen(self, *arguments, code=0, answer=None):
-        """What the command prints to stdout."""
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        self.said = result.stderr
-        return result.stdout
-
-    def asked(self, *arguments, code=0):
-        """What the command prints as JSON."""
-        return json.loads(self.evergreen(*arguments, "--json", code=code))
 
     def tell(self, kind, **fields):
         """Record an event; an hour passes before it."""

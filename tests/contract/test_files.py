@@ -81,3 +81,10 @@ def test_keys_below_a_prefix_come_in_order_beyond_one_page(client, files):
 
 def test_an_object_has_a_uri(files):
     assert files.uri("a/b.json") == "s3://data/a/b.json"
+
+
+def test_what_lies_below_a_prefix_is_listed_with_its_etag(files):
+    etags = {key: files.put(key, key.encode()) for key in ("a/2", "a/1", "b/1")}
+    assert list(files.etags("a/")) == [("a/1", etags["a/1"]), ("a/2", etags["a/2"])]
+    assert list(files.keys("")) == ["a/1", "a/2", "b/1"]
+    assert list(files.etags("c/")) == []

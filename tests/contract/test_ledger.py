@@ -149,6 +149,7 @@ def test_history_says_what_was_decided(ledger):
         "decision_id": "d1",
         "trigger": "schedule",
         "checks": [],
+        "checkpoint": {},
         "hash": ledger.read("churn").last_hash,
     }
 

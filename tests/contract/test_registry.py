@@ -1,8 +1,14 @@
 """The MLflow registry, on a real store: versions once, aliases where the ledger has them, tags as they are now."""
 
+import numpy as np
 import pytest
+from small_artifact import small_artifact
 
 from evergreen.aws.registry import MlflowRegistry
+from evergreen.ports import Described, RunLink
+from evergreen.training.artifact import unpack
+from evergreen.training.run_record import Provenance, run_record
+from evergreen.training.tracking import write_run
 
 mlflow = pytest.importorskip("mlflow")
 ARTIFACT = "s3://artifacts/models/churn/churn-1-0/output/model.tar.gz"
@@ -15,7 +21,9 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def registry(store):
+def registry(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a store without a server puts artifacts
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # a store without a server looks for a version's model there
     return MlflowRegistry(store)
 
 
@@ -104,3 +112,91 @@ def test_a_version_is_tied_to_the_run_that_trained_it(registry, client, model):
     run = client.create_run(experiment, tags={"evergreen.job": "churn-1-0"})
     registered(registry, model, 1, **{"evergreen.job": "churn-1-0"})
     assert client.get_model_version(model, "1").run_id == run.info.run_id
+
+
+def a_run(model, job="churn-1-0"):
+    files = unpack(small_artifact(job), ("model.onnx", "model.json", "reference.json"))
+    return run_record(model, job, files, Provenance(trigger="schedule"), told_by="update_registry")
+
+
+def of_job(registry, model, version, run, job="churn-1-0"):
+    registry.register(model, version, artifact=ARTIFACT, tags={"evergreen.job": job}, run=run)
+
+
+def test_a_version_s_source_is_the_model_of_its_run_which_mlflow_loads(registry, client, model):
+    run_id = write_run(client, a_run(model))
+    of_job(registry, model, 1, run=lambda: pytest.fail("the run is there: nobody needs the artifact"))
+    registry.point(model, "production", 1)
+    found = client.get_model_version_by_alias(model, "production")
+    assert found.run_id == run_id
+    assert found.source == client.get_logged_model(found.source.removeprefix("models:/")).model_uri
+    answered = mlflow.pyfunc.load_model(f"models:/{model}@production").predict(
+        {"age": np.array([[30.0]], np.float32), "plan": np.array([["a"]])}
+    )
+    assert answered["probabilities"].shape == (1, 2)
+
+
+def test_a_run_that_mlflow_missed_is_made_when_its_version_is_registered_and_once(registry, client, model):
+    for number in (1, 1):
+        of_job(registry, model, number, run=lambda: a_run(model))
+    experiment = client.get_experiment_by_name(f"evergreen/{model}").experiment_id
+    (run,) = client.search_runs([experiment])
+    assert run.data.tags["evergreen.told_by"] == "update_registry"
+    assert run.data.tags["evergreen.trigger"] == "schedule"
+    assert client.get_model_version(model, "1").run_id == run.info.run_id
+
+
+def test_a_run_that_a_job_could_not_finish_is_finished(registry, client, model):
+    experiment = client.create_experiment(f"evergreen/{model}")
+    begun = client.create_run(experiment, tags={"evergreen.job": "churn-1-0"})
+    of_job(registry, model, 1, run=lambda: a_run(model))
+    (run,) = client.search_runs([experiment])
+    assert (run.info.run_id, run.info.status) == (begun.info.run_id, "FINISHED")
+    assert client.get_model_version(model, "1").source.startswith("models:/m-")
+
+
+def test_a_version_without_a_run_or_an_artifact_is_registered_all_the_same(registry, client, model):
+    of_job(registry, model, 1, run=lambda: None)
+    found = client.get_model_version(model, "1")
+    assert (found.source, found.run_id or None) == (ARTIFACT, None)
+    assert registry.run(model, 1) is None
+
+
+def test_a_version_is_described_when_it_is_new_and_what_was_found_since_comes_before_its_status(
+    registry, client, model
+):
+    def put(status, verdict):
+        said = Described("Trained on 240 rows.", {"evergreen.verdict": verdict})
+        tags = {"evergreen.status": status}
+        registry.register(model, 1, artifact=ARTIFACT, tags=tags, described=lambda: said)
+
+    put("shadow", "none yet")
+    put("good", "promote: better by 0.03")
+    put("good", "nobody asks again")
+    found = client.get_model_version(model, "1")
+    assert found.description == "Trained on 240 rows."
+    assert (found.tags["evergreen.status"], found.tags["evergreen.verdict"]) == ("good", "promote: better by 0.03")
+
+
+def test_a_version_that_two_deliveries_registered_at_once_is_the_first_for_everybody(registry, client, model, store):
+    registered(registry, model, 1)
+    client.create_model_version(model, source=ARTIFACT, tags={"evergreen.version": "1", "evergreen.status": "late"})
+    another = MlflowRegistry(store)
+    another.point(model, "production", 1)
+    assert int(client.get_model_version_by_alias(model, "production").version) == 1
+    assert another.view(model).tags == {1: {"evergreen.status": "candidate"}}
+    assert another.view(model).aliases == {"production": 1}
+
+
+def test_a_version_leads_to_its_run(registry, client, model):
+    run_id = write_run(client, a_run(model))
+    of_job(registry, model, 1, run=lambda: None)
+    assert registry.run(model, 1) == RunLink(run_id, "")
+    assert registry.run(model, 2) is None
+
+
+def test_a_registry_that_answers_is_no_trouble_and_one_that_does_not_raises(registry, monkeypatch):
+    registry.require()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(mlflow.MlflowException):
+        MlflowRegistry("http://127.0.0.1:9").require()

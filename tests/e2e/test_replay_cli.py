@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import yaml
 
 from evergreen_ops import cli
 
@@ -116,6 +120,7 @@ def test_a_replay_of_a_file_retrains_by_a_trigger_and_writes_what_it_found(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "decisions.jsonl",
         "events.jsonl",
+        "mlflow",
         "report.html",
         "spec.yaml",
         "summary.json",
@@ -127,3 +132,43 @@ def test_a_replay_of_a_file_retrains_by_a_trigger_and_writes_what_it_found(
     assert summary["failed_requests"] == 0
     assert summary["scored"] == summary["rows"] == 2_500
     assert summary["accuracy"] > 0.4
+    assert_mlflow_shows(tmp_path / "out", summary)
+
+
+def asked(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/api/2.0/mlflow/{path}", data=data, headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def assert_mlflow_shows(out: Path, summary: dict[str, Any]) -> None:
+    """The replay's cloud is gone; the very server that `evergreen mlflow ui` opens tells of runs, versions, aliases."""
+    command = [sys.executable, "-m", "evergreen_ops", "mlflow", "ui", str(out), "--port", "0", "--no-browser", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ui:
+        assert ui.stdout is not None
+        try:
+            url = json.loads(ui.stdout.readline())["url"]
+            name = yaml.safe_load((out / "spec.yaml").read_text())["model"]
+            registered = asked(url, f"registered-models/get?name={name}")["registered_model"]
+            aliases = {alias["alias"]: int(alias["version"]) for alias in registered["aliases"]}
+            assert aliases["production"] == summary["production_version"]
+            experiment = asked(url, f"experiments/get-by-name?experiment_name=evergreen/{name}")["experiment"]
+            runs = asked(url, "runs/search", {"experiment_ids": [experiment["experiment_id"]]})["runs"]
+            versions = asked(url, f"model-versions/search?filter=name='{name}'")["model_versions"]
+            assert {version["run_id"] for version in versions} <= {run["info"]["run_id"] for run in runs}
+            assert all(run["info"]["status"] == "FINISHED" for run in runs)
+            production = asked(url, f"registered-models/alias?name={name}&alias=production")["model_version"]
+            run = next(run for run in runs if run["info"]["run_id"] == production["run_id"])
+            tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+            assert tags["evergreen.because"]
+            assert tags["evergreen.job_arn"].endswith(f":training-job/{tags['evergreen.job']}")
+            assert run["inputs"]["dataset_inputs"][0]["dataset"]["digest"] == tags["evergreen.snapshot"][:36]
+            loaded = asked(url, f"logged-models/{production['source'].removeprefix('models:/')}")["model"]
+            assert loaded["info"]["status"] == "LOGGED_MODEL_READY"
+            (kept,) = (out / "mlflow" / "artifacts").glob(f"**/{loaded['info']['model_id']}/**/MLmodel")
+            assert "python_function" in kept.read_text()
+        finally:
+            ui.send_signal(signal.SIGINT)
+            assert ui.wait(60) == 0

@@ -10,6 +10,7 @@ import boto3
 import numpy as np
 from fault_injection import in_a_child
 from fault_runner import Story
+from small_artifact import scored_beside_production
 from small_cloud import NOW
 
 from evergreen.domain.lifecycle import (
@@ -79,7 +80,7 @@ def _trained(seed):
     rows = Rows(schema, times, {"age": age}, {"plan": Category(plan, ("a", "b"))}, actual)
     params = {"n_estimators": 5, "max_depth": 3}
     job = TrainingJob("churn", schema, "RandomForestClassifier", params, seed=seed, cycle_days=2.0)
-    return pack(train(job, rows, report=lambda line: None).files)
+    return pack(scored_beside_production(dict(train(job, rows, report=lambda line: None).files)))
 
 
 def at(time):
@@ -298,6 +299,25 @@ def a_retraining_is_started(cloud):
 
 
 @story("launch_training")
+def own_source_is_started_since_the_change(cloud):
+    source = {"source_dir": "s3://artifacts/source/ours/sourcedir.tar.gz", "entry_point": "ours.py"}
+    cloud.ports.artifacts.put("source/ours/sourcedir.tar.gz", b"own source")
+    in_production(cloud, training={"rows": "since_change", "min_rows": 20, **source})
+    base_data(cloud)
+    cloud.call("evaluate_triggers", wished(cloud))
+    return told(cloud, "RetrainingRequested")
+
+
+@story("launch_training")
+def own_source_is_gone(cloud):
+    source = {"source_dir": "s3://artifacts/source/ours/sourcedir.tar.gz", "entry_point": "ours.py"}
+    cloud.applied(training=source)
+    base_data(cloud)
+    cloud.call("evaluate_triggers", wished(cloud))
+    return told(cloud, "RetrainingRequested")
+
+
+@story("launch_training")
 def too_few_labels_to_train_on(cloud):
     cloud.applied()
     base_data(cloud, rows=30)
@@ -328,6 +348,14 @@ def a_candidate_passes_its_gate(cloud):
 def a_candidate_fails_its_gate(cloud):
     in_training(cloud, beside_production=True, gate={"minimum": 0.9999})
     return ended(cloud)
+
+
+@story("finish_training")
+def a_job_leaves_no_model(cloud):
+    in_training(cloud, beside_production=True)
+    event = ended(cloud)
+    cloud.ports.artifacts.put(event["detail"]["ModelArtifacts"]["S3ModelArtifacts"].split("/", 3)[3], b"no archive")
+    return event
 
 
 @story("finish_training")
@@ -425,6 +453,34 @@ def a_rollback_is_carried_out(cloud):
     watched_by_labels(cloud, since=NOW - DAY)
     recorded(cloud, RollbackDecided, version=2, to_version=1, cause=RollbackCause.QUALITY, evidence={})
     return told(cloud)
+
+
+def as_a_canary(cloud):
+    """Version 2 answers a tenth of the requests in its ops bake, version 1 the rest."""
+    spec = {"canary_share": 0.1} | SHORT_CYCLES["deployment"]
+    replaced(cloud, time=NOW - HOUR, deployment=spec)
+
+
+@story("repoint_alias")
+def a_version_is_promoted_as_a_canary(cloud):
+    in_production(cloud, deployment={"canary_share": 0.1} | SHORT_CYCLES["deployment"])
+    registered(cloud, 1, time=NOW - HOUR)
+    recorded(cloud, PromotionApproved, version=2, instead_of=1, evidence={})
+    return told(cloud)
+
+
+@story("repoint_alias")
+def a_canary_passes_its_ops_bake(cloud):
+    as_a_canary(cloud)
+    passed(cloud, 2, time=NOW)
+    return told(cloud)
+
+
+@story("reconcile", look=_all_but_the_first_look)
+def a_canary_that_nobody_ended_is_ended(cloud):
+    as_a_canary(cloud)
+    passed(cloud, 2, time=NOW - 30 * MINUTE)
+    return {"time": at(NOW)}
 
 
 @story("watch_deployment")
@@ -550,9 +606,13 @@ def labels_meet_captures_or_wait_or_can_not_be_read(cloud):
 # --- feedback and requests --------------------------------------------------------------------------------------------
 
 
+AT_ONCE = {"enabled": True, "labels": "at_once"}
+LEARNS = {"online": {"enabled": True}, "training": {"min_rows": 20}}
+
+
 @story("collect_feedback", look=_world_and_answer)
 def labels_come_with_features_to_learn_from(cloud):
-    cloud.applied(online={"enabled": True})
+    cloud.applied(online=AT_ONCE)
     labels = [
         {"inference_id": f"order-{i}", "label": str(i % 2), "features": {"age": 30 + i, "plan": "a"}} for i in range(12)
     ]
@@ -561,8 +621,8 @@ def labels_come_with_features_to_learn_from(cloud):
 
 @story("learn_online")
 def a_batch_holds_the_feedback_of_two_models_and_a_message_nobody_can_read(cloud):
-    in_production(cloud, online={"enabled": True})
-    cloud.applied(model="orders", online={"enabled": True})
+    in_production(cloud, online=AT_ONCE)
+    cloud.applied(model="orders", online=AT_ONCE)
     bodies = [
         {
             "model": ("churn", "orders")[i % 2],
@@ -577,12 +637,57 @@ def a_batch_holds_the_feedback_of_two_models_and_a_message_nobody_can_read(cloud
     return {"Records": [record | {"messageId": f"m{i}", "body": json.dumps(body)} for i, body in enumerate(bodies)]}
 
 
+def learned_days(cloud, days, *, said=str, rows=40):
+    """Days of requests that production answered and whose labels came, each with its tick."""
+    for day in range(days, 0, -1):
+        time = NOW - day * DAY - 2 * HOUR
+        asked = [(f"o{day}-{i}", float(30 + i % 20), int(i % 20 > 10)) for i in range(rows)]
+        captured(cloud, time, asked, said=said)
+        cloud.call("join_labels", labelled(cloud, time + HOUR, asked))
+        if day > 1:
+            cloud.call("learn_online", {"time": at(NOW - (day - 1) * DAY), "model": "churn"})
+
+
+@story("learn_online")
+def labels_have_matured_and_the_state_is_kept(cloud):
+    in_production(cloud, **LEARNS)
+    time = NOW - 2 * DAY
+    asked = [(f"o{i}", float(30 + i % 20), i % 2) for i in range(60)]
+    captured(cloud, time, asked)
+    cloud.call("join_labels", labelled(cloud, time + HOUR, asked))
+    return {"time": at(NOW)}
+
+
+@story("learn_online")
+def a_checkpoint_is_proven_better(cloud):
+    in_production(cloud, **LEARNS)
+    learned_days(cloud, 7, said=wrong)
+    return {"time": at(NOW)}
+
+
+@story("learn_online")
+def a_checkpoint_is_proven_better_while_a_retraining_is_open(cloud):
+    in_production(cloud, **LEARNS)
+    learned_days(cloud, 7, said=wrong)
+    cloud.call("evaluate_triggers", wished(cloud, time=NOW - HOUR))
+    return {"time": at(NOW)}
+
+
+@story("learn_online")
+def a_checkpoint_is_no_better(cloud):
+    in_production(cloud, **LEARNS | {"online": LEARNS["online"] | {"checkpoint": "20d"}})
+    learned_days(cloud, 9)
+    return {"time": at(NOW)}
+
+
 def _answer_and_what_was_captured(cloud, answer):
     """A capture may be lost to a fault, the answer may not: what was captured is what was answered."""
     left = cloud.left()
     lines = [json.loads(line)["eventMetadata"]["eventId"] for line in left.pop("stream captures")]
     answered = answer and json.loads(answer["body"])
     ids = {row["inference_id"] for row in answered["predictions"]} if answered else set()
+    if answered:
+        del answered["request_id"]  # each asking has its own
     return {**left, "answer": {"body": answered}, "captured": {"only what was answered": set(lines) <= ids}}
 
 
@@ -592,3 +697,132 @@ def production_answers_a_request(cloud):
     rows = [{"age": 41, "plan": "a"}, {"age": 18, "plan": "b"}]
     body = json.dumps({"instances": rows, "inference_ids": ["order-17", "order-18"]})
     return cloud.event("http_predict") | {"body": body}
+
+
+# --- endpoints of kind sagemaker --------------------------------------------------------------------------------------
+
+AT_AN_ENDPOINT = {"endpoint": {"kind": "sagemaker"}}
+
+
+def _but_for_how_late_it_was_wanted(cloud, answer):
+    """What is wanted of an endpoint is guarded by the epoch of whoever looked last, which a second look raises."""
+    left = _all_but_the_first_look(cloud, answer)
+    aliases = {
+        key: {name: value for name, value in item.items() if "wanted-" not in key or name != "epoch"}
+        for key, item in left["aliases"].items()
+        if "wanted-shadow" not in key or item["version"] != {"N": "0"}
+    }
+    return {**left, "aliases": aliases}
+
+
+def changed(cloud, *, after=HOUR):
+    """The event of the endpoint that has ended its change."""
+    event = cloud.event("endpoint_in_service")
+    return event | {"time": at(NOW + after), "detail": event["detail"] | {"EndpointName": "churn"}}
+
+
+def moved(cloud, event):
+    """A decision is carried out, up to the end of the endpoint's change."""
+    cloud.call("repoint_alias", event)
+    cloud.endpoints.arrives("churn")
+    cloud.call("repoint_alias", changed(cloud))
+
+
+def answering(cloud, *, versions=1):
+    """Versions have taken over from one another at an endpoint, each of them good."""
+    cloud.applied(**SHORT_CYCLES | AT_AN_ENDPOINT)
+    for number in range(1, versions + 1):
+        registered(cloud, number - 1)
+        operate.force_promotion("churn", number, "a story", "ada", now=NOW - 9 * DAY, ports=cloud.ports)
+        moved(cloud, told(cloud))
+        passed(cloud, number)
+        if number > 1:
+            passed(cloud, number, BakePhase.QUALITY)
+
+
+def asked_for_the_second(cloud):
+    """Version 2 is on its way to take over from version 1."""
+    answering(cloud)
+    registered(cloud, 1)
+    operate.force_promotion("churn", 2, "a story", "ada", now=NOW, ports=cloud.ports)
+    cloud.call("repoint_alias", told(cloud))
+
+
+@story("repoint_alias", look=_but_for_how_late_it_was_wanted)
+def an_endpoint_is_made_for_the_first_version(cloud):
+    cloud.applied(**AT_AN_ENDPOINT)
+    registered(cloud)
+    operate.force_promotion("churn", 1, "a story", "ada", now=NOW, ports=cloud.ports)
+    return told(cloud)
+
+
+@story("repoint_alias", look=_but_for_how_late_it_was_wanted)
+def a_promotion_is_asked_of_an_endpoint(cloud):
+    answering(cloud)
+    registered(cloud, 1)
+    operate.force_promotion("churn", 2, "a story", "ada", now=NOW, ports=cloud.ports)
+    return told(cloud)
+
+
+@story("repoint_alias", look=_but_for_how_late_it_was_wanted)
+def an_endpoint_has_become_what_was_asked(cloud):
+    asked_for_the_second(cloud)
+    cloud.endpoints.arrives("churn")
+    return changed(cloud)
+
+
+@story("repoint_alias", look=_but_for_how_late_it_was_wanted)
+def an_endpoint_went_back_by_itself(cloud):
+    asked_for_the_second(cloud)
+    cloud.endpoints.goes_back("churn")
+    return changed(cloud)
+
+
+@story("repoint_alias", look=_but_for_how_late_it_was_wanted)
+def a_rollback_of_an_endpoint_fails(cloud):
+    answering(cloud, versions=2)
+    decided = {"version": 2, "to_version": 1, "cause": RollbackCause.ERRORS, "evidence": {}}
+    recorded(cloud, RollbackDecided, **decided)
+    cloud.call("repoint_alias", told(cloud))
+    cloud.endpoints.goes_back("churn")
+    return changed(cloud)
+
+
+@story("repoint_alias", look=_but_for_how_late_it_was_wanted)
+def a_shadow_is_asked_of_an_endpoint(cloud):
+    answering(cloud)
+    registered(cloud, 1)
+    cloud.call("compare_shadow", told(cloud))
+    return told(cloud, "ShadowStarted")
+
+
+@story("repoint_alias", look=_but_for_how_late_it_was_wanted)
+def a_shadow_that_an_endpoint_can_not_run_is_retired(cloud):
+    answering(cloud)
+    registered(cloud, 1)
+    cloud.call("compare_shadow", told(cloud))
+    cloud.call("repoint_alias", told(cloud, "ShadowStarted"))
+    cloud.endpoints.goes_back("churn")
+    return changed(cloud)
+
+
+@story("repoint_alias", look=_but_for_how_late_it_was_wanted)
+def what_no_version_of_an_endpoint_needs_is_deleted(cloud):
+    answering(cloud, versions=4)
+    return told(cloud, "BakePassed")
+
+
+def _but_for_what_only_the_next_event_notes(cloud, answer):
+    """That SageMaker took the change is noted by whoever asked or, had that one died, by the next event of it."""
+    left = _but_for_how_late_it_was_wanted(cloud, answer)
+    attempt = left["aliases"].pop("churn/attempt")
+    body = json.loads(attempt["body"]["S"]) | {"accepted": None}
+    return {**left, "attempt": body}
+
+
+@story("reconcile", look=_but_for_what_only_the_next_event_notes)
+def an_endpoint_was_pointed_elsewhere(cloud):
+    answering(cloud, versions=2)
+    first = next(name for name in cloud.endpoints.configs if "-p1-" in name)
+    cloud.endpoints.is_pointed("churn", first)
+    return {"time": at(NOW)}

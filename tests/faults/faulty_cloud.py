@@ -17,6 +17,7 @@ from moto.s3.models import s3_backends
 from moto.sagemaker.exceptions import ResourceInUseException
 from moto.sagemaker.models import SageMakerModelBackend
 from small_cloud import CONTEXT, SmallCloud, handler_of, open_cloud
+from still_endpoints import still_endpoints
 
 from evergreen import bootstrap
 
@@ -32,7 +33,8 @@ class NeverSucceededError(Exception):
 class FaultyCloud(SmallCloud):
     """A cloud whose functions run in processes that can be replaced."""
 
-    def __init__(self):
+    def __init__(self, endpoints):
+        self.endpoints = endpoints
         tap_every_session()
         super().__init__()
         self._s3, self._sagemaker = boto3.client("s3"), boto3.client("sagemaker")
@@ -79,12 +81,15 @@ class FaultyCloud(SmallCloud):
         Capture and label streams and the feedback queue deliver at least once by their nature: they are told as sets.
         """
         return {
-            **{table: self._table(table) for table in ("ledger", "aliases", "catalog")},
+            **{table: self._table(table) for table in ("ledger", "aliases", "catalog", "online")},
             **{bucket: self._objects(bucket) for bucket in ("data", "artifacts")},
             **{f"stream {name}": sorted(set(self.streamed_lines(name))) for name in ("captures", "labels")},
             "queue": sorted(self._queue()),
             "schedules": {name: _plain(self.schedule(name)) for name in self.schedules()},
             "training jobs": self._jobs(),
+            "endpoints": _plain(self.endpoints.endpoints),
+            "endpoint configurations": _plain(self.endpoints.configs),
+            "models": self._models(),
         }
 
     def _table(self, table):
@@ -116,6 +121,11 @@ class FaultyCloud(SmallCloud):
             found |= {json.dumps(body, sort_keys=True) for body in bodies}
         return found
 
+    def _models(self):
+        names = [model["ModelName"] for model in self._sagemaker.list_models()["Models"]]
+        models = {name: self._sagemaker.describe_model(ModelName=name) for name in names}
+        return {name: model["PrimaryContainer"] for name, model in models.items()}
+
     def _jobs(self):
         names = [job["TrainingJobName"] for job in self._sagemaker.list_training_jobs()["TrainingJobSummaries"]]
         jobs = {name: self._sagemaker.describe_training_job(TrainingJobName=name) for name in names}
@@ -136,7 +146,8 @@ def open_faulty_cloud():
             raise ResourceInUseException(f"a training job named {training_job_name} exists")
         return create(self, training_job_name=training_job_name, **request)
 
-    with open_cloud(FaultyCloud) as cloud, patch.object(SageMakerModelBackend, "create_training_job", create_once):
+    once = patch.object(SageMakerModelBackend, "create_training_job", create_once)
+    with still_endpoints() as endpoints, once, open_cloud(lambda: FaultyCloud(endpoints)) as cloud:
         cloud.new_process()
         yield cloud
 

@@ -65,8 +65,11 @@ def in_shadow(cloud, **spec):
     assert start_shadow("churn", now=SINCE, ports=cloud.ports).version == 2
 
 
-def answered(cloud, day, *, right, rows=400):
-    """A day of requests that both versions answered, and their labels: one version is always right, the other never."""
+def answered(cloud, day, *, right, rows=400, failed=0):
+    """A day of requests that both versions answered, and their labels: one version is always right, the other never.
+
+    The shadow failed on the first rows.
+    """
     time, hour = SINCE + day * DAY + HOUR, f"{SINCE + day * DAY + HOUR:%Y/%m/%d/%H}"
     truths = {f"r{day}-{i}": i % 2 for i in range(rows)}
     for version, variant in ((1, "production"), (2, "shadow")):
@@ -75,7 +78,7 @@ def answered(cloud, day, *, right, rows=400):
             capture_line(
                 Capture(name, time, version, {"age": 40.0, "plan": "a"}, said, None), model="churn", variant=variant
             )
-            for name, said in says.items()
+            for name, said in list(says.items())[failed if variant == "shadow" else 0 :]
         ]
         arrived(cloud, "profile_capture", f"captures/churn/{variant}/{hour}/part.v{version}.jsonl", lines)
     labels = [ground_truth_line(GroundTruth(name, str(truth)), model="churn") for name, truth in truths.items()]
@@ -110,6 +113,17 @@ def proven(cloud):
         answered(cloud, day, right=2)
     assert judged(cloud, 3) == "promote"
     return cloud
+
+
+def test_a_candidate_that_failed_on_some_requests_is_not_promoted_for_how_it_answered_the_others(cloud):
+    in_shadow(cloud)
+    for day in range(2):
+        answered(cloud, day, right=2, failed=20)
+    assert judged(cloud, 3) == "need_more_data"
+    (note,) = cloud.ports.ledger.notes("churn", "shadow", SINCE, NOW)
+    assert note["answered_share"] == 0.95
+    assert "the shadow answered 95.0% of the requests, 98.0% are needed" in note["because"]
+    assert judged(cloud, 5) == "keep"
 
 
 def test_a_proven_candidate_waits_and_goes_on_in_shadow(proven):

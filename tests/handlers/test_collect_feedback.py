@@ -99,8 +99,12 @@ def test_one_wrong_label_keeps_all_from_being_taken_and_each_is_named(cloud):
     assert cloud.streamed("labels") == b""
 
 
+AT_ONCE = {"enabled": True, "labels": "at_once"}
+THREE_CLASSES = {"task": "multiclass", "labels": {"classes": ["0", "1", "2"]}}
+
+
 def test_online_learning_gets_the_labels_that_come_with_features(cloud):
-    cloud.applied(online={"enabled": True})
+    cloud.applied(online=AT_ONCE)
     row = {"age": 41, "plan": "a"}
     assert sent(cloud, {"labels": [a_label(features=row), a_label("0", "order-18")]})["statusCode"] == 202
     assert cloud.queued() == [
@@ -118,3 +122,21 @@ def test_without_online_learning_nothing_is_queued(cloud):
     cloud.applied()
     sent(cloud, {"labels": [a_label(features={"age": 41, "plan": "a"})]})
     assert cloud.queued() == []
+
+
+def test_matured_labels_are_learned_from_what_was_captured_and_queued_for_nobody(cloud):
+    cloud.applied(online={"enabled": True})
+    sent(cloud, {"labels": [a_label(features={"age": 41, "plan": "a"})]})
+    assert cloud.queued() == []
+
+
+def test_a_class_that_nobody_knows_is_refused_by_name_unless_the_spec_lets_it_be_learned(cloud):
+    row = {"age": 41, "plan": "a"}
+    cloud.applied(online=AT_ONCE, **THREE_CLASSES)
+    (problem,) = problems(sent(cloud, {"labels": [a_label("7", features=row)]}), 422)
+    assert problem == "labels[0]: label is '7': the model's classes are 0, 1, 2"
+    cloud.applied(online=AT_ONCE | {"new_classes": "learn"}, **THREE_CLASSES)
+    assert sent(cloud, {"labels": [a_label("7", features=row)]})["statusCode"] == 202
+    assert [message["label"] for message in cloud.queued()] == ["7"]
+    (problem,) = problems(sent(cloud, {"labels": [a_label("7" * 101, features=row)]}), 422)
+    assert "a new class is a string of 1 to 100 characters" in problem

@@ -1,12 +1,10 @@
 """Events as AWS delivers them - twice, late, of somebody else's - through the functions that take them."""
 
-import json
 from datetime import timedelta
 
 import pytest
 
 from evergreen.domain.errors import UnknownModelError
-from evergreen.domain.lifecycle import CandidateRegistered, PromotionApproved, VersionPromoted
 from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.ports import AliasRecord
 
@@ -106,24 +104,10 @@ def test_feedback_that_was_not_learned_goes_back_to_the_queue(cloud):
     assert [failure["itemIdentifier"] for failure in failed] == [r["messageId"] for r in unreadable["Records"]]
 
 
-def arrived(cloud, key, *lines):
-    """An event that tells of a new file with these lines."""
-    cloud.ports.data.put(key, b"\n".join(lines))
-    event = cloud.event("s3_object_created")
-    event["detail"]["object"]["key"] = key
-    return event
-
-
-def kept_aside(cloud):
-    keys = list(cloud.ports.data.keys("quarantine/"))
-    return [json.loads(line) for key in keys for line in cloud.ports.data.get(key).splitlines()]
-
-
 def test_labels_meet_their_captures_and_what_can_not_be_read_is_kept_aside(cloud, now):
     cloud.applied(task="regression", labels={})
     capture = Capture("order-17", now, 1, {"age": 41.0, "plan": "a"}, 2.5, None)
-    file = arrived(
-        cloud,
+    file = cloud.arrived(
         f"captures/churn/production/{HOUR}/part-1.jsonl",
         capture_line(capture, model="churn", variant="production"),
         b"not a capture",
@@ -131,40 +115,21 @@ def test_labels_meet_their_captures_and_what_can_not_be_read_is_kept_aside(cloud
     assert cloud.call("profile_capture", file) == {"rows": 1, "quarantined": 1}
     labels = [GroundTruth("order-17", "3.0"), GroundTruth("order-18", "4.0")]
     labels += [GroundTruth("order-17", "nan"), GroundTruth("order-17", "late")]
-    file = arrived(
-        cloud, f"ground-truth/churn/{HOUR}/part-1.jsonl", *(ground_truth_line(label, model="churn") for label in labels)
+    file = cloud.arrived(
+        f"ground-truth/churn/{HOUR}/part-1.jsonl", *(ground_truth_line(label, model="churn") for label in labels)
     )
     for _ in range(2):  # delivered twice
         assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 2}
-    reasons = [line["reason"] for line in kept_aside(cloud)]
+    reasons = [line["reason"] for line in cloud.kept_aside()]
     assert reasons[1:] == ["label 'nan' is not a finite number", "label 'late' is not a finite number"]
     (joined,) = cloud.ports.catalog.between("churn", "outcomes", now - timedelta(hours=1), now)
     assert joined.rows == 1
 
 
-def promoted(cloud, at):
-    who = {"time": at, "actor": "ada", "because": "a story"}
-    registered = CandidateRegistered(
-        **who,
-        version=1,
-        decision_id="",
-        artifact="s3://artifacts/models/churn/v1/output/model.tar.gz",
-        sha256="1" * 64,
-        fingerprint=cloud.ports.ledger.read("churn").fingerprint,
-        rows_trained=500,
-        trained_until=None,
-        reference="",
-        gate={},
-    )
-    approved = PromotionApproved(**who, version=1, instead_of=None, evidence={})
-    done = VersionPromoted(**who, version=1, replaced=None, endpoint={})
-    cloud.ports.ledger.record(cloud.ports.ledger.read("churn"), registered, approved, done)
-
-
 @pytest.mark.parametrize("ago", [timedelta(hours=1), timedelta(days=9)], ids=["an hour ago", "long ago"])
 def test_a_lost_schedule_is_made_again_and_never_begins_in_the_past(cloud, now, ago):
     cloud.applied()
-    promoted(cloud, at=now - ago)
+    cloud.promoted(at=now - ago)
     assert cloud.call("reconcile", "schedule_evaluate") == {"churn": 2}, "neither alias nor schedule was made"
     assert cloud.history()[-2:] == ["DifferenceRepaired", "DifferenceRepaired"]
     made = cloud.schedule(cloud.schedules()[0])
@@ -174,7 +139,7 @@ def test_a_lost_schedule_is_made_again_and_never_begins_in_the_past(cloud, now, 
 
 def test_an_endpoint_that_somebody_repointed_is_pointed_back(cloud, now):
     cloud.applied()
-    promoted(cloud, at=now)
+    cloud.promoted(at=now)
     cloud.ports.aliases.repoint(AliasRecord("churn", "production", 7, "models/churn/v7/m.tar.gz", "7" * 64, epoch=1))
     assert cloud.call("reconcile", "schedule_evaluate") == {"churn": 1}
     assert cloud.ports.aliases.read("churn", "production").version == 1
@@ -190,11 +155,11 @@ def test_a_label_file_that_comes_again_after_its_late_captures_joins_nothing_twi
             model="churn",
             variant="production",
         )
-        cloud.call("profile_capture", arrived(cloud, f"captures/churn/production/{HOUR}/{key}.jsonl", line))
+        cloud.call("profile_capture", cloud.arrived(f"captures/churn/production/{HOUR}/{key}.jsonl", line))
 
     capture("order-1", "early")
     labels = [ground_truth_line(GroundTruth(f"order-{i}", "1"), model="churn") for i in (1, 2)]
-    file = arrived(cloud, f"ground-truth/churn/{HOUR}/part-1.jsonl", *labels)
+    file = cloud.arrived(f"ground-truth/churn/{HOUR}/part-1.jsonl", *labels)
     assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 0}
     capture("order-2", "late")
     assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 0}

@@ -4,44 +4,17 @@ import base64
 import hashlib
 import json
 
-import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from small_cloud import ROOT
+from tipping_model import ROW, a_model
 
+from evergreen import openapi
 from evergreen.aws.traffic import _METRICS
+from evergreen.domain.shares import is_captured
 from evergreen.formats import read_captures
-from evergreen.ports import AliasRecord
-from evergreen.schema import FeatureSchema
-from evergreen.training.artifact import pack
+from evergreen.ports import AliasRecord, Canary
 
-SCHEMA = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, ["0", "1"])
-ROW = {"age": 41, "plan": "a"}
 SECOND = 1_000
-
-
-def a_model(tipping_age, rows=None):
-    """Says 1 with certainty above an age; with `rows`, it fails on any other number of rows."""
-    nodes = [
-        helper.make_node("Greater", ["age", "tip"], ["older"]),
-        helper.make_node("Cast", ["older"], ["p"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["one", "p"], ["q"]),
-        helper.make_node("Concat", ["q", "p"], ["both"], axis=1),
-        helper.make_node("Reshape", ["both", "shape"], ["probabilities"]),
-    ]
-    constants = {
-        "tip": np.float32([[tipping_age]]),
-        "one": np.float32([[1]]),
-        "shape": np.int64([-1 if rows is None else rows, 2]),
-    }
-    graph = helper.make_graph(
-        nodes,
-        "churn",
-        [helper.make_tensor_value_info("age", TensorProto.FLOAT, [None, 1])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return pack({"model.onnx": model.SerializeToString(), "model.json": json.dumps(SCHEMA.to_json()).encode()})
 
 
 def in_production(cloud, version=1, *, tipping_age=40, epoch=1, latency_ms=60_000.0, **how):
@@ -69,6 +42,7 @@ def test_the_production_version_answers_each_row_under_its_id(cloud):
     assert answers(asked(cloud, ROW, ROW | {"age": 18}, inference_ids=["order-17", "order-18"])) == {
         "model": "churn",
         "version": 3,
+        "request_id": "019ca71f-cd82-77e4-b76c-18285e06bffc",
         "predictions": [
             {"inference_id": "order-17", "prediction": "1", "probabilities": {"0": 0.0, "1": 1.0}},
             {"inference_id": "order-18", "prediction": "0", "probabilities": {"0": 1.0, "1": 0.0}},
@@ -134,13 +108,145 @@ def test_an_answer_goes_out_whether_or_not_it_could_be_captured(cloud):
     assert cloud.counted()[0][1]["UncapturedRows"] == 2
 
 
-def test_a_repoint_is_seen_within_seconds(cloud):
+def test_a_capture_stream_that_fails_is_left_alone_for_a_while_and_tried_again(cloud):
+    in_production(cloud)
+    stream = cloud.firehose.describe_delivery_stream(DeliveryStreamName="captures")["DeliveryStreamDescription"]
+    destination = stream["Destinations"][0]["ExtendedS3DestinationDescription"]
+    cloud.firehose.delete_delivery_stream(DeliveryStreamName="captures")
+    asked(cloud, ROW)
+    where = {name: destination[name] for name in ("RoleARN", "BucketARN", "Prefix")}
+    cloud.firehose.create_delivery_stream(DeliveryStreamName="captures", ExtendedS3DestinationConfiguration=where)
+    cloud.counted()
+    asked(cloud, ROW, after=9 * SECOND)
+    assert cloud.counted()[0][1]["UncapturedRows"] == 1
+    asked(cloud, ROW, after=10 * SECOND)
+    assert "UncapturedRows" not in cloud.counted()[0][1]
+    assert len(read_captures(cloud.streamed("captures"))[0]) == 1
+
+
+def answering(cloud, seconds):
+    """The version that answers some seconds after the first request."""
+    return answers(asked(cloud, ROW, after=seconds * SECOND))["version"]
+
+
+def test_a_repoint_is_seen_within_seconds_and_the_old_version_answers_while_the_new_one_is_loaded(cloud):
     in_production(cloud, version=1, epoch=1)
-    assert answers(asked(cloud, ROW))["version"] == 1
+    assert answering(cloud, 0) == 1
     in_production(cloud, version=2, tipping_age=50, epoch=2)
-    assert answers(asked(cloud, ROW, after=4 * SECOND))["version"] == 1
-    assert answers(asked(cloud, ROW, after=5 * SECOND))["version"] == 2
-    assert answers(asked(cloud, ROW, after=5 * SECOND))["predictions"][0]["prediction"] == "0"
+    assert [answering(cloud, seconds) for seconds in (4, 5, 9.9)] == [1, 1, 1]
+    assert answering(cloud, 10) == 2
+    assert answers(asked(cloud, ROW, after=10 * SECOND))["predictions"][0]["prediction"] == "0"
+
+
+def test_where_requests_are_rare_a_repoint_is_followed_at_once(cloud):
+    in_production(cloud, version=1, epoch=1)
+    assert answering(cloud, 0) == 1
+    in_production(cloud, version=2, epoch=2, tipping_age=50)
+    assert answering(cloud, 10) == 2
+
+
+def test_a_rollback_to_a_version_that_is_loaded_is_followed_at_once(cloud):
+    in_production(cloud, version=1, epoch=1)
+    assert answering(cloud, 0) == 1
+    in_production(cloud, version=2, epoch=2, tipping_age=50)
+    assert answering(cloud, 10) == 2
+    in_production(cloud, version=1, epoch=3)
+    assert answering(cloud, 14.9) == 2
+    assert answering(cloud, 15) == 1
+
+
+def test_a_version_that_can_not_be_loaded_fails_itself_once_its_time_has_come(cloud):
+    in_production(cloud, version=1, epoch=1)
+    assert answering(cloud, 0) == 1
+    key = in_production(cloud, version=2, epoch=2, tipping_age=50)
+    cloud.ports.artifacts.delete(key)
+    assert answering(cloud, 5) == 1
+    cloud.counted()
+    assert asked(cloud, ROW, after=10 * SECOND)["statusCode"] == 503
+    assert cloud.counted()[-1][0] == {"Model": "churn", "Version": "2"}
+    in_production(cloud, version=1, epoch=3)
+    assert answering(cloud, 15) == 1
+
+
+def canary(cloud, share, *, epoch=9):
+    """Version 2 answers a share of the requests, version 1 the rest."""
+    first, second = (in_production(cloud, v, tipping_age=tip, epoch=v) for v, tip in ((1, 40), (2, 50)))
+    records = [cloud.ports.artifacts.get(key) for key in (first, second)]
+    old, new = (hashlib.sha256(content).hexdigest() for content in records)
+    beside = Canary(share, 1, first, old)
+    cloud.ports.aliases.repoint(AliasRecord("churn", "production", 2, second, new, epoch, 60_000.0, canary=beside))
+
+
+def requests(cloud, count, *rows):
+    """Requests as API Gateway passes them on: each with an id of its own."""
+    for number in range(count):
+        event = cloud.event("http_predict")
+        event["body"] = json.dumps({"instances": list(rows) or [ROW]})
+        event["requestContext"]["requestId"] = f"request-{number}"
+        yield answers(cloud.call("predict", event))
+
+
+def test_a_canary_answers_its_share_of_the_requests(cloud):
+    canary(cloud, 0.25)
+    versions = [answer["version"] for answer in requests(cloud, 400)]
+    assert set(versions) == {1, 2}
+    assert 70 <= versions.count(2) <= 130
+    again = [answer["version"] for answer in requests(cloud, 400)]
+    assert again == versions, "the same request goes the same way"
+
+
+def test_the_rows_of_one_request_are_answered_by_one_version_and_captured_under_it(cloud):
+    canary(cloud, 0.5)
+    rows = [ROW | {"age": age} for age in (30, 45, 60)]
+    told = list(requests(cloud, 20, *rows))
+    for answer in told:
+        expected = {1: ["0", "1", "1"], 2: ["0", "0", "1"]}[answer["version"]]
+        assert [row["prediction"] for row in answer["predictions"]] == expected
+    captured = {c.event_id: c.version for c in read_captures(cloud.streamed("captures"))[0]}
+    assert captured == {row["inference_id"]: a["version"] for a in told for row in a["predictions"]}
+    assert len(captured) == 60
+
+
+def test_a_canary_that_can_not_be_loaded_fails_for_its_share_alone(cloud):
+    canary(cloud, 0.25)
+    cloud.ports.artifacts.delete("models/churn/v2/output/model.tar.gz")
+    statuses = []
+    for number in range(40):
+        event = cloud.event("http_predict")
+        event["requestContext"]["requestId"] = f"request-{number}"
+        statuses.append(cloud.call("predict", event)["statusCode"])
+    assert set(statuses) == {200, 503}
+    assert statuses.count(503) < 20
+
+
+def test_only_the_sampled_answers_are_captured(cloud):
+    key = in_production(cloud, version=1, epoch=1)
+    sha256 = hashlib.sha256(cloud.ports.artifacts.get(key)).hexdigest()
+    cloud.ports.aliases.repoint(AliasRecord("churn", "production", 1, key, sha256, 2, 60_000.0, sampling=0.2))
+    answered = [row["inference_id"] for answer in requests(cloud, 200) for row in answer["predictions"]]
+    captured = {capture.event_id for capture in read_captures(cloud.streamed("captures"))[0]}
+    assert captured == {name for name in answered if is_captured(0.2, name)}
+    assert 20 <= len(captured) <= 60
+
+
+def test_the_model_is_described_without_saying_where_it_lies(cloud):
+    canary(cloud, 0.25)
+    event = cloud.event("http_predict") | {"routeKey": "GET /models/{model}", "body": None}
+    assert answers(cloud.call("predict", event)) == {
+        "model": "churn",
+        "version": 2,
+        "canary": {"share": 0.25, "rest": 1},
+        "task": "binary",
+        "features": [{"name": "age", "type": "number"}, {"name": "plan", "type": "categorical"}],
+        "classes": ["0", "1"],
+    }
+
+
+def test_the_api_describes_itself_as_the_documentation_does(cloud):
+    event = cloud.event("http_predict") | {"routeKey": "GET /openapi.json", "body": None, "pathParameters": None}
+    served = answers(cloud.call("predict", event))
+    assert served == json.loads((ROOT / "docs" / "openapi.json").read_text())
+    assert (ROOT / "docs" / "openapi.json").read_text() == openapi.text(), "run: python -m evergreen.openapi"
 
 
 @pytest.mark.parametrize("what", ["changed", "deleted"])
@@ -151,10 +257,21 @@ def test_an_artifact_that_somebody_changed_answers_nothing_and_counts_as_its_ver
     else:
         cloud.ports.artifacts.delete(key)
     cloud.counted()
-    assert asked(cloud, ROW)["statusCode"] == 500
+    answer = asked(cloud, ROW)
+    assert (answer["statusCode"], json.loads(answer["body"])["detail"]) == (503, "version 3 could not be loaded")
     ((_, counted),) = [found for found in cloud.counted() if found[0].get("Version") == "3"]
-    assert (counted["Requests"], counted["Errors"]) == (1, 1)
+    assert (counted["Requests"], counted["Errors"], counted["RefusedArtifacts"]) == (1, 1, 1)
     assert cloud.streamed("captures") == b""
+
+
+def test_a_refused_artifact_is_read_again_after_a_while_and_answers_once_it_is_put_back(cloud):
+    key = in_production(cloud, version=3)
+    recorded = cloud.ports.artifacts.get(key)
+    cloud.ports.artifacts.put(key, recorded[:-1])
+    assert asked(cloud, ROW)["statusCode"] == 503
+    cloud.ports.artifacts.put(key, recorded)
+    assert asked(cloud, ROW, after=29 * SECOND)["statusCode"] == 503
+    assert answers(asked(cloud, ROW, after=30 * SECOND))["version"] == 3
 
 
 @pytest.mark.parametrize(
@@ -175,7 +292,9 @@ def test_an_artifact_that_somebody_changed_answers_nothing_and_counts_as_its_ver
         ({"body": json.dumps({"instances": [ROW | {"income": 1}]})}, 422, "instances[0]: feature 'income' is unknown"),
         ({"body": json.dumps({"instances": [{"age": 41}]})}, 422, "instances[0]: feature 'plan' is missing"),
         ({"body": json.dumps({"instances": [ROW] * 1_001})}, 413, "the request has 1001 rows: send 1 to 1000"),
-        ({"body": None}, 400, "the body is not JSON"),
+        ({"body": None}, 400, "the request has no body"),
+        ({"body": "x" * 5_000_001}, 413, "the body has more than 5,000,000 bytes"),
+        ({"body": json.dumps({"instances": [ROW, ROW], "inference_ids": ["a", "a"]})}, 422, "inference_ids has an id"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )

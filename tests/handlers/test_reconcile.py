@@ -3,7 +3,9 @@
 import json
 from datetime import timedelta
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 
@@ -409,12 +411,12 @@ def test_several_differences_are_repaired_in_one_call(in_shadow, now):
 
 def test_what_can_not_be_repaired_is_not_called_repaired_and_what_matters_more_is_done(settled, now):
     started(settled, now - HOUR)
-    job = running(settled, "Completed")
-    job.model_artifacts = {"S3ModelArtifacts": "s3://artifacts/models/churn/gone/output/model.tar.gz"}
+    running(settled, "Completed")
+    boto3.client("s3").delete_bucket(Bucket="artifacts")
     as_written_by_others(settled, "production", version={"N": "7"})
     with pytest.raises(ExceptionGroup, match="models that could not be reconciled") as failed:
         settled.call("reconcile", "schedule_evaluate")
-    assert failed.group_contains(FileNotFoundError, match="gone/output/model")
+    assert failed.group_contains(ClientError, match="NoSuchBucket")
     assert settled.ports.aliases.read("churn", "production").version == 1
     told = [e["what"] for e in settled.ports.ledger.history("churn") if e["type"] == "DifferenceRepaired"]
     assert told == ["production alias"]
@@ -447,3 +449,88 @@ def pending_entry_without_a_file():
         "etag": {"S": ""},
         "sums": {"S": "{}"},
     }
+
+
+# --- canaries ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_canary(cloud, now):
+    """Version 2 took over three hours ago and answers a tenth of the requests in its ops bake, version 1 the rest."""
+    cloud.applied(deployment={"canary_share": 0.1})
+    in_production(cloud, now - DAY)
+    recorded(cloud, now - 3 * HOUR, registered(cloud, 2), approved(2, 1))
+    repoint_alias("churn", now=now - 3 * HOUR, ports=cloud.ports)
+    start_watch("churn", now=now - 3 * HOUR, ports=cloud.ports)
+    return cloud
+
+
+def in_alias(cloud):
+    record = cloud.ports.aliases.read("churn", "production")
+    return record.version, None if record.canary is None else (record.canary.share, record.canary.version)
+
+
+def test_a_promoted_version_answers_its_share_and_the_history_says_so(with_canary, now):
+    assert in_alias(with_canary) == (2, (0.1, 1))
+    promoted = with_canary.ports.ledger.history("churn")[-1]
+    assert (promoted["type"], promoted["endpoint"]["canary"]["version"]) == ("VersionPromoted", 1)
+    told = "the endpoint answers with version 2 instead of version 1, for 10.0% of the requests; version 1 the rest"
+    assert promoted["because"] == told
+    assert reconciled(with_canary, now) == []
+
+
+def passes_its_ops_bake(cloud, at):
+    recorded(cloud, at, (BakePassed, {"version": 2, "phase": BakePhase.OPS, "evidence": {}}))
+
+
+def test_a_version_that_passed_its_ops_bake_answers_every_request(with_canary, now):
+    passes_its_ops_bake(with_canary, now)
+    with_canary.call("repoint_alias", "ledger_event")
+    assert in_alias(with_canary) == (2, None)
+
+
+def test_a_canary_that_nobody_ended_is_ended_and_told(with_canary, now):
+    passes_its_ops_bake(with_canary, now - HOUR)
+    start_shadow("churn", now=now - HOUR, ports=with_canary.ports)
+    found = "version 2 for 10.0% of the requests, version 1 for the rest"
+    with_canary.ports.schedules.remove(next(n for n in with_canary.schedules() if "ops-bake" in n))
+    repaired_once(with_canary, now, ("production alias", found, "version 2"))
+    assert in_alias(with_canary) == (2, None)
+
+
+def test_a_canary_that_ended_a_moment_ago_is_left_to_its_event(with_canary, now):
+    passes_its_ops_bake(with_canary, now - MINUTE)
+    assert reconciled(with_canary, now) == []
+    assert in_alias(with_canary) == (2, (0.1, 1))
+
+
+def test_a_share_that_somebody_changed_is_put_back(with_canary, now):
+    changed = {"share": {"N": "0.9"}, "version": {"N": "1"}, "artifact": {"S": "x"}, "sha256": {"S": "y"}}
+    as_written_by_others(with_canary, "production", canary={"M": changed})
+    assert [what for what, *_ in reconciled(with_canary, now)] == ["production alias"]
+    assert in_alias(with_canary) == (2, (0.1, 1))
+
+
+def test_a_rollback_ends_the_canary(with_canary, now):
+    decided = {"version": 2, "to_version": 1, "cause": RollbackCause.ERRORS, "evidence": {}}
+    recorded(with_canary, now, (RollbackDecided, decided))
+    with_canary.call("repoint_alias", "ledger_event")
+    assert in_alias(with_canary) == (1, None)
+
+
+def test_a_late_end_of_a_bake_leaves_the_newer_repoint_alone(with_canary, now):
+    decided = {"version": 2, "to_version": 1, "cause": RollbackCause.ERRORS, "evidence": {}}
+    recorded(with_canary, now, (RollbackDecided, decided))
+    repoint_alias("churn", now=now, ports=with_canary.ports)
+    with_canary.call("repoint_alias", "ledger_event")
+    assert in_alias(with_canary) == (1, None)
+
+
+def test_an_alias_that_points_elsewhere_is_left_for_reconcile_to_tell(with_canary, now):
+    as_written_by_others(with_canary, "production", version={"N": "7"})
+    passes_its_ops_bake(with_canary, now)
+    with_canary.call("repoint_alias", "ledger_event")
+    assert in_alias(with_canary)[0] == 7
+    assert ("production alias", "version 7 for 10.0% of the requests, version 1 for the rest", "version 2") in (
+        reconciled(with_canary, now)
+    )

@@ -1,8 +1,11 @@
 """The registry against the ledger, on a real MLflow store: what others changed is repaired and told once."""
 
+import hashlib
+import json
 from datetime import timedelta
 
 import pytest
+from small_artifact import small_artifact
 
 from evergreen.domain.lifecycle import (
     BakePassed,
@@ -11,6 +14,7 @@ from evergreen.domain.lifecycle import (
     DifferenceRepaired,
     PromotionApproved,
     RetrainingRequested,
+    TrainingStarted,
     VersionPromoted,
 )
 
@@ -123,3 +127,96 @@ def test_what_an_event_under_way_will_tell_is_no_difference(in_step, client, now
 def test_without_a_registry_there_is_nothing_to_reconcile(cloud):
     cloud.applied()
     assert cloud.call("update_registry", TICK) == {"churn": 0}
+
+
+@pytest.fixture
+def trained(cloud, client, store, monkeypatch, tmp_path, now):
+    """Version 1 was trained by a job that could not reach MLflow, and was put into production since."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.chdir(tmp_path)  # where a store without a server puts artifacts
+    who = {"time": now - DAY, "actor": "ada"}
+    state = cloud.applied()
+    job = f"churn-{tmp_path.name}-0"  # stories share the store, and each job has its run
+    artifact = small_artifact(job)
+    key = f"models/churn/{job}/output/model.tar.gz"
+    cloud.ports.artifacts.put(key, artifact)
+    state = cloud.ports.ledger.record(
+        state,
+        RetrainingRequested(**who, because="W1/sd is 0.31", decision_id="d1", trigger="data_drift"),
+        TrainingStarted(
+            **who,
+            because="data_drift",
+            decision_id="d1",
+            job_name=job,
+            attempt=0,
+            rows=240,
+            snapshot="5f" * 32,
+            source="c0" * 32,
+        ),
+    )
+    cloud.ports.ledger.record(
+        state,
+        CandidateRegistered(
+            **who,
+            because="accuracy 0.9, at least 0.8",
+            version=1,
+            decision_id="d1",
+            artifact=f"s3://artifacts/{key}",
+            sha256=hashlib.sha256(artifact).hexdigest(),
+            fingerprint=state.fingerprint,
+            rows_trained=240,
+            trained_until=None,
+            reference="",
+            gate={"passed": True},
+        ),
+        PromotionApproved(**who, because="the first version", version=1, instead_of=None, evidence={}),
+        VersionPromoted(**who, because="the first version", version=1, replaced=None, endpoint={}),
+    )
+    cloud.job, cloud.key = job, key
+    return cloud
+
+
+def run_of(client, version="1"):
+    run_id = client.get_model_version("churn", version).run_id
+    return client.get_run(run_id) if run_id else None
+
+
+def test_a_run_that_mlflow_missed_is_told_by_what_the_artifact_and_the_ledger_say(trained, client):
+    for _ in range(2):  # delivered twice
+        trained.call("update_registry", "ledger_event")
+    run = run_of(client)
+    assert run.info.run_name == trained.job
+    tags = run.data.tags
+    assert (tags["evergreen.trigger"], tags["evergreen.because"]) == ("data_drift", "W1/sd is 0.31")
+    assert (tags["evergreen.snapshot"], tags["evergreen.source_sha256"]) == ("5f" * 32, "c0" * 32)
+    assert tags["evergreen.told_by"] == "update_registry"
+    assert run.data.metrics["rows_trained"] == 240
+    data = run.inputs.dataset_inputs[0].dataset
+    assert json.loads(data.source)["uri"] == "s3://artifacts/snapshots/churn/d1/0/manifest.json"
+    version = client.get_model_version_by_alias("churn", "production")
+    assert version.source.startswith("models:/m-")
+    assert version.description == "Trained on 240 rows. Gate passed: accuracy 0.9, at least 0.8."
+    assert version.tags["evergreen.gate"] == "passed: accuracy 0.9, at least 0.8"
+    assert version.tags["evergreen.verdict"] == "promote: the first version"
+    assert version.tags["evergreen.artifact"] == f"s3://artifacts/{trained.key}"
+
+
+def test_an_artifact_that_was_changed_is_not_put_into_mlflow(trained, client):
+    trained.ports.artifacts.put(trained.key, small_artifact("somebody-elses"))
+    trained.call("update_registry", "ledger_event")
+    assert run_of(client) is None
+    assert client.get_model_version_by_alias("churn", "production").source == f"s3://artifacts/{trained.key}"
+
+
+def test_an_artifact_that_is_gone_holds_nothing_up(trained, client):
+    trained.ports.artifacts.delete(trained.key)
+    trained.call("update_registry", "ledger_event")
+    assert client.get_model_version_by_alias("churn", "production").version == 1
+
+
+def test_a_registry_that_does_not_answer_is_asked_once_for_all_models(cloud, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    cloud.applied()
+    with pytest.raises(mlflow.MlflowException, match="Max retries exceeded"):
+        cloud.call("update_registry", TICK)

@@ -3,17 +3,18 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from botocore.exceptions import ClientError
 
 from evergreen_ops.local.cloud import LocalCloud
-from evergreen_ops.local.errors import UnsupportedResourceError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def bucket(**properties):
-    rules = [{"Id": "raw", "Status": "Enabled", "Prefix": "raw/", "ExpirationInDays": 7}]
+RAW = {"Id": "raw", "Status": "Enabled", "Prefix": "raw/"}
+
+
+def bucket(*, expires=None, **properties):
+    rules = [RAW | (expires or {"ExpirationInDays": 7})]
     document = {"Type": "AWS::S3::Bucket", "Properties": {"LifecycleConfiguration": {"Rules": rules}, **properties}}
     return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Data": document}}
 
@@ -54,8 +55,24 @@ def test_an_object_that_was_written_again_lives_on(tmp_path):
         assert exists(s3, name, "raw/a")
 
 
-def test_a_lifecycle_on_a_versioned_bucket_fails_the_deploy(tmp_path):
+def test_what_expires_in_a_versioned_bucket_gets_a_delete_marker(tmp_path):
     template = tmp_path / "template.json"
     template.write_text(json.dumps(bucket(VersioningConfiguration={"Status": "Enabled"})))
-    with pytest.raises(UnsupportedResourceError, match="LifecycleConfiguration on a versioned bucket"):
-        LocalCloud.deploy(template, start=START)
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        s3.put_object(Bucket=name, Key="raw/a", Body=b"1")
+        cloud.advance(START + timedelta(days=30))
+        assert not exists(s3, name, "raw/a")
+        (version,) = s3.list_object_versions(Bucket=name)["Versions"]
+        assert s3.get_object(Bucket=name, Key="raw/a", VersionId=version["VersionId"])["Body"].read() == b"1"
+
+
+def test_what_was_replaced_in_a_versioned_bucket_may_expire(tmp_path):
+    replaced = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}, "ExpiredObjectDeleteMarker": True}
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket(expires=replaced, VersioningConfiguration={"Status": "Enabled"})))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        s3.put_object(Bucket=name, Key="raw/a", Body=b"1")
+        cloud.advance(START + timedelta(days=9))
+        assert exists(s3, name, "raw/a")

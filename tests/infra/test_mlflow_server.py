@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from evergreen_ops.local.mlflow_server import MlflowServer, MlflowServerError, server_environment
+from evergreen_ops.local.mlflow_server import LocalS3, MlflowServer, MlflowServerError, forget, server_environment
+from evergreen_ops.local.server import LocalServer, introduction
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +113,63 @@ def test_no_credential_of_this_process_reaches_the_server(monkeypatch: pytest.Mo
     environment = server_environment(tmp_path / "mlflow.db", tmp_path / "artifacts")
     assert "the real one" not in environment.values()
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == environment["DO_NOT_TRACK"] == "true"
+
+
+def test_what_a_server_left_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("mlflow.db", "server.log", "notes.txt"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "artifacts" / "1").mkdir(parents=True)
+    forget(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_in_the_local_s3_it_is_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the real one")
+    place = LocalS3("s3://evergreen-mlflow", "http://127.0.0.1:4566")
+    environment = server_environment(tmp_path / "mlflow.db", place)
+    assert environment["_MLFLOW_SERVER_ARTIFACT_DESTINATION"] == "s3://evergreen-mlflow"
+    assert "the real one" not in environment.values()
+
+
+TAKES_MLFLOW = """
+Parameters: {MlflowTrackingUri: {Type: String, Default: ""}}
+Resources: {Queue: {Type: "AWS::SQS::Queue"}}
+Outputs: {Uri: {Value: !Ref MlflowTrackingUri}}
+"""
+
+
+@pytest.mark.slow
+def test_the_local_cloud_has_a_server_of_its_own_with_artifacts_in_the_local_s3(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    (tmp_path / "template.yaml").write_text(TAKES_MLFLOW)
+    (tmp_path / "report.txt").write_text("drift 0.31")
+    with LocalServer(tmp_path / "template.yaml", port=0) as cloud:
+        url = cloud.mlflow_url
+        assert url is not None
+        assert cloud.cloud.outputs["Uri"] == url
+        assert any(url in line for line in introduction(cloud))
+        until = time.monotonic() + 120
+        while not answers(f"{url}/health") and time.monotonic() < until:
+            time.sleep(0.1)
+        client = MlflowClient(url)
+        run = client.create_run("0")
+        client.log_artifact(run.info.run_id, str(tmp_path / "report.txt"))
+        (found,) = cloud.cloud.client("s3").list_objects_v2(Bucket="evergreen-mlflow")["Contents"]
+        assert found["Key"] == f"0/{run.info.run_id}/artifacts/report.txt"
+        fetched = client.download_artifacts(run.info.run_id, "report.txt", str(tmp_path / "."))
+        assert Path(fetched).read_text() == "drift 0.31"
+    assert not answers(f"{url}/health")
+
+
+def test_a_local_cloud_that_is_told_where_mlflow_is_starts_none(tmp_path: Path) -> None:
+    (tmp_path / "template.yaml").write_text(TAKES_MLFLOW)
+    with LocalServer(tmp_path / "template.yaml", port=0, parameters={"MlflowTrackingUri": ""}) as cloud:
+        assert cloud.mlflow_url is None
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(url, timeout=5).status == 200)
+    except OSError:
+        return False

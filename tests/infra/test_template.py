@@ -10,6 +10,7 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
+from evergreen import openapi
 from evergreen.domain.events import EVENT_TYPES, NOTE_TYPES
 from evergreen.settings import Settings, SettingsError
 from evergreen_ops.local.patterns import matches
@@ -18,7 +19,16 @@ ROOT = Path(__file__).parents[2]
 SOURCE = yaml_parse((ROOT / "template.yaml").read_text())
 RESOURCES = SOURCE["Resources"]
 # Actions that AWS lets nobody narrow to a resource.
-FOR_ANY_RESOURCE = {"cloudwatch:GetMetricData", "ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+FOR_ANY_RESOURCE = {
+    "cloudwatch:GetMetricData",
+    "cloudwatch:PutMetricData",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+    "ecr:GetAuthorizationToken",
+}
 DATA_FLOW = {
     "predict",
     "score_shadow",
@@ -42,6 +52,7 @@ class _ManagedPolicies:
         service_role = "arn:aws:iam::aws:policy/service-role"
         return {
             "AWSLambdaBasicExecutionRole": f"{service_role}/AWSLambdaBasicExecutionRole",
+            "AWSLambdaVPCAccessExecutionRole": f"{service_role}/AWSLambdaVPCAccessExecutionRole",
             "AWSXRayDaemonWriteAccess": "arn:aws:iam::aws:policy/AWSXRayDaemonWriteAccess",
             "AWSXrayWriteOnlyAccess": "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess",
         }
@@ -93,8 +104,19 @@ def events_of(kind):
 def statements():
     for name, role in ROLES.items():
         for policy in role.get("Policies", []):
-            for statement in as_list(policy["PolicyDocument"]["Statement"]):
+            for statement in _written(policy):
                 yield name, statement
+    for policy in of_type("AWS::IAM::Policy").values():
+        for role in policy["Roles"]:
+            for statement in _written(policy):
+                yield role["Ref"], statement
+
+
+def _written(policy):
+    """The statements of a policy, also those that are there under a condition only."""
+    for statement in as_list(policy["PolicyDocument"]["Statement"]):
+        branches = statement["Fn::If"][1:] if "Fn::If" in statement else [statement]
+        yield from (branch for branch in branches if branch != {"Ref": "AWS::NoValue"})
 
 
 # --- functions --------------------------------------------------------------------------------------------------------
@@ -273,6 +295,56 @@ def test_the_registry_is_compared_only_where_there_is_one():
     assert schedule["State"] == {"Fn::If": ["HasMlflow", "ENABLED", "DISABLED"]}
 
 
+@pytest.mark.parametrize("name", [name for name in of_type("AWS::IAM::Policy") if "Mlflow" in name])
+def test_what_is_allowed_of_mlflow_is_for_exactly_the_server_that_is_named(name):
+    policy, condition = of_type("AWS::IAM::Policy")[name], DEPLOYED[name]["Condition"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    if condition == "HasManagedMlflow":
+        assert statement["Resource"] == {"Ref": "MlflowTrackingUri"}
+    else:
+        assert condition == "HasMlflowArtifacts"
+        place = statement["Resource"]["Fn::Sub"][1]["Place"]
+        assert place == {"Fn::Select": [1, {"Fn::Split": ["s3://", {"Ref": "MlflowArtifacts"}]}]}
+
+
+def test_training_jobs_may_write_runs_and_no_models_aliases():
+    allowed = {a for role, s in statements() if role == "TrainingRole" for a in as_list(s["Action"])}
+    assert "sagemaker-mlflow:CreateRun" in allowed
+    assert not {action for action in allowed if "Registered" in action or "ModelVersion" in action}
+
+
+@pytest.mark.parametrize(
+    ("name", "condition"),
+    [
+        ("TrainingVpcPolicy", "TrainsInVpc"),
+        ("TrainingKmsPolicy", "HasTrainingKmsKey"),
+        ("EncryptedArtifactsPolicy", "HasTrainingKmsKey"),
+    ],
+)
+def test_networks_and_keys_of_training_jobs_are_allowed_only_where_the_stack_has_them(name, condition):
+    assert DEPLOYED[name]["Condition"] == condition
+    statements_of_it = DEPLOYED[name]["Properties"]["PolicyDocument"]["Statement"]
+    if condition == "HasTrainingKmsKey":
+        assert {json.dumps(s["Resource"]) for s in statements_of_it} == {'{"Ref": "TrainingKmsKeyArn"}'}
+
+
+def test_whoever_reads_models_may_decrypt_them():
+    readers = {role["Ref"] for role in DEPLOYED["EncryptedArtifactsPolicy"]["Properties"]["Roles"]}
+    reading = {
+        role
+        for role, s in statements()
+        for resource in as_list(s["Resource"])
+        if "s3:GetObject" in as_list(s["Action"]) and "${ArtifactBucket.Arn}/models/" in json.dumps(resource)
+    }
+    assert readers == reading - {"TrainingRole"}
+
+
+def test_only_the_registry_s_function_is_put_beside_a_private_server():
+    placed = {name: function["VpcConfig"] for name, function in FUNCTIONS.items() if "VpcConfig" in function}
+    assert placed.keys() == {"UpdateRegistry"}
+    assert placed["UpdateRegistry"]["Fn::If"][0] == "HasMlflowNetwork"
+
+
 # --- permissions ------------------------------------------------------------------------------------------------------
 
 
@@ -302,8 +374,13 @@ def test_who_looks_for_what_may_not_be_there_is_told_so():
 
 
 def test_reconcile_lists_no_more_of_the_data_than_files_whose_event_may_be_lost():
-    (listed,) = [s for role, s in statements() if role == "ReconcileRole" and "s3:ListBucket" in as_list(s["Action"])]
-    assert listed["Resource"] == {"Fn::GetAtt": ["DataBucket", "Arn"]}
+    (listed,) = [
+        s
+        for role, s in statements()
+        if role == "ReconcileRole"
+        and "s3:ListBucket" in as_list(s["Action"])
+        and as_list(s["Resource"]) == [{"Fn::GetAtt": ["DataBucket", "Arn"]}]
+    ]
     prefixes = listed["Condition"]["StringLike"]["s3:prefix"]
     assert prefixes == ["captures/*", "ground-truth/*", "quarantine/ground-truth/*"]
 
@@ -361,11 +438,27 @@ def test_an_alarm_says_what_missing_data_means(name):
 
 
 def test_the_api_answers_nobody_unknown():
-    assert RESOURCES["Api"]["Properties"]["Auth"] == {"EnableIamAuthorizer": True, "DefaultAuthorizer": "AWS_IAM"}
-    (api,) = of_type("AWS::ApiGatewayV2::Api").values()
-    for path, methods in api["Body"]["paths"].items():
-        for method, operation in methods.items():
-            assert operation["security"] == [{"AWS_IAM": []}], (path, method)
+    """Every route wants a signed request or, where an issuer is named, its token: never neither."""
+    routes = of_type("AWS::ApiGatewayV2::Route")
+    assert {route["RouteKey"] for route in routes.values()} == {
+        "POST /models/{model}/predict",
+        "POST /models/{model}/feedback",
+        "GET /models/{model}",
+        "GET /openapi.json",
+    }
+    for route in routes.values():
+        assert route["AuthorizationType"] == {"Fn::If": ["HasJwt", "JWT", "AWS_IAM"]}
+        assert route["AuthorizerId"] == {"Fn::If": ["HasJwt", {"Ref": "ApiTokens"}, {"Ref": "AWS::NoValue"}]}
+    assert SOURCE["Parameters"]["JwtIssuer"]["Default"] == ""
+    assert SOURCE["Conditions"]["HasJwt"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "JwtIssuer"}, ""]}]}
+    (tokens,) = of_type("AWS::ApiGatewayV2::Authorizer").values()
+    assert tokens["JwtConfiguration"] == {"Issuer": {"Ref": "JwtIssuer"}, "Audience": {"Ref": "JwtAudience"}}
+
+
+def test_the_document_of_the_api_has_the_routes_that_are_deployed():
+    deployed = {route["RouteKey"] for route in of_type("AWS::ApiGatewayV2::Route").values()}
+    paths = openapi.document()["paths"]
+    assert deployed == {f"{m.upper()} {path}" for path, item in paths.items() for m in item if m != "parameters"}
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.sagemaker.models import SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
-from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from evergreen.aws.trainer import SageMakerTrainer
 from evergreen_ops.local.cloud import LocalCloud
@@ -361,6 +360,7 @@ def test_a_script_sees_the_contract_and_no_credentials(world: World, monkeypatch
     environment = told["environment"]
     assert environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5001"
     assert environment["TRAINING_JOB_NAME"] == "fraud-1"
+    assert environment["TRAINING_JOB_ARN"] == world.job()["TrainingJobArn"]
     assert json.loads(environment["SM_HPS"]) == {"trees": 200}
     assert environment["SM_CHANNEL_TRAINING"].endswith("/input/data/training")
     assert not {"AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "DEPLOY_TOKEN"} & set(environment)
@@ -369,6 +369,33 @@ def test_a_script_sees_the_contract_and_no_credentials(world: World, monkeypatch
     assert told["inputdataconfig"]["training"]["TrainingInputMode"] == "File"
     assert told["resourceconfig"]["hosts"] == ["algo-1"]
     assert not [entry for entry in told["path"] if entry.endswith(("layers/core", "/infra"))]
+
+
+def test_an_isolated_job_takes_its_code_from_a_channel(world: World) -> None:
+    world.given_script(TRAINS)
+    world.given_rows("a.csv")
+    code = rows_channel(uri=f"s3://{BUCKET}/source/sourcedir.tar.gz")[0] | {"ChannelName": "code"}
+    where = {"sagemaker_submit_directory": "/opt/ml/input/data/code/sourcedir.tar.gz"}
+    world.when_started(
+        InputDataConfig=[*rows_channel(), code], HyperParameters=script() | where, EnableNetworkIsolation=True
+    )
+    world.when_it_ends()
+    assert json.loads(world.model()["model.json"])["rows"] == ["a.csv"]
+
+
+def test_code_that_is_in_no_channel_fails_the_job(world: World) -> None:
+    world.when_started(HyperParameters=script() | {"sagemaker_submit_directory": "/opt/ml/input/data/code/x.tar.gz"})
+    world.when_it_ends()
+    assert "is in none of the channels" in world.job()["FailureReason"]
+
+
+def test_a_job_without_checkpoints_has_no_folder_for_them(world: World) -> None:
+    world.given_script(
+        "import os, pathlib; print(pathlib.Path(os.environ['SAGEMAKER_BASE_DIR'], 'checkpoints').exists())"
+    )
+    world.when_started()
+    world.when_it_ends()
+    assert world.log() == ["False"]
 
 
 def test_checkpoints_and_other_output_go_back_to_s3(world: World) -> None:
@@ -438,13 +465,6 @@ def test_jobs_are_listed_filtered_then_cut(world: World) -> None:
     assert [job["TrainingJobName"] for job in late["TrainingJobSummaries"]] == ["fraud-2", "fraud-3"]
 
 
-def test_endpoints_are_refused_never_faked(world: World) -> None:
-    with pytest.raises(ClientError, match="does not serve SageMaker endpoints yet"):
-        world.cloud.client("sagemaker").update_endpoint(EndpointName="e", EndpointConfigName="c")
-    with pytest.raises(ClientError, match="does not serve SageMaker endpoints yet"):
-        world.cloud.client("sagemaker-runtime").invoke_endpoint(EndpointName="e", Body=b"{}")
-
-
 def test_a_cloud_that_closes_takes_its_jobs_with_it_and_gives_moto_back() -> None:
     with LocalCloud(START) as cloud:
         cloud.deploy_stack(TEMPLATE, stack_name="training")
@@ -455,7 +475,6 @@ def test_a_cloud_that_closes_takes_its_jobs_with_it_and_gives_moto_back() -> Non
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert "evergreen_ops" not in SageMakerResponse.create_training_job.__module__
-    assert "evergreen_ops" not in SageMakerRuntimeResponse.invoke_endpoint.__module__
     assert not hasattr(SageMakerResponse, "stop_training_job")
 
 
@@ -465,8 +484,6 @@ def test_what_is_replaced_is_still_there_in_moto() -> None:
         (SageMakerResponse, "describe_training_job"),
         (SageMakerResponse, "list_training_jobs"),
         (SageMakerModelBackend, "describe_training_job"),
-        (SageMakerRuntimeResponse, "invoke_endpoint"),
-        (SageMakerRuntimeResponse, "invoke_endpoint_async"),
     ):
         assert callable(getattr(owner, name, None)), f"moto changed {owner.__name__}.{name}"
 

@@ -167,3 +167,33 @@ def test_a_rollback_with_nowhere_to_go_says_so_and_changes_nothing():
     assert isinstance(event, RollbackImpossible)
     assert event.version == 2
     assert event.because == "it is worse; no other version is known to be good: production is left as it is"
+
+
+def beside(traffic, other, **how):
+    return judge_bake(SPEC, BAKE, traffic, A_GOOD_DAY, NOON + minutes(10), beside=other, **how)
+
+
+def test_an_hour_that_is_bad_for_both_versions_of_a_canary_takes_neither_out():
+    failing = Traffic(400, 32, 0)
+    assert beside(failing, None).cause is RollbackCause.ERRORS
+    assert beside(failing, Traffic(3_600, 288, 0)).cause is None
+
+
+def test_a_canary_that_is_worse_than_the_other_version_at_the_same_hour_is_rolled_back():
+    decision = beside(Traffic(400, 60, 0), Traffic(3_600, 180, 0))
+    assert decision.cause is RollbackCause.ERRORS
+    assert (decision.evidence["beside_requests"], decision.evidence["beside_errors"]) == (3_600, 180)
+
+
+def test_an_hour_better_than_the_day_before_does_not_make_the_test_stricter():
+    usual = Traffic(400, 10, 0)
+    alone, together = beside(usual, None), beside(usual, Traffic(50_000, 0, 0))
+    assert together.evidence["log_e_errors"] == alone.evidence["log_e_errors"]
+
+
+def test_the_limit_of_errors_holds_whatever_the_other_version_does():
+    assert beside(Traffic(400, 160, 0), Traffic(3_600, 1_440, 0)).cause is RollbackCause.ERRORS
+
+
+def test_a_few_requests_of_the_other_version_say_nothing():
+    assert beside(Traffic(400, 32, 0), Traffic(59, 59, 0)).cause is RollbackCause.ERRORS

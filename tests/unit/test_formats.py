@@ -195,7 +195,8 @@ def test_a_file_key_is_read_as_it_was_written(kind, model, variant, hour, stem):
         "",
         "captures/churn",
         "captures/churn/production/2026/13/01/00/a.jsonl",
-        "captures/churn/a/b/2026/01/01/00/a.jsonl",
+        "captures/churn/a/b/c/d/2026/01/01/00/a.jsonl",
+        "ground-truth/churn/a/b/2026/01/01/00/a.jsonl",
     ],
 )
 def test_a_key_that_is_laid_out_otherwise_is_refused(key):

@@ -826,3 +826,51 @@ def test_an_event_survives_the_ledger(told):
     text = events.event_to_json(event)
     assert events.event_from_json(kind.__name__, text) == event
     assert events.event_to_json(event) == text
+
+
+# --- canaries ---------------------------------------------------------------------------------------------------------
+
+
+def beside(life, version):
+    found = life.state.beside_canary(version)
+    return None if found is None else found.number
+
+
+def test_a_good_version_answers_beside_the_new_one_from_the_approval_to_the_end_of_the_ops_bake():
+    life = a_model_with_a_good_version().registered(2).shadowed(2)
+    assert beside(life, 2) is None
+    assert beside(life.approved(2, 1), 2) == 1
+    assert beside(life.promoted(2), 2) == 1
+    assert beside(life.ops_bake_passed(), 2) is None
+
+
+def test_a_rollback_ends_the_canary_and_leads_to_a_version_that_answers_alone():
+    life = a_model_in_its_second_ops_bake().rollback_decided(1)
+    assert (beside(life, 2), beside(life, 1)) == (None, None)
+    life.rolled_back()
+    assert (beside(life, 2), beside(life, 1)) == (None, None)
+
+
+def test_the_first_version_answers_alone():
+    life = Life().applied().registered(1).approved(1, None)
+    assert beside(life, 1) is None
+    assert beside(life.promoted(1), 1) is None
+
+
+def test_a_version_that_was_replaced_before_it_had_shown_to_be_good_answers_nothing_beside_the_next():
+    life = a_model_in_its_second_ops_bake().registered(3).approved(3, 2)
+    assert beside(life, 3) == 1, "the rest stays where it is known to be good"
+    assert beside(life.promoted(3), 3) == 1
+
+
+def test_a_version_that_reads_other_features_answers_nothing_beside_the_new_one():
+    life = a_model_with_a_good_version().registered(2, fingerprint="g").approved(2, 1)
+    assert beside(life, 2) is None
+    assert beside(life.promoted(2), 2) is None
+
+
+def test_a_version_found_bad_with_nothing_good_to_return_to_answers_alone():
+    life = Life().applied().registered(1).takes_over(1).registered(2).takes_over(2)
+    assert beside(life, 2) is None
+    life.tell(RollbackImpossible, version=2, cause=RollbackCause.ERRORS, evidence={})
+    assert beside(life, 2) is None

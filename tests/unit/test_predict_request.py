@@ -80,7 +80,7 @@ def test_another_content_type_is_not_served():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "not JSON"),
+        ("", "the request has no body"),
         ("{", "not JSON"),
         ("[]", "the body is not an object"),
         ("{}", "instances is not a list of objects"),

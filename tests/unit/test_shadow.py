@@ -235,3 +235,30 @@ def test_the_same_rows_in_another_order_give_the_same_verdict():
     production, candidate = rng.integers(0, 2, 400).astype(float), rng.integers(0, 2, 400).astype(float)
     order = rng.permutation(400)
     assert judged(pairs(production, candidate)) == judged(pairs(production[order], candidate[order]))
+
+
+# --- rows that the shadow did not answer ------------------------------------------------------------------------------
+
+
+def answering(share, *, after=8 * DAY, shadow=CHALLENGER):
+    return decide(shadow, a_spec(), better(1_000), START + after, answered_share=share)
+
+
+def test_a_candidate_that_failed_on_a_share_of_the_requests_is_not_promoted_for_the_others():
+    decision = answering(0.9)
+    assert decision.verdict == "need_more_data"
+    assert decision.because.endswith("answered 90.0% of the requests, 98.0% are needed (deployment.tolerance)")
+    assert decision.evidence["answered_share"] == 0.9
+
+
+def test_a_candidate_that_goes_on_failing_is_kept_out_in_the_end():
+    assert answering(0.9, after=30 * DAY).verdict == "keep"
+
+
+@pytest.mark.parametrize("share", [None, 0.98, 1.0])
+def test_a_candidate_that_answered_is_judged_by_its_answers(share):
+    assert answering(share).verdict == "promote"
+
+
+def test_what_the_sentinel_proves_does_not_wait_for_requests_that_it_did_not_answer():
+    assert answering(0.5, shadow=SENTINEL).verdict == "promote"

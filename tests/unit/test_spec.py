@@ -42,7 +42,7 @@ TASKS = st.one_of(
     ),
 )
 SPECS = st.builds(
-    lambda task, more: task | more,
+    lambda task, more: task | more | ({"online": {"enabled": True}} if more.get("strategy") == "continuous" else {}),
     TASKS,
     st.fixed_dictionaries(
         {
@@ -163,3 +163,59 @@ def test_a_mistake_is_one_sentence_with_key_value_and_next_step(text, named):
 def test_a_spec_can_not_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
         ModelSpec.from_yaml(CHURN).model = "other"
+
+
+@pytest.mark.parametrize(
+    ("training", "says"),
+    [
+        ("{subnets: [subnet-1]}", "training.subnets is set without training.security_groups"),
+        ("{security_groups: [sg-1]}", "training.security_groups is set without training.subnets"),
+        ("{subnets: [net-1], security_groups: [sg-1]}", "training.subnets.0 is 'net-1'"),
+        ("{source_dir: 's3://b/source/x.tar.gz'}", "training.source_dir is set without training.entry_point"),
+        ("{entry_point: train.py}", "training.entry_point is set without training.source_dir"),
+        ("{source_dir: /home/me, entry_point: train.py}", "training.source_dir is '/home/me'"),
+        ("{source_dir: 's3://b/x.tar.gz', entry_point: train.sh}", "training.entry_point is 'train.sh'"),
+        ("{max_wait: 3h}", "training.max_wait is set, but training.spot is false"),
+        ("{spot: true, max_wait: 1h}", "training.max_wait is 1h, shorter than training.max_runtime 2h"),
+        ("{max_runtime: 29d}", "training.max_runtime is 29d: input should be less than or equal to 28 days"),
+        ("{network_isolation: true}", "training.network_isolation is set without training.image"),
+        ("{image: 'two words'}", "training.image is 'two words'"),
+        ("{kms_key: 'a key'}", "training.kms_key is 'a key'"),
+        ("{instance_type: m5.large}", "training.instance_type is 'm5.large'"),
+        ("{rows: newest}", "training.rows is 'newest'"),
+        ("{min_rows: 500, max_rows: 400}", "training.min_rows is 500, above training.max_rows 400"),
+        ("{params: {hidden: '" + "x" * 2_500 + "'}}", "training.params has 2,514 characters as JSON"),
+    ],
+)
+def test_training_settings_that_do_not_go_together_are_refused_with_what_to_do(training, says):
+    (problem,) = problems(CHURN + f"training: {training}")
+    assert problem.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("strategy: continuous", "strategy is continuous, but online.enabled is false"),
+        ("online: {new_classes: learn}", "online.new_classes is learn, but task is binary"),
+        ("online: {labels: later}", "online.labels is 'later'"),
+        ("online: {checkpoint: 5m}", "online.checkpoint is 5m: give an hour or more"),
+        ("online: {trial: 3d}", "online.trial is 3d, online.cycle 1d: a trial needs four cycles"),
+        ("online: {batch_size: 100}", "online.batch_size is 100"),
+    ],
+)
+def test_online_settings_that_can_not_work_are_refused_with_what_to_do(more, says):
+    (problem,) = problems(CHURN + more)
+    assert problem.startswith(says)
+
+
+def test_only_a_linear_model_learns_a_class_later():
+    three = CHURN.replace("task: binary", "task: multiclass").replace('["0", "1"]', '["0", "1", "2"]')
+    assert ModelSpec.from_yaml(three + "online: {new_classes: learn}").online.new_classes == "learn"
+    (problem,) = problems(three + "online: {new_classes: learn, estimator: GaussianNB}")
+    assert problem.startswith("online.new_classes is learn, which takes online.estimator SGDClassifier")
+
+
+def test_a_spot_job_may_wait_as_long_again_as_it_runs():
+    training = ModelSpec.from_yaml(CHURN + "training: {spot: true, max_runtime: 3h}").training
+    assert training.longest_wait == timedelta(hours=6)
+    assert ModelSpec.from_yaml(CHURN).training.longest_wait == timedelta(hours=2)

@@ -120,7 +120,10 @@ def test_production_that_knows_the_validation_rows_is_not_scored_on_them():
     lines = []
     result = train(job_of(rows_of("binary")), rows_of("binary"), loaded(older), report=lines.append)
     assert result.production is None
-    assert "warning: production is not scored, since it was trained on all but 0 of the validation rows" in lines
+    assert (
+        "warning: production is not scored on the validation rows: production was trained on all but 0 of them" in lines
+    )
+    assert json.loads(result.files["model.json"])["metrics"]["not_compared"]["code"] == "few_rows"
 
 
 def test_candidate_and_production_are_compared_on_rows_that_neither_was_trained_on():
@@ -149,7 +152,7 @@ def test_production_that_needs_another_feature_is_not_scored_and_says_why():
     lines = []
     result = train(job_of(fewer), fewer, loaded(older), report=lines.append)
     assert result.production is None
-    assert "warning: production is not scored on the validation rows, since it needs z" in lines
+    assert "warning: production is not scored on the validation rows: production needs z" in lines
 
 
 def test_a_class_without_rows_keeps_its_place_in_the_answer():

@@ -5,20 +5,18 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
-import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evergreen.scoring import Artifact
-from evergreen.training import local, source
+from evergreen.training import source
 from evergreen.training.artifact import pack
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.train import main
@@ -89,7 +87,9 @@ def test_a_job_leaves_an_artifact_metrics_and_no_failure(container, capsys):
         for definition in source.METRIC_DEFINITIONS
         if (match := re.search(definition["Regex"], log))
     }
-    assert found == {f"validation_{name}": value for name, value in facts["metrics"]["validation"].items()}
+    told = {f"validation_{name}": value for name, value in facts["metrics"]["validation"].items()}
+    told |= {"rows_trained": facts["rows_trained"], "onnx_max_difference": facts["onnx_max_difference"]}
+    assert found == told
 
 
 def test_hyperparameters_the_toolkit_decoded_win_over_mangled_arguments(container):
@@ -100,25 +100,68 @@ def test_hyperparameters_the_toolkit_decoded_win_over_mangled_arguments(containe
     assert (facts["params"], facts["seed"]) == ({"max_depth": 20, "n_estimators": 3}, 7)
 
 
-def test_the_production_channel_is_scored_beside_it(container, capsys):
-    ten_days = arguments(trained_until="1970-01-10T23:00:00Z")
-    assert main(ten_days, variables(container)) == 0
+def given_production(container, content):
+    """The artifact in its channel; answers the hash that the ledger would have registered."""
     channel = container / "input/data/production"
-    channel.mkdir()
-    model = {path.name: path.read_bytes() for path in (container / "model").iterdir()}
-    (channel / "model.tar.gz").write_bytes(pack(model))
-    assert main(arguments(seed="1"), variables(container)) == 0
+    channel.mkdir(exist_ok=True)
+    (channel / "model.tar.gz").write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def an_artifact_of_ten_days(container):
+    assert main(arguments(trained_until="1970-01-10T23:00:00Z"), variables(container)) == 0
+    return pack({path.name: path.read_bytes() for path in (container / "model").iterdir()})
+
+
+def test_the_production_channel_is_scored_beside_it(container, capsys):
+    registered = given_production(container, an_artifact_of_ten_days(container))
+    assert main(arguments(seed="1", production_sha256=registered), variables(container)) == 0
     facts = json.loads((container / "model/model.json").read_text())
     assert facts["metrics"]["production"]["accuracy"] > 0.8
+    assert (facts["production_sha256"], facts["metrics"]["not_compared"]) == (registered, None)
     assert f"production_accuracy={facts['metrics']['production']['accuracy']};" in capsys.readouterr().out
 
 
-def test_a_production_artifact_that_is_broken_costs_only_the_comparison(container, capsys):
-    channel = container / "input/data/production"
-    channel.mkdir()
-    (channel / "model.tar.gz").write_bytes(b"nonsense")
+def test_a_production_artifact_with_one_other_byte_fails_the_job_before_anything_is_trained(container, capsys):
+    content = an_artifact_of_ten_days(container)
+    registered = given_production(container, content)
+    shutil.rmtree(container / "model")
+    tampered = bytearray(content)
+    tampered[len(tampered) // 2] ^= 1
+    found = given_production(container, bytes(tampered))
+    capsys.readouterr()
+    assert main(arguments(production_sha256=registered), variables(container)) == 1
+    assert (container / "output/failure").read_text() == (
+        f"production's artifact has sha256 {found}, but {registered} is registered: it was changed; restore the "
+        "object, or roll back to another version"
+    )
+    assert "fitting" not in capsys.readouterr().out
+    assert not (container / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "passed", "because"),
+    [
+        (b"nonsense", True, "no readable model.tar.gz"),
+        (b"nonsense", False, "production_sha256 is missing"),
+        (None, True, "channel production holds no model.tar.gz"),
+    ],
+)
+def test_production_that_can_not_be_scored_costs_the_comparison_and_is_told_to_the_gate(
+    container, capsys, content, passed, because
+):
+    registered = "0" * 64 if content is None else given_production(container, content)
+    assert main(arguments(production_sha256=registered if passed else ""), variables(container)) == 0
+    told = json.loads((container / "model/model.json").read_text())["metrics"]["not_compared"]
+    assert told["code"] == "refused"
+    assert because in told["because"]
+    assert f"warning: production is not scored on the validation rows: {told['because']}" in capsys.readouterr().out
+
+
+def test_a_model_without_production_has_nothing_to_be_compared_with(container):
     assert main(arguments(), variables(container)) == 0
-    assert "warning: production is not scored" in capsys.readouterr().out
+    metrics = json.loads((container / "model/model.json").read_text())["metrics"]
+    assert (metrics["production"], metrics["not_compared"]) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -218,12 +261,20 @@ def test_packing_the_source_needs_the_standard_library_only():
     assert not {"numpy", "sklearn", "pyarrow", "onnx", "boto3"} & set(loaded)
 
 
-def test_sigterm_ends_a_job_at_once_without_half_an_artifact(container):
-    (container / "checkpoints").mkdir()
+def stopped(container, *, after):
+    """Run a job as the container does, end it by SIGTERM when it says so, and answer what it said."""
     program = (
-        "import sys, time, evergreen.training.train as t\n"
-        "t.train = lambda *a, **k: (print('fitting', flush=True), time.sleep(60))\n"
-        "sys.exit(t.main())"
+        "import sys, time, evergreen.training.fit as f\n"
+        "fit, calls = f.fit, []\n"
+        "def slow(rows, job):\n"
+        f"    if len(calls) == {after}:\n"
+        "        print('about to be stopped', flush=True)\n"
+        "        time.sleep(60)\n"
+        "    calls.append(rows)\n"
+        "    return fit(rows, job)\n"
+        "f.fit = slow\n"
+        "from evergreen.training.train import main\n"
+        "sys.exit(main())"
     )
     job = subprocess.Popen(
         [sys.executable, "-c", program, *arguments()],
@@ -231,52 +282,76 @@ def test_sigterm_ends_a_job_at_once_without_half_an_artifact(container):
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert job.stdout.readline() == "fitting\n"
-    started = time.monotonic()
+    said = []
+    while "about to be stopped\n" not in said:
+        said.append(job.stdout.readline())
     job.send_signal(signal.SIGTERM)
-    out, _ = job.communicate(timeout=20)
-    assert time.monotonic() - started < 10
+    rest, _ = job.communicate(timeout=20)
     assert job.returncode == 143
-    assert "stopped on request" in out
-    assert json.loads((container / "checkpoints/stopped.json").read_text())["stopped"] is True
     assert not (container / "model").exists()
+    return "".join(said) + rest
 
 
-def test_any_table_is_trained_on_outside_a_cloud(tmp_path, capsys):
-    plain = outcomes().rename_columns([name.removeprefix("feature.") for name in outcomes().column_names])
-    pq.write_table(
-        plain.drop_columns(["event_id", "label_time", "group", "production_version"]), tmp_path / "t.parquet"
-    )
-    command = ["--data", str(tmp_path / "t.parquet"), "--label", "actual", "--time", "inference_time"]
-    command += ["--out", str(tmp_path / "out"), "--params", '{"n_estimators": 5}']
-    assert local.main(command) == 0
-    content = (tmp_path / "out/model.tar.gz").read_bytes()
-    artifact = Artifact.from_tar(content, hashlib.sha256(content).hexdigest())
-    assert artifact.schema.classes == ("0", "1")
-    assert artifact.scorer().score_rows([{"x": 3.0, "plan": "gold"}]).labels == ["1"]
-    assert hashlib.sha256(content).hexdigest() in capsys.readouterr().out
+def test_sigterm_ends_a_job_at_once_without_half_an_artifact(container):
+    assert "stopped on request before the version was complete; nothing was kept" in stopped(container, after=0)
+    assert not (container / "checkpoints").exists()
+
+
+def made_by(container, capsys):
+    """The files of a job and what it said."""
+    shutil.rmtree(container / "model", ignore_errors=True)
+    assert main(arguments(), variables(container)) == 0
+    return {path.name: path.read_bytes() for path in (container / "model").iterdir()}, capsys.readouterr().out
+
+
+def test_a_job_that_was_stopped_goes_on_from_its_validation_and_makes_the_same_bytes(container, capsys):
+    in_one_go, _ = made_by(container, capsys)
+    shutil.rmtree(container / "model")
+    (container / "checkpoints").mkdir()
+    assert "the validation is kept for the next attempt" in stopped(container, after=1)
+    resumed, log = made_by(container, capsys)
+    assert "the validation is taken from a checkpoint" in log
+    assert "validating on" not in log
+    assert resumed == in_one_go
 
 
 @pytest.mark.parametrize(
-    ("label", "task"),
+    ("damage", "because"),
     [
-        ([0, 1] * 50, "binary"),
-        ([0, 1, 2, 3] * 25, "multiclass"),
-        (["a", "b"] * 50, "binary"),
-        ([float(index) for index in range(100)], "regression"),
-        (list(range(100)), "regression"),
+        (lambda kept: kept[:-1] + bytes([kept[-1] ^ 1]), "it is damaged"),
+        (lambda kept: kept[: len(kept) // 2], "it is damaged"),
+        (lambda kept: b"", "it is damaged"),
+        (lambda kept: b"\x80\x04.", "it is damaged"),
+        (lambda kept: kept.replace(b'"key": "', b'"key": "other'), "it is of other rows, another job or other code"),
     ],
 )
-def test_the_task_is_guessed_from_the_label(tmp_path, label, task):
-    random = np.random.default_rng(0)
-    pq.write_table(pa.table({"x": random.normal(size=100), "label": label}), tmp_path / "t.parquet")
-    command = ["--data", str(tmp_path / "t.parquet"), "--label", "label", "--out", str(tmp_path / "out")]
-    assert local.main([*command, "--params", '{"n_estimators": 2}']) == 0
-    assert json.loads(Path(tmp_path / "out/model.json").read_text())["task"] == task
+def test_a_checkpoint_that_is_stale_or_damaged_is_ignored_with_a_line(container, capsys, damage, because):
+    folder = container / "checkpoints"
+    folder.mkdir()
+    first, _ = made_by(container, capsys)
+    (kept,) = folder.iterdir()
+    kept.write_bytes(damage(kept.read_bytes()))
+    again, log = made_by(container, capsys)
+    assert f"a checkpoint is ignored: {because}" in log
+    assert "validating on" in log
+    assert again == first
 
 
-def test_a_wrong_column_is_a_sentence_and_no_traceback(tmp_path, capsys):
-    pq.write_table(pa.table({"x": [1.0]}), tmp_path / "t.parquet")
-    assert local.main(["--data", str(tmp_path / "t.parquet"), "--label", "y", "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "training failed: column 'y' is not in the table, which has x\n"
-    assert local.main(["--data", str(tmp_path / "none.parquet"), "--label", "y", "--out", str(tmp_path)]) == 1
+def test_a_checkpoint_of_other_rows_is_not_used(container, capsys):
+    (container / "checkpoints").mkdir()
+    made_by(container, capsys)
+    channel = container / "input/data/training/2026/01/rows.parquet"
+    pq.write_table(outcomes().slice(0, 290), channel)
+    _, log = made_by(container, capsys)
+    assert "a checkpoint is ignored: it is of other rows" in log
+
+
+def test_the_reasons_of_the_trigger_travel_with_the_job():
+    told = {"trigger": "data_drift", "because": "null", "snapshot": "5" * 64, "source_sha256": "6" * 64}
+    job = TrainingJob.from_hyperparameters({**HYPERPARAMETERS, **{n: json.dumps(v) for n, v in told.items()}})
+    assert (job.trigger, job.because, job.snapshot, job.source_sha256) == tuple(told.values())
+
+
+def test_classes_that_one_hyperparameter_can_not_hold_come_in_parts():
+    parts = {"task": "multiclass", "classes": '["a", "b"]', "classes_1": '["c"]', "features": FEATURES}
+    assert TrainingJob.from_hyperparameters({**HYPERPARAMETERS, **parts}).schema.classes == ("a", "b", "c")

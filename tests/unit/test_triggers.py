@@ -65,6 +65,7 @@ def a_spec(strategy="hybrid", **triggers):
             "labels": {"classes": ["0", "1"]},
             "strategy": strategy,
             "triggers": triggers,
+            "online": {"enabled": strategy == "continuous"},
         }
     )
 

@@ -37,7 +37,7 @@ SPEC = {
     "labels": {"classes": ["0", "1"], "maturity": "1h"},
     "training": {"retries": 1, "min_rows": 20},
     "shadow": {"cycle": "1d"},
-    "deployment": {"quality_bake": "4d", "ops_bake_longest": "1d"},
+    "deployment": {"quality_bake": "4d", "ops_bake_longest": "1d", "canary_share": 0.25},
 }
 _HEALTHY, _FAILING = 0.0, 0.5
 _REQUESTS = 400

@@ -24,6 +24,7 @@ CONTEXT = SimpleNamespace(
     memory_limit_in_mb=512,
     invoked_function_arn=ARN.format("lambda", "function:function"),
     aws_request_id="52fdfc07-2182-154f-163f-5f0f9a621d72",
+    get_remaining_time_in_millis=lambda: 300_000,
 )
 CHURN = {
     "model": "churn",
@@ -53,6 +54,7 @@ class SmallCloud:
             "ledger": ("model", "sk"),
             "aliases": ("model", "alias"),
             "catalog": ("pk", "sk"),
+            "online": ("model", "sk"),
         }.items():
             self.dynamodb.create_table(
                 TableName=table,
@@ -85,11 +87,14 @@ class SmallCloud:
             "LEDGER_TABLE": "ledger",
             "ALIAS_TABLE": "aliases",
             "CATALOG_TABLE": "catalog",
+            "ONLINE_TABLE": "online",
             "CAPTURE_STREAM": "captures",
             "LABEL_STREAM": "labels",
             "FEEDBACK_QUEUE_URL": self.queue,
             "TRAINING_ROLE_ARN": ARN.format("iam", "role/training"),
             "TRAINING_IMAGE": "image",
+            "ENDPOINT_ROLE_ARN": ARN.format("iam", "role/endpoint"),
+            "ENDPOINT_IMAGE": "image",
             "SCHEDULER_ROLE_ARN": ARN.format("iam", "role/scheduler"),
             "SCHEDULE_GROUP": "evergreen",
             "SCHEDULE_DLQ_ARN": ARN.format("sqs", "dead-letters"),

@@ -11,7 +11,7 @@ from living_cloud import MODEL
 
 from evergreen.domain import events
 from evergreen.domain.invariants import violations
-from evergreen.domain.lifecycle import BakePhase, ModelState, transition
+from evergreen.domain.lifecycle import BakePhase, ModelState, VersionStatus, transition
 from evergreen.usecases.compare_shadow import schedule_name as shadow_schedule
 from evergreen.usecases.update_registry import aliases_of
 from evergreen.usecases.watch_deployment import schedule_name as bake_schedule
@@ -37,6 +37,7 @@ def in_the_end(cloud):
     state = cloud.state
     assert state.repoint is None, "a repoint was never carried out"
     assert cloud.alias("production") == state.production
+    _only_a_version_in_its_ops_bake_is_a_canary(cloud, state)
     assert cloud.alias("shadow") == (None if state.shadow is None else state.shadow.version)
     projected = aliases_of(state)
     assert (projected["production"], projected["shadow"]) == (cloud.alias("production"), cloud.alias("shadow"))
@@ -132,3 +133,27 @@ def _somebody_answers(cloud, state):
     """The endpoint answers with the version in production, or with the one that is to take its place."""
     allowed = {state.production} | ({state.repoint.version} if state.repoint is not None else set())
     assert cloud.alias("production") in allowed
+    record = cloud.ports.aliases.read(MODEL, "production")
+    if record is not None and record.canary is not None:
+        beside = state.version(record.canary.version)
+        takes_over = state.repoint is not None and state.repoint.version == beside.number
+        good = beside.status is VersionStatus.GOOD or takes_over
+        assert good, "the rest of the requests goes to a version that is not good"
+        assert (record.canary.artifact, record.canary.sha256) == (_key(beside), beside.sha256)
+
+
+def _only_a_version_in_its_ops_bake_is_a_canary(cloud, state):
+    """With a good version beside it; every other version answers all requests."""
+    record = cloud.ports.aliases.read(MODEL, "production")
+    bake = state.bake
+    watched = bake is not None and bake.phase is BakePhase.OPS and bake.replaced is not None
+    good = [v.number for v in state.versions if v.status is VersionStatus.GOOD and v.number != state.production]
+    if not watched or not good:
+        assert record is None or record.canary is None
+        return
+    assert record.canary.share == state.spec["deployment"]["canary_share"]
+    assert record.canary.version == (bake.replaced if bake.replaced in good else state.last_known_good().number)
+
+
+def _key(version):
+    return version.artifact.removeprefix("s3://artifacts/")

@@ -17,6 +17,7 @@ lifecycle          objects that expire; identity: ids that are the same in every
 http_api           the routes of HTTP APIs
 patches, speed     every symbol of moto that is replaced, in one table; short cuts that change no behaviour
 training_*         training jobs, run for real (processes: how)
+endpoints*         SageMaker endpoints that answer: fleets of containers, deployments, shadows, captures
 server, ...        the same cloud as a server, in real time, for any client (runtime_api, change_sets, mlflow_server)
 =================  ==================================================================================================
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .cloud import LocalCloud
 
 PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
-EMITTED = frozenset({"AWS/ApiGateway", "AWS/Events", "AWS/Lambda", "AWS/SQS"})
+EMITTED = frozenset({"AWS/ApiGateway", "AWS/Events", "AWS/Lambda", "AWS/SQS", "AWS/SageMaker"})
 """The namespaces of AWS's own that the local cloud fills; an alarm on another could never trip."""
 
 OK, ALARM, INSUFFICIENT = "OK", "ALARM", "INSUFFICIENT_DATA"
@@ -121,6 +121,7 @@ class Alarms:
 
     def __init__(self, cloud: LocalCloud):
         self.cloud = cloud
+        self.listeners: list[Callable[[Alarm], object]] = []  # told of each change of state
         self._watched: dict[str, _Watched] = {}
         self._by_metric: dict[MetricKey, list[str]] = {}
 
@@ -219,6 +220,8 @@ class Alarms:
             detail=told,
             resources=[alarm.alarm_arn],
         )
+        for listener in self.listeners:
+            listener(alarm)
         if not alarm.actions_enabled:
             return
         actions = {OK: alarm.ok_actions, ALARM: alarm.alarm_actions, INSUFFICIENT: alarm.insufficient_data_actions}

@@ -19,9 +19,11 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import cloudformation_backends
 from moto.moto_api._internal import mock_random
 
+from . import endpoints_api
 from .alarms import Alarms
 from .arns import ACCOUNT, REGION
 from .delivery import Courier
+from .endpoints import Endpoints
 from .engine import Agenda, VirtualClock
 from .errors import CloudAlreadyOpenError, EndlessLoopError, LocalCloudError, TemplateError
 from .events import Events
@@ -42,6 +44,7 @@ from .template import package, read_template
 
 SEED = 20_260_101
 DEFAULT_TRAINING_SECONDS = 600.0
+DEFAULT_ENDPOINT_SECONDS = 300.0
 ROUNDS_OF_DRAINING = 1_000
 
 
@@ -64,8 +67,8 @@ class LocalCloud:
         The stack's outputs, and the physical id of each logical one.
     lock
         Held while the agenda runs. API calls from other threads do not wait for it.
-    training_seconds
-        How long a training job takes in virtual time.
+    training_seconds, endpoint_seconds
+        How long a training job takes in virtual time, and the start of an endpoint's fleet.
     real_time
         Whether a thread moves the clock with the wall clock (the server) instead of a caller (a replay).
     keep_logs
@@ -85,6 +88,7 @@ class LocalCloud:
         self._own_work_dir = work_dir is None
         self.work_dir = Path(work_dir or tempfile.mkdtemp(prefix="evergreen-local-"))
         self.training_seconds = DEFAULT_TRAINING_SECONDS
+        self.endpoint_seconds = DEFAULT_ENDPOINT_SECONDS
         self.real_time = False
         self.keep_logs = False
         self.stack_name = ""
@@ -101,8 +105,10 @@ class LocalCloud:
         self.alarms = Alarms(self)
         self.gauges = QueueGauges(self)
         self.http_apis = HttpApis(self)
+        self.endpoints = Endpoints(self)
         self.patches = Patches(self)
         self._uninstall_training_jobs: Callable[[], object] = lambda: None
+        self._uninstall_endpoints: Callable[[], object] = lambda: None
         self._clients: dict[str, Any] = {}
         self._environment: dict[str, str | None] = {}
         self._moto = mock_aws()
@@ -239,7 +245,8 @@ class LocalCloud:
         with self.lock:
             self.agenda.run(self.clock.now)
             for _ in range(ROUNDS_OF_DRAINING):
-                if not self.firehose.flush_all() + self.pollers.hurry() + self.streams.hurry():
+                written = self.firehose.flush_all() + self.endpoints.flush()
+                if not written + self.pollers.hurry() + self.streams.hurry():
                     return
                 self.agenda.run(self.clock.now)
             raise EndlessLoopError(self.clock.now.isoformat(), ROUNDS_OF_DRAINING, "drain")
@@ -293,6 +300,7 @@ class LocalCloud:
             use_light_clients()
             self.patches.apply_all()
             self._uninstall_training_jobs = _install_training_jobs(self)
+            self._uninstall_endpoints = endpoints_api.install(self)
         except BaseException:
             self.close()
             raise
@@ -302,6 +310,7 @@ class LocalCloud:
         if LocalCloud._open is not self:
             return
         self.invoker.close()
+        self._uninstall_endpoints()
         self._uninstall_training_jobs()
         self.patches.undo()
         self._moto.stop()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .cloud import LocalCloud
 
 PRINCIPAL = "apigateway.amazonaws.com"
+LARGEST_REQUEST = 10 * 1_024 * 1_024
 _FUNCTION_IN_URI = re.compile(r"functions/(arn:[^/]+)/invocations$|^(arn:aws:lambda:.+)$")
 _VARIABLE = re.compile(r"\{([A-Za-z0-9_]+)(\+?)\}")
 
@@ -184,6 +185,8 @@ class HttpApis:
             return _error(404, "Not Found")
         route, parameters = found
         data = body.encode() if isinstance(body, str) else body
+        if len(data) > LARGEST_REQUEST:
+            return _error(413, "Request Entity Too Large")
         event = _event(
             api=api,
             route=route,

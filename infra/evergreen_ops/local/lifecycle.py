@@ -1,4 +1,7 @@
-"""Bucket lifecycles: objects that are older than their rule says are gone, once a day on the cloud's clock."""
+"""Bucket lifecycles: objects that are older than their rule says are gone, once a day on the cloud's clock.
+
+In a versioned bucket they get a delete marker, as in S3. Versions that were replaced are kept: nobody reads them here.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +61,17 @@ class Lifecycles:
 
         from .arns import ACCOUNT
 
-        buckets = s3_backends[ACCOUNT]["aws"].buckets
+        backend = s3_backends[ACCOUNT]["aws"]
+        buckets = backend.buckets
         for rule, written in self._written.items():
             keys: Any = buckets[rule.bucket].keys if rule.bucket in buckets else {}
             while written and self._cloud.clock.now - written[0][0] >= rule.age:
                 _, key = written.popleft()
-                if keys.get(key.name) is key:  # else it was written again since, or deleted
+                if keys.get(key.name) is not key:  # it was written again since, or deleted
+                    continue
+                if buckets[rule.bucket].is_versioned:
+                    backend.delete_object(rule.bucket, key.name)
+                else:
                     del keys[key.name]
                     key.dispose()
         self._sweep_planned = False

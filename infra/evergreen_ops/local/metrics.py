@@ -51,7 +51,8 @@ def statistic(name: str, points: Sequence[Point]) -> float:
     Parameters
     ----------
     name
-        ``Sum``, ``Average``, ``Minimum``, ``Maximum``, ``SampleCount`` or a percentile such as ``p95`` or ``p99.9``.
+        ``Sum``, ``Average``, ``Minimum``, ``Maximum``, ``SampleCount``, a percentile such as ``p95`` or ``p99.9``, or
+        a trimmed count such as ``TC(250:)`` or ``TC(:1000)``: how many values lie above one bound and up to another.
     points
         At least one.
 
@@ -65,6 +66,8 @@ def statistic(name: str, points: Sequence[Point]) -> float:
     >>> points = [Point(0, v, 1, v, v) for v in (1.0, 2.0, 3.0, 10.0)]
     >>> statistic("Average", points), statistic("p50", points), statistic("p100", points)
     (4.0, 2.5, 10.0)
+    >>> statistic("TC(2:)", points), statistic("TC(1:3)", points)
+    (2.0, 2.0)
     """
     match name:
         case "Sum":
@@ -77,9 +80,13 @@ def statistic(name: str, points: Sequence[Point]) -> float:
             return min(p.low for p in points)
         case "Maximum":
             return max(p.high for p in points)
+    counted = re.fullmatch(r"TC\((\d+(?:\.\d+)?)?:(\d+(?:\.\d+)?)?\)", name)
+    if counted is not None:
+        low, high = float(counted[1] or "-inf"), float(counted[2] or "inf")
+        return math.fsum(p.weight for p in points if p.weight and low < p.total / p.weight <= high)
     match = re.fullmatch(r"p(\d{1,3}(?:\.\d+)?)", name)
     if match is None:
-        raise ValueError(f"statistic {name!r} is not one of Sum, Average, Minimum, Maximum, SampleCount, pNN")
+        raise ValueError(f"statistic {name!r} is not one of Sum, Average, Minimum, Maximum, SampleCount, pNN, TC(x:y)")
     return _percentile(float(match.group(1)) / 100, points)
 
 

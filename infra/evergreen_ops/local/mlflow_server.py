@@ -1,16 +1,18 @@
-"""A real MLflow tracking server on loopback: one process, a sqlite store, artifacts in a local directory.
+"""A real MLflow tracking server on loopback: one process, a sqlite store, artifacts in a directory or the local S3.
 
 ``mlflow server`` starts a supervisor, four workers and a job runner. A single uvicorn process that serves the same
 application, with the variables that ``mlflow server`` would have set, costs half the memory and starts sooner.
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +21,8 @@ from evergreen_ops.local.processes import end_process_group, start, tail
 
 READY_POLL_SECONDS = 0.1
 STOP_GRACE_SECONDS = 5.0
+STORE = "mlflow.db"
+_ARTIFACTS, _LOG = "artifacts", "server.log"
 
 
 class MlflowServerError(RuntimeError):
@@ -38,7 +42,40 @@ class MlflowServerError(RuntimeError):
         super().__init__(f"The local MLflow server {reason}; the end of its log is: {tail(log)}")
 
 
-def server_environment(store: Path, artifacts: Path, *, path: str | None = None) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class LocalS3:
+    """Artifacts in a bucket of the local cloud.
+
+    Parameters
+    ----------
+    uri
+        ``s3://bucket/prefix``; the bucket exists.
+    endpoint_url
+        Where the local cloud answers, by address and not by name: buckets are then no part of the host's name.
+    """
+
+    uri: str
+    endpoint_url: str
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that lead the server's S3 client there, with nobody's credentials.
+
+        Examples
+        --------
+        >>> LocalS3("s3://models", "http://127.0.0.1:4566").environment()["MLFLOW_S3_ENDPOINT_URL"]
+        'http://127.0.0.1:4566'
+        """
+        return {
+            "MLFLOW_S3_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+
+
+def server_environment(store: Path, artifacts: Path | LocalS3, *, path: str | None = None) -> dict[str, str]:
     """Return the whole environment of a tracking server that talks to nothing but its clients.
 
     Parameters
@@ -46,7 +83,7 @@ def server_environment(store: Path, artifacts: Path, *, path: str | None = None)
     store
         The sqlite file that holds experiments, runs and the model registry.
     artifacts
-        The directory that the server keeps run artifacts in; clients send and fetch them through the server.
+        Where the server keeps artifacts; clients send and fetch them through the server.
     path
         What to put in ``PATH``; by default only the interpreter's own directory, so that no optional tool is found.
 
@@ -72,7 +109,9 @@ def server_environment(store: Path, artifacts: Path, *, path: str | None = None)
         "_MLFLOW_SERVER_FILE_STORE": store_uri,
         "_MLFLOW_SERVER_REGISTRY_STORE": store_uri,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": artifacts.absolute().as_uri(),
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": (
+            artifacts.uri if isinstance(artifacts, LocalS3) else artifacts.absolute().as_uri()
+        ),
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "_MLFLOW_SERVER_BOOT_ID": "evergreen-local",
         "_MLFLOW_SGI_NAME": "uvicorn",
@@ -80,7 +119,20 @@ def server_environment(store: Path, artifacts: Path, *, path: str | None = None)
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "GIT_PYTHON_REFRESH": "quiet",
+        **(artifacts.environment() if isinstance(artifacts, LocalS3) else {}),
     }
+
+
+def forget(work_dir: Path) -> None:
+    """Delete the store, artifacts and log that a server left in a directory, and nothing else there.
+
+    Examples
+    --------
+    >>> forget(Path("no such directory"))
+    """
+    for name in (STORE, f"{STORE}-wal", f"{STORE}-shm", _LOG):
+        (work_dir / name).unlink(missing_ok=True)
+    shutil.rmtree(work_dir / _ARTIFACTS, ignore_errors=True)
 
 
 class MlflowServer:
@@ -94,6 +146,8 @@ class MlflowServer:
         A directory for the store, the artifacts and the log; made when it is missing, kept when the server closes.
     port
         The loopback port to serve on; 0 takes a free one.
+    artifacts
+        Where artifacts go; by default into ``work_dir``.
 
     Examples
     --------
@@ -102,10 +156,11 @@ class MlflowServer:
     'http://127.0.0.1:5001'
     """
 
-    def __init__(self, work_dir: Path, port: int = 0) -> None:
+    def __init__(self, work_dir: Path, port: int = 0, *, artifacts: LocalS3 | None = None) -> None:
         self.work_dir = work_dir
         self.port = port or _free_port()
-        self.log = work_dir / "server.log"
+        self.log = work_dir / _LOG
+        self._artifacts = artifacts or work_dir / _ARTIFACTS
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
 
@@ -124,12 +179,13 @@ class MlflowServer:
         """Start the server in the background and return without waiting for it; a second call does nothing."""
         if self._process is not None:
             return self
-        artifacts = self.work_dir / "artifacts"
-        artifacts.mkdir(parents=True, exist_ok=True)
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        if isinstance(self._artifacts, Path):
+            self._artifacts.mkdir(exist_ok=True)
         self.log.unlink(missing_ok=True)
         command = [sys.executable, "-m", "evergreen_ops.local.tethered", "uvicorn", "mlflow.server.fastapi_app:app"]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning", "--no-access-log"]
-        environment = server_environment(self.work_dir / "mlflow.db", artifacts)
+        environment = server_environment(self.work_dir / STORE, self._artifacts)
         self._process = start(
             command, directory=self.work_dir, environment=environment, log=self.log, stdin=subprocess.PIPE
         )

@@ -357,8 +357,6 @@ def _finish_bucket(context: Context, bucket: Any, properties: Properties) -> Any
     if versioning:
         backend.put_bucket_versioning(bucket.name, versioning)
     if "LifecycleConfiguration" in properties:
-        if versioning:
-            raise context.refuse("uses LifecycleConfiguration on a versioned bucket")
         context.cloud.lifecycles.set_rules(bucket.name, properties["LifecycleConfiguration"])
     if "PublicAccessBlockConfiguration" in properties:
         backend.put_public_access_block(bucket.name, properties["PublicAccessBlockConfiguration"])
@@ -701,7 +699,8 @@ def _create_http_api(context: Context, name: str, properties: Properties) -> Loc
 
 
 def _update_http_api(context: Context, api: LocalResource, name: str, properties: Properties) -> LocalResource:
-    context.cloud.http_apis.apis[api.physical_id].routes[:] = routes_of_openapi(properties.get("Body", {}))
+    if "Body" in properties:  # routes that are written out are resources of their own
+        context.cloud.http_apis.apis[api.physical_id].routes[:] = routes_of_openapi(properties["Body"])
     return api
 
 

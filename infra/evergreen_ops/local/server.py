@@ -41,9 +41,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from .cloud import LocalCloud
+    from .mlflow_server import MlflowServer
 
 DEFAULT_PORT = 4566
 API_PREFIX = "/_api/"
+TRACKING_PARAMETER = "MlflowTrackingUri"
+TRACKING_BUCKET = "evergreen-mlflow"
 LONGEST_PAUSE_SECONDS = 0.5
 EXAMPLE_CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -84,7 +87,8 @@ class LocalServer:
     port
         The loopback port; 0 takes a free one.
     stack_name, parameters
-        What the stack is called and is given.
+        What the stack is called and is given. A template that takes ``MlflowTrackingUri`` and is not given it gets an
+        MLflow server of its own, with artifacts in the local S3; it ends with this one.
     invoker
         Makes the invoker of functions from the endpoint's URL; by default each function runs in processes of its own.
     work_dir
@@ -115,6 +119,7 @@ class LocalServer:
         self._work_dir = work_dir
         self._cloud: LocalCloud | None = None
         self._http: BaseWSGIServer | None = None
+        self._mlflow: MlflowServer | None = None
         self._threads: list[threading.Thread] = []
         self._replaced: list[tuple[type, str, Any]] = []
         self._stopping = threading.Event()
@@ -156,8 +161,10 @@ class LocalServer:
             self._cloud.real_time = self._cloud.keep_logs = True
             self._cloud.clock = self._cloud.agenda.clock = WallClock(self._cloud.clock.now)
             if self._template is not None:
-                self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=self._parameters)
+                given = self._with_mlflow(self._cloud, self._template)
+                self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=given)
         except BaseException:
+            self._end_mlflow()
             if self._cloud is not None:
                 self._cloud.close()
             invoker.close()
@@ -179,6 +186,7 @@ class LocalServer:
             self._http.shutdown()
             self._http.server_close()
             self._http = None
+        self._end_mlflow()
         if self._cloud is not None:
             self._cloud.agenda.wake.set()
             for thread in self._threads:
@@ -186,6 +194,26 @@ class LocalServer:
             self._cloud.close()
             _put_back(self._replaced)
             self._cloud = None
+
+    @property
+    def mlflow_url(self) -> str | None:
+        """The address of the stack's own MLflow server, if it has one."""
+        return None if self._mlflow is None else self._mlflow.url
+
+    def _with_mlflow(self, cloud: LocalCloud, template: Path) -> dict[str, str]:
+        from .mlflow_server import LocalS3, MlflowServer
+
+        if TRACKING_PARAMETER in self._parameters or not takes_mlflow(template):
+            return self._parameters
+        cloud.client("s3").create_bucket(Bucket=TRACKING_BUCKET)
+        place = LocalS3(f"s3://{TRACKING_BUCKET}", f"http://127.0.0.1:{self._port}")
+        self._mlflow = MlflowServer(cloud.work_dir / "mlflow", artifacts=place).start()
+        return {**self._parameters, TRACKING_PARAMETER: self._mlflow.url}
+
+    def _end_mlflow(self) -> None:
+        if self._mlflow is not None:
+            self._mlflow.close()
+            self._mlflow = None
 
     def api_url(self) -> str | None:
         """The address of the deployed HTTP API, if the stack has one."""
@@ -368,6 +396,19 @@ def local_address(text: str, url: str) -> str:
     return _EXECUTE_API.sub(lambda match: f"{url}{API_PREFIX}{match['api']}", text)
 
 
+def takes_mlflow(template: Path) -> bool:
+    """Whether a template can be told where an MLflow server is.
+
+    Raises
+    ------
+    TemplateError
+        It is no template.
+    """
+    from .template import read_template
+
+    return TRACKING_PARAMETER in (read_template(template).get("Parameters") or {})
+
+
 def up(
     template: Path | None,
     *,
@@ -409,7 +450,8 @@ def up(
     try:
         with LocalServer(template, port=port, stack_name=stack_name, parameters=parameters) as server:
             state_dir.mkdir(parents=True, exist_ok=True)
-            pid_file.write_text(json.dumps({"pid": os.getpid(), "port": server._port, "url": server.url}))
+            told = {"pid": os.getpid(), "port": server._port, "url": server.url, "mlflow": server.mlflow_url}
+            pid_file.write_text(json.dumps(told))
             for line in introduction(server):
                 say(line)
             while not stop.wait(1.0):  # a plain wait() would not let signal handlers run
@@ -460,6 +502,8 @@ def introduction(server: LocalServer) -> list[str]:
     lines += [f"  export {name}={value}" for name, value in exports.items()]
     if (api := server.api_url()) is not None:
         lines += ["", f"The HTTP API is at {api}"]
+    if server.mlflow_url is not None:
+        lines += ["", f"MLflow is at {server.mlflow_url} (`evergreen mlflow ui` opens it)"]
     lines += ["", "Stop it with Ctrl-C or `evergreen local down`."]
     return lines
 

@@ -23,7 +23,7 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     "AWS::ApiGatewayV2::Integration": _properties(
         "ApiId IntegrationType IntegrationUri PayloadFormatVersion | Description IntegrationMethod TimeoutInMillis"
     ),
-    "AWS::ApiGatewayV2::Route": _properties("ApiId RouteKey Target | OperationName AuthorizationType"),
+    "AWS::ApiGatewayV2::Route": _properties("ApiId RouteKey Target | OperationName AuthorizationType AuthorizerId"),
     "AWS::ApiGatewayV2::Stage": _properties(
         "ApiId StageName | AutoDeploy Description Tags AccessLogSettings DefaultRouteSettings RouteSettings"
     ),
@@ -68,7 +68,7 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     ),
     "AWS::Lambda::Function": _properties(
         "FunctionName Code Handler Runtime Timeout MemorySize Environment Layers DeadLetterConfig PackageType "
-        "| Role Description Tags TracingConfig LoggingConfig Architectures EphemeralStorage KmsKeyArn "
+        "| Role Description Tags TracingConfig LoggingConfig Architectures EphemeralStorage KmsKeyArn VpcConfig "
         "ReservedConcurrentExecutions RecursiveLoop RuntimeManagementConfig"
     ),
     "AWS::Lambda::LayerVersion": _properties(

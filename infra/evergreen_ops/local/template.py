@@ -40,6 +40,7 @@ class _ManagedPolicies:
         service_role = "arn:aws:iam::aws:policy/service-role"
         return {
             "AWSLambdaBasicExecutionRole": f"{service_role}/AWSLambdaBasicExecutionRole",
+            "AWSLambdaVPCAccessExecutionRole": f"{service_role}/AWSLambdaVPCAccessExecutionRole",
             "AWSXRayDaemonWriteAccess": "arn:aws:iam::aws:policy/AWSXRayDaemonWriteAccess",
             "AWSXrayWriteOnlyAccess": "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess",
         }

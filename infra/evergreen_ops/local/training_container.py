@@ -89,7 +89,10 @@ class TrainingRequest:
     region
         Set as ``AWS_REGION``.
     checkpoint_uri
-        An S3 prefix that is copied to ``checkpoints/`` before the start and back at the end.
+        An S3 prefix that is copied to ``checkpoints/`` before the start and back at the end; there is no such directory
+        without one.
+    arn
+        Set as ``TRAINING_JOB_ARN``.
     """
 
     name: str
@@ -100,6 +103,7 @@ class TrainingRequest:
     max_runtime_seconds: float = 86_400.0
     region: str = "us-east-1"
     checkpoint_uri: str | None = None
+    arn: str = ""
 
     @property
     def program(self) -> str:
@@ -108,7 +112,7 @@ class TrainingRequest:
 
     @property
     def submit_directory(self) -> str:
-        """The S3 URI of the archive with the code."""
+        """Where the archive with the code is: an S3 URI, or a path below ``/opt/ml`` in one of the channels."""
         return str(decoded(self.hyperparameters["sagemaker_submit_directory"]))
 
     @property
@@ -163,13 +167,15 @@ class Container:
         DataDownloadError
             When an input is missing or is not what it should be.
         """
-        for directory in (self.code, self.model, self.output / "data", self.checkpoints, self._config, self._data):
+        for directory in (self.code, self.model, self.output / "data", self._config, self._data):
             directory.mkdir(parents=True, exist_ok=True)
         for channel in self.request.channels:
             download_channel(channel, self._data / channel.name, store)
         if self.request.checkpoint_uri:
-            _download_prefix(self.request.checkpoint_uri, self.checkpoints, store, may_be_empty=True)
-        _extract(self.request.submit_directory, self.code, store)
+            self.checkpoints.mkdir()
+            prefix = f"{self.request.checkpoint_uri.rstrip('/')}/"
+            _download_prefix(prefix, self.checkpoints, store, may_be_empty=True)
+        _extract(self._code_archive(store), self.request.submit_directory, self.code)
         if (self.code / "requirements.txt").exists():
             self.log.write_text(f"{REQUIREMENTS_NOTE}\n")
         self._write_config()
@@ -204,6 +210,7 @@ class Container:
             "AWS_EC2_METADATA_DISABLED": "true",
             "SAGEMAKER_BASE_DIR": str(self.base),
             "TRAINING_JOB_NAME": self.request.name,
+            "TRAINING_JOB_ARN": self.request.arn,
             "SM_INPUT_DIR": str(self.base / "input"),
             "SM_INPUT_CONFIG_DIR": str(self._config),
             "SM_INPUT_DATA_CONFIG": json.dumps(self._input_data_config()),
@@ -245,6 +252,15 @@ class Container:
     def checkpoint_files(self) -> dict[str, bytes]:
         """Return the checkpoints, by name relative to their directory."""
         return {str(path.relative_to(self.checkpoints)): path.read_bytes() for path in _files(self.checkpoints)}
+
+    def _code_archive(self, store: ObjectStore) -> bytes:
+        source = self.request.submit_directory
+        if source.startswith("s3://"):
+            return store.read(*split_uri(source))
+        try:
+            return (self.base / PurePosixPath(source).relative_to("/opt/ml")).read_bytes()
+        except (OSError, ValueError) as error:
+            raise DataDownloadError(f"ClientError: The code archive {source} is in none of the channels.") from error
 
     def remove(self) -> None:
         """Delete the job's directories."""
@@ -540,13 +556,12 @@ def _download_prefix(uri: str, directory: Path, store: ObjectStore, *, may_be_em
         _write(directory, relative_name(key, prefix), store.read(bucket, key))
 
 
-def _extract(uri: str, directory: Path, store: ObjectStore) -> None:
-    bucket, key = split_uri(uri)
+def _extract(archive: bytes, name: str, directory: Path) -> None:
     try:
-        with tarfile.open(fileobj=io.BytesIO(store.read(bucket, key))) as archive:
-            archive.extractall(directory, filter="data")
+        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+            members.extractall(directory, filter="data")
     except tarfile.TarError as error:
-        raise DataDownloadError(f"ClientError: The code archive {uri} cannot be unpacked: {error}.") from error
+        raise DataDownloadError(f"ClientError: The code archive {name} cannot be unpacked: {error}.") from error
 
 
 def _write(directory: Path, name: str, content: bytes) -> None:

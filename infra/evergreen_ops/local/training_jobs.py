@@ -14,7 +14,7 @@ import re
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ from moto.s3.models import s3_backends
 from moto.sagemaker.exceptions import AWSValidationException, ResourceInUseException
 from moto.sagemaker.models import FakeTrainingJob, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
-from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from .training_container import (
     STOP_GRACE_SECONDS,
@@ -52,7 +51,6 @@ _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _MAX_ENTRIES = 100
 _MAX_HYPERPARAMETER = 2500
 _MAX_VARIABLE = 512
-_NO_ENDPOINTS = "the local cloud does not serve SageMaker endpoints yet; use an endpoint of kind lambda"
 
 _HARMLESS = {
     "TrainingJobName",
@@ -265,7 +263,8 @@ class TrainingJobs:
         return self.cloud.real_time
 
     def _start(self, job: LocalTrainingJob, request: TrainingRequest) -> None:
-        run = _Run(job, Container(Path(tempfile.mkdtemp(dir=self._scratch.name)), request), None)
+        folder = Path(tempfile.mkdtemp(dir=self._scratch.name))
+        run = _Run(job, Container(folder, replace(request, arn=job.arn)), None)
         self._runs[job.arn] = run
         self._enter(job, Status.IN_PROGRESS, "Starting")
         self._enter(job, Status.IN_PROGRESS, "Downloading")
@@ -572,8 +571,10 @@ def _check_script_mode(hyperparameters: Mapping[str, str]) -> None:
     if not program.endswith(".py"):
         raise _refused(f"hyperParameters.sagemaker_program is {program}; the local cloud runs .py files only")
     source = hyperparameters["sagemaker_submit_directory"].strip('"')
-    if not source.startswith("s3://"):
-        raise _refused(f"hyperParameters.sagemaker_submit_directory is {source}; it must be an s3:// URI")
+    if not source.startswith(("s3://", "/opt/ml/input/data/")):
+        raise _refused(
+            f"hyperParameters.sagemaker_submit_directory is {source}; it must be an s3:// URI or in a channel"
+        )
 
 
 def _check_surroundings(given: Mapping[str, Any]) -> None:
@@ -660,26 +661,14 @@ def patched_list_training_jobs(jobs: TrainingJobs) -> Callable[[SageMakerRespons
     return list_training_jobs
 
 
-def refuse_endpoint(jobs: TrainingJobs) -> Callable[[Any], Any]:
-    """Calls that need a running endpoint: an error that says so, never a canned answer."""
-
-    def refused(self: Any) -> Any:
-        raise _refused(f"{self._get_param('EndpointName') or 'The endpoint'} cannot be used: {_NO_ENDPOINTS}")
-
-    return refused
-
-
 PATCHES: tuple[tuple[type, str, Callable[[TrainingJobs], Callable[..., Any]]], ...] = (
     (SageMakerResponse, "create_training_job", patched_create_training_job),
     (SageMakerResponse, "stop_training_job", patched_stop_training_job),
     (SageMakerResponse, "list_training_jobs", patched_list_training_jobs),
-    (SageMakerResponse, "update_endpoint", refuse_endpoint),
-    (SageMakerRuntimeResponse, "invoke_endpoint", refuse_endpoint),
-    (SageMakerRuntimeResponse, "invoke_endpoint_async", refuse_endpoint),
 )
 """What of moto's SageMaker is replaced: owner, name, and how the replacement is made."""
 
-NOT_IN_MOTO = frozenset({"stop_training_job", "update_endpoint"})
+NOT_IN_MOTO = frozenset({"stop_training_job"})
 """Those of `PATCHES` that moto does not have at all."""
 
 

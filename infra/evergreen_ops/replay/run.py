@@ -42,6 +42,7 @@ class Plan:
     template: Path = TEMPLATE
     drill: bool = False
     policies: tuple[Policy, ...] = ()
+    mlflow: Path | None = None  # where MLflow's store and artifacts are kept; None: nowhere
 
 
 def replay(plan: Plan, screen: Screen) -> Replay:
@@ -54,15 +55,17 @@ def replay(plan: Plan, screen: Screen) -> Replay:
     LocalCloudError
         The template can't be deployed.
     """
-    from evergreen_ops.local.mlflow_server import MlflowServer
+    from evergreen_ops.local.mlflow_server import MlflowServer, forget
 
     started = time.perf_counter()
     logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)  # says that it waits
+    if plan.mlflow is not None:
+        forget(plan.mlflow)  # of an earlier replay: its versions have the same numbers
     with (
         PeakMemory() as memory,
         warnings.catch_warnings(),
         tempfile.TemporaryDirectory(prefix="evergreen-replay-") as folder,
-        MlflowServer(Path(folder) / "mlflow") as mlflow,  # starts in the background while the cloud is deployed
+        MlflowServer(plan.mlflow or Path(folder) / "mlflow") as mlflow,  # starts while the cloud is deployed
     ):
         warnings.filterwarnings("ignore", message="No application metrics to publish")  # Powertools, on each quiet call
         result = _through_the_cloud(plan, screen, Path(folder), mlflow)
@@ -127,6 +130,7 @@ def stack_parameters(spec: ModelSpec, span: timedelta, mlflow_uri: str) -> Mappi
     rate = _rate(round(hours) if hours < 24 else 24 * round(hours / 24))
     return {
         "EvaluationSchedule": rate,
+        "OnlineSchedule": rate,
         "ReconcileSchedule": rate,
         "CaptureRetentionDays": str(SHORTEST_RETENTION_DAYS + math.ceil(spec.labels.maturity / timedelta(days=1))),
         "MlflowTrackingUri": mlflow_uri,

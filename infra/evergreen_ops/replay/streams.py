@@ -160,7 +160,7 @@ def load(
     """
     return read_table(
         _read_file(source),
-        name=_slug(source.stem),
+        name=stream_name(source),
         label=label,
         time=time,
         label_time=label_time,
@@ -560,6 +560,17 @@ def _in_words(delay: timedelta) -> str:
             number = seconds / size
             return f"{number:.3g} {unit}{'' if number == 1 else 's'}"
     return f"{seconds:.3g} seconds"
+
+
+def stream_name(source: Path) -> str:
+    """Return what a file's stream is called.
+
+    Examples
+    --------
+    >>> stream_name(Path("data/NOAA weather.parquet"))
+    'noaa_weather'
+    """
+    return _slug(source.stem)
 
 
 def _slug(name: str) -> str:

@@ -138,6 +138,8 @@ def _tell(event: Event) -> tuple[Mark, str] | None:
             return Mark.ROLLBACK, f"version {version} is bad ({event['cause']}) and there is no known good one"
         case "VersionRolledBack":
             return Mark.ROLLBACK, f"version {version} rolled back to version {event['to_version']}"
+        case "RepointFailed":
+            return Mark.ROLLBACK, f"the endpoint did not become version {version} and answers as before"
         case "DifferenceRepaired":
             return Mark.REPAIR, f"repaired {event['what']}"
         case _:

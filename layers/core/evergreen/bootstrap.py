@@ -11,6 +11,7 @@ from evergreen.settings import Settings
 
 if TYPE_CHECKING:
     from evergreen import ports as p
+    from evergreen.spec import ModelSpec
 
 
 class AwsPorts:
@@ -20,11 +21,15 @@ class AwsPorts:
         self.settings = settings
         self._connection = dict(connection or {})
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, *, attempts: int = 4, connect_timeout: float = 3, read_timeout: float = 20) -> Any:
         import boto3
         from botocore.config import Config
 
-        config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=20)
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+        )
         # The stubs type each service by a literal; here the name is data.
         region = self.settings.region
         return boto3.client(service, region_name=region, config=config, **self._connection)  # type: ignore[call-overload]
@@ -56,6 +61,21 @@ class AwsPorts:
         return S3Files(self._s3, self.settings.artifact_bucket)
 
     @cached_property
+    def kept_artifacts(self) -> p.Artifacts:
+        import tempfile
+        from pathlib import Path
+
+        from evergreen.aws.kept_artifacts import KeptArtifacts
+
+        folder = Path(tempfile.gettempdir()) / "evergreen-artifacts"
+        return KeptArtifacts(self.artifacts, folder, self.settings.artifact_cache_mb * 1_000_000)
+
+    def bucket(self, name: str) -> p.Files:
+        from evergreen.aws.files import S3Files
+
+        return S3Files(self._s3, name)
+
+    @cached_property
     def catalog(self) -> p.Catalog:
         from evergreen.aws.catalog import DynamoCatalog
 
@@ -67,15 +87,44 @@ class AwsPorts:
 
         return DynamoAliases(self._dynamodb, self.settings.alias_table)
 
+    def endpoint(self, spec: ModelSpec) -> p.Aliases:
+        from evergreen.aws.endpoint_requests import EndpointPlan
+        from evergreen.aws.endpoints import EndpointAliases
+
+        prefix = self._prefix
+        plan = EndpointPlan(
+            model=spec.model,
+            endpoint=spec.endpoint_name or "",
+            spec=spec.endpoint,
+            prefix=prefix,
+            stack=prefix.rstrip("-"),
+            role_arn=self.settings.endpoint_role_arn,
+            image=self.settings.endpoint_image,
+            captures=self.data.uri(f"captures/{spec.model}"),
+        )
+        return EndpointAliases(
+            self._sagemaker, self._dynamodb, table=self.settings.alias_table, plan=plan, artifacts=self.artifacts
+        )
+
+    @cached_property
+    def _sagemaker(self) -> Any:
+        return self._client("sagemaker")
+
+    @property
+    def _prefix(self) -> str:
+        """How the names of the stack's functions begin."""
+        return self.settings.function_arn_prefix.rpartition(":")[2]
+
     @cached_property
     def trainer(self) -> p.Trainer:
         from evergreen.aws.trainer import SageMakerTrainer
 
         return SageMakerTrainer(
-            self._client("sagemaker"),
+            self._sagemaker,
             role_arn=self.settings.training_role_arn,
             image=self.settings.training_image,
             mlflow_tracking_uri=self.settings.mlflow_tracking_uri,
+            git_commit=self.settings.git_commit,
         )
 
     @cached_property
@@ -94,7 +143,9 @@ class AwsPorts:
     def captures(self) -> p.LineStream:
         from evergreen.aws.streams import FirehoseLines
 
-        return FirehoseLines(self._client("firehose"), self.settings.capture_stream)
+        # A caller waits for its answer meanwhile, and an answer is worth more than its capture.
+        client = self._client("firehose", attempts=2, connect_timeout=0.5, read_timeout=1)
+        return FirehoseLines(client, self.settings.capture_stream)
 
     @cached_property
     def labels(self) -> p.LineStream:
@@ -109,11 +160,26 @@ class AwsPorts:
         return SqsFeedback(self._client("sqs"), self.settings.feedback_queue_url)
 
     @cached_property
+    def online(self) -> p.OnlineStates:
+        from evergreen.aws.online import DynamoOnlineStates
+
+        return DynamoOnlineStates(self._dynamodb, self.settings.online_table)
+
+    @cached_property
     def traffic(self) -> p.TrafficMetrics:
         from evergreen.aws.traffic import CloudWatchTraffic
 
-        predict_function = f"{self.settings.function_arn_prefix.rpartition(':')[2]}predict"
-        return CloudWatchTraffic(self._client("cloudwatch"), predict_function)
+        return CloudWatchTraffic(self._cloudwatch, f"{self._prefix}predict")
+
+    def endpoint_traffic(self, spec: ModelSpec) -> p.TrafficMetrics:
+        from evergreen.aws.traffic import EndpointTraffic
+
+        endpoint, latency_ms = spec.endpoint_name or "", spec.deployment.latency_ms
+        return EndpointTraffic(self._cloudwatch, self._sagemaker, endpoint, latency_ms)
+
+    @cached_property
+    def _cloudwatch(self) -> Any:
+        return self._client("cloudwatch")
 
     @cached_property
     def registry(self) -> p.Registry | None:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+
+from evergreen.domain.endpoint_names import ConfigVersions
+from evergreen.payloads import AnswerLayout, PayloadError, label_field, read_answers, read_labels, read_rows
+from evergreen.schema import FeatureSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,15 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class CaptureLayout:
+    """What a SageMaker endpoint's captures leave unsaid: the features' names, where an answer lies, who answered."""
+
+    schema: FeatureSchema
+    answers: AnswerLayout = field(default_factory=AnswerLayout)
+    version: int | None = None  # of lines that name none
+
+
+@dataclass(frozen=True, slots=True)
 class GroundTruth:
     """One label."""
 
@@ -39,6 +52,9 @@ class GroundTruth:
 class FileKey:
     """Where a capture or ground-truth file lies: ``captures/{model}/{variant}/yyyy/mm/dd/hh/{name}``.
 
+    A SageMaker endpoint puts its own name before the variant's, and whatever prefix its configuration says before that:
+    Evergreen's configurations say their own name.
+
     Examples
     --------
     >>> key = FileKey.parse("captures/churn/production/2026/01/31/23/part-1.jsonl")
@@ -46,6 +62,9 @@ class FileKey:
     ('churn', 'production', '2026-01-31T23:00:00+00:00', 'part-1')
     >>> key.beside("compact", "parquet")
     'compact/churn/production/2026/01/31/23/part-1.parquet'
+    >>> key = FileKey.parse("captures/churn/evergreen-churn-p3-s4-e52/churn-eu/shadow/2026/01/31/23/09-15-123-a.jsonl")
+    >>> key.variant, key.versions.shadow, key.compacted
+    ('shadow', 4, 'compact/churn/shadow/2026/01/31/23/09-15-123-a.v4.parquet')
     """
 
     kind: str
@@ -53,15 +72,32 @@ class FileKey:
     variant: str  # empty for ground truth
     hour: datetime
     stem: str
+    config: str = ""  # the endpoint configuration that captured it, of a SageMaker endpoint
 
     @classmethod
     def parse(cls, key: str) -> FileKey:
         """Read a key; raises ValueError for one that is not laid out so."""
-        kind, model, *variant, year, month, day, hour, name = key.split("/")
+        kind, model, *folders, year, month, day, hour, name = key.split("/")
         time = datetime(int(year), int(month), int(day), int(hour), tzinfo=UTC)
-        if len(variant) > 1:
-            raise ValueError(f"key {key!r} has {len(variant)} folders between model and year: at most one is expected")
-        return cls(kind, model, variant[0] if variant else "", time, name.rsplit(".", 1)[0])
+        most = 3 if kind == "captures" else 1
+        if len(folders) > most:
+            raise ValueError(f"key {key!r} has {len(folders)} folders between model and year: at most {most} expected")
+        variant = folders[-1] if folders else ""
+        if len(folders) > 1:  # an endpoint's variant that answers may be called anything
+            variant = variant if variant == "shadow" else "production"
+        return cls(kind, model, variant, time, name.rsplit(".", 1)[0], folders[0] if len(folders) == 3 else "")
+
+    @property
+    def versions(self) -> ConfigVersions | None:
+        """Who answered, where a configuration of ours captured it."""
+        return ConfigVersions.read(self.config) if self.config else None
+
+    @property
+    def compacted(self) -> str:
+        """The key of the file as Parquet; a shadow's names the version."""
+        if self.variant == "shadow" and self.versions is not None and self.versions.shadow is not None:
+            return self.beside("compact", "parquet", stem=f"{self.stem}.v{self.versions.shadow}")
+        return self.beside("compact", "parquet")
 
     def beside(self, kind: str, ending: str, *, variant: str | None = None, stem: str | None = None) -> str:
         """The key of the same hour and name under another kind."""
@@ -127,41 +163,76 @@ def _payload(mode: str, data: Mapping[str, Any]) -> dict[str, str]:
     return {"observedContentType": "application/json", "mode": mode, "data": text, "encoding": "JSON"}
 
 
-def read_captures(body: bytes) -> tuple[list[Capture], list[MalformedLine]]:
-    """Every capture of a file and every line that is none."""
-    captures, malformed = [], []
+def read_captures(body: bytes, layout: CaptureLayout | None = None) -> tuple[list[Capture], list[MalformedLine]]:
+    """Every capture of a file and every line that is none.
+
+    Parameters
+    ----------
+    body
+        JSON Lines, ours or SageMaker's own.
+    layout
+        How lines of SageMaker's own are read, which name neither features nor version; None: only ours are read.
+
+    Returns
+    -------
+    tuple
+        The captures, one a row: the rows of a record that holds several have the ids ``{id}/0``, ``{id}/1``, ...; and
+        the lines that could not be read, each with its reason.
+    """
+    captures: list[Capture] = []
+    malformed: list[MalformedLine] = []
     for number, line in enumerate(body.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            captures.append(_read_capture(orjson.loads(line)))
+            captures += _read_record(orjson.loads(line), layout)
         except _UNREADABLE as error:
             malformed.append(_malformed(number, line, error))
     return captures, malformed
 
 
-def _read_capture(record: Mapping[str, Any]) -> Capture:
+def _read_record(record: Mapping[str, Any], layout: CaptureLayout | None) -> list[Capture]:
     data, metadata = record["captureData"], record["eventMetadata"]
+    event_id = _text(metadata.get("inferenceId") or metadata["eventId"])
+    time = datetime.fromisoformat(metadata["inferenceTime"])
+    time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    group = metadata.get("group")
+    if "modelVersion" in metadata or layout is None:
+        return [_read_ours(data, event_id, time, int(metadata["modelVersion"]), group)]
+    if layout.version is None:
+        raise PayloadError("the record names no modelVersion, and no version was in production then")
+    rows = read_rows(data["endpointInput"], layout.schema)
+    answers = read_answers(data["endpointOutput"], layout.schema, layout.answers, len(rows))
+    ids = row_ids(event_id, len(rows))
+    return [
+        Capture(row_id, time, layout.version, row, answer.prediction, answer.probabilities, group)
+        for row_id, row, answer in zip(ids, rows, answers, strict=True)
+    ]
+
+
+def _read_ours(data: Mapping[str, Any], event_id: str, time: datetime, version: int, group: str | None) -> Capture:
     features = orjson.loads(data["endpointInput"]["data"])
     output = orjson.loads(data["endpointOutput"]["data"])
     if not isinstance(features, dict):
         raise TypeError("endpointInput.data is not a JSON object of features")
-    time = datetime.fromisoformat(metadata["inferenceTime"])
-    return Capture(
-        event_id=_text(metadata.get("inferenceId") or metadata["eventId"]),
-        time=time if time.tzinfo is not None else time.replace(tzinfo=UTC),
-        version=int(metadata["modelVersion"]),
-        features=features,
-        prediction=output["prediction"],
-        probabilities=output.get("probabilities"),
-        group=metadata.get("group"),
-    )
+    return Capture(event_id, time, version, features, output["prediction"], output.get("probabilities"), group)
+
+
+def row_ids(event_id: str, rows: int) -> list[str]:
+    """The ids of a record's rows, the same for a request and its labels.
+
+    Examples
+    --------
+    >>> row_ids("a-1", 1), row_ids("a-1", 2)
+    (['a-1'], ['a-1/0', 'a-1/1'])
+    """
+    return [event_id] if rows == 1 else [f"{event_id}/{row}" for row in range(rows)]
 
 
 def ground_truth_line(label: GroundTruth, *, model: str) -> bytes:
     """A label as one line, without the newline."""
     record = {
-        "groundTruthData": {"data": label.label, "encoding": "CSV"},
+        "groundTruthData": {"data": label_field(label.label), "encoding": "CSV"},
         "eventMetadata": {"eventId": label.event_id, "modelName": model},
         "eventVersion": "0",
     }
@@ -169,15 +240,17 @@ def ground_truth_line(label: GroundTruth, *, model: str) -> bytes:
 
 
 def read_ground_truth(body: bytes) -> tuple[list[GroundTruth], list[MalformedLine]]:
-    """Every label of a file and every line that is none."""
-    labels, malformed = [], []
+    """Every label of a file, one a row of the record it belongs to, and every line that is none."""
+    labels: list[GroundTruth] = []
+    malformed: list[MalformedLine] = []
     for number, line in enumerate(body.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             record = orjson.loads(line)
-            data = record["groundTruthData"]["data"]
-            labels.append(GroundTruth(_text(record["eventMetadata"]["eventId"]), _text(str(data))))
+            found = [_text(label) for label in read_labels(record["groundTruthData"])]
+            ids = row_ids(_text(record["eventMetadata"]["eventId"]), len(found))
+            labels += map(GroundTruth, ids, found)
         except _UNREADABLE as error:
             malformed.append(_malformed(number, line, error))
     return labels, malformed

@@ -19,6 +19,7 @@ import orjson
 from evergreen.domain.errors import BadRequestError
 
 _NAMESPACE = "Evergreen"  # of the metrics that the functions write
+_ENDPOINTS = ("AWS/SageMaker", "/aws/sagemaker/Endpoints")  # of requests and of instances
 
 
 def correlation_id(event: Mapping[str, Any]) -> str:
@@ -41,6 +42,8 @@ def correlation_id(event: Mapping[str, Any]) -> str:
             return str(key)
         case {"detail": {"TrainingJobName": job_name}}:
             return str(job_name)
+        case {"detail": {"EndpointName": endpoint}}:
+            return str(endpoint)
         case {"requestContext": {"requestId": request_id}}:
             return str(request_id)
         case {"Records": [{"messageId": message_id}, *_]}:
@@ -129,6 +132,25 @@ class ObjectCreated:
         return cls(item["key"], item.get("etag", ""), parse_time(event["time"]))
 
 
+_STOPS = {
+    "Stopped": "somebody stopped it",
+    "MaxRuntimeExceeded": "it ran longer than training.max_runtime: raise it, or choose a larger instance",
+    "MaxWaitTimeExceeded": "it waited for spare capacity longer than training.max_wait: raise it, or turn spot off",
+    "Interrupted": "its spare capacity was taken away",
+}
+
+
+def why_stopped(secondary_status: str) -> str:
+    """Why a training job without a FailureReason ended: SageMaker says it in its secondary status alone.
+
+    Examples
+    --------
+    >>> why_stopped("MaxRuntimeExceeded")
+    'it ran longer than training.max_runtime: raise it, or choose a larger instance'
+    """
+    return _STOPS.get(secondary_status, "")
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingJobChange:
     """A training job's state change."""
@@ -150,9 +172,29 @@ class TrainingJobChange:
             model=None if model is None else json.loads(model),
             status=detail["TrainingJobStatus"],
             artifact=(detail.get("ModelArtifacts") or {}).get("S3ModelArtifacts"),
-            reason=detail.get("FailureReason") or "",
+            reason=detail.get("FailureReason") or why_stopped(detail.get("SecondaryStatus") or ""),
             time=parse_time(event["time"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """A SageMaker endpoint's state change."""
+
+    endpoint: str
+    status: str  # as in the event: IN_SERVICE, FAILED, ...
+    time: datetime
+
+    @classmethod
+    def parse(cls, event: Mapping[str, Any]) -> EndpointChange:
+        """Read SageMaker's "SageMaker Endpoint State Change" event."""
+        detail = event["detail"]
+        return cls(detail["EndpointName"], detail["EndpointStatus"], parse_time(event["time"]))
+
+
+def is_endpoint_event(event: Mapping[str, Any]) -> bool:
+    """Whether a SageMaker endpoint tells that it has changed."""
+    return event.get("detail-type") == "SageMaker Endpoint State Change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +206,7 @@ class AlarmChange:
     time: datetime
     model: str | None = None  # that its metrics' dimensions name; None: it may be about any
     version: int | None = None
+    endpoint: str | None = None  # of SageMaker's, that they name
 
     @classmethod
     def parse(cls, event: Mapping[str, Any]) -> AlarmChange | None:
@@ -206,20 +249,24 @@ def _named(dimensions: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {dimension["name"]: dimension["value"] for dimension in dimensions}
 
 
-def _about(metrics: Iterable[tuple[str, Mapping[str, str]]]) -> tuple[str | None, int | None]:
-    """The one model, and the one version of it, that our metrics name."""
+def _about(metrics: Iterable[tuple[str, Mapping[str, str]]]) -> tuple[str | None, int | None, str | None]:
+    """The one model, and the one version of it, that our metrics name; the one endpoint that SageMaker's do."""
+    metrics = list(metrics)
+    endpoints = {d["EndpointName"] for namespace, d in metrics if namespace in _ENDPOINTS and "EndpointName" in d}
     ours = [dimensions for namespace, dimensions in metrics if namespace == _NAMESPACE]
     models = {dimensions["Model"] for dimensions in ours if "Model" in dimensions}
     versions = {dimensions["Version"] for dimensions in ours if "Version" in dimensions}
     model = models.pop() if len(models) == 1 else None
     version = versions.pop() if model is not None and len(versions) == 1 else ""
-    return model, int(version) if version.isdecimal() else None
+    return model, int(version) if version.isdecimal() else None, endpoints.pop() if len(endpoints) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """A request to the HTTP API."""
 
+    id: str  # that API Gateway gave it
+    route: str  # POST /models/{model}/predict
     path: Mapping[str, str]
     content_type: str
     body: str
@@ -236,6 +283,8 @@ class HttpRequest:
                 raise BadRequestError(("the body is not UTF-8 text",)) from error
         milliseconds = event["requestContext"]["timeEpoch"]
         return cls(
+            id=event["requestContext"]["requestId"],
+            route=event["routeKey"],
             path=event.get("pathParameters") or {},
             content_type=(event.get("headers") or {}).get("content-type", ""),
             body=body,

@@ -264,7 +264,7 @@ def feature_columns(table: pa.Table, schema: FeatureSchema) -> dict[str, NDArray
 def prediction_column(table: pa.Table, schema: FeatureSchema) -> Mapping[str, NDArray[Any]]:
     """What is profiled of the answers: the positive class's probability, the label, or the value."""
     if schema.task is Task.BINARY:
-        given = np.array(table["probabilities"].to_pylist(), dtype=np.float64).reshape(-1, 2)
-        return {"prediction": given[:, 1]}
+        second = [np.nan if row is None else row[1] for row in table["probabilities"].to_pylist()]
+        return {"prediction": np.array(second, dtype=np.float64)}
     kind = np.float64 if schema.task is Task.REGRESSION else object
     return {"prediction": np.array(table["prediction"].to_pylist(), dtype=kind)}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer
 from evergreen.domain.lifecycle import AnyEvent, ModelState
 
 if TYPE_CHECKING:
     from evergreen.domain.audit import RawItem
     from evergreen.domain.bake import Traffic  # its numpy is not there in functions that only pass ports on
+    from evergreen.spec import ModelSpec
+    from evergreen.training.run_record import RunRecord
 
 
 class Ledger(Protocol):
@@ -36,7 +39,8 @@ class Ledger(Protocol):
         """Keep what was found at a time, beside the history; False where that time has its note already.
 
         Kinds: `retraining` (an evaluation), `wish` (a retraining that was asked for), `shadow` (a comparison),
-        `differences` and `registry` (what was found unlike the ledger, before it is repaired).
+        `differences` and `registry` (what was found unlike the ledger, before it is repaired), `online` (a look at an
+        online checkpoint).
         """
 
     def notes(self, model: str, kind: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
@@ -64,8 +68,18 @@ class Files(Protocol):
     def keys(self, prefix: str) -> Iterable[str]:
         """Keys below the prefix, sorted."""
 
+    def etags(self, prefix: str) -> Iterable[tuple[str, str]]:
+        """Keys below the prefix, sorted, with the ETag of what lies there now."""
+
     def uri(self, key: str) -> str:
         """The s3:// uri of a key."""
+
+
+class Artifacts(Protocol):
+    """Artifacts of versions, which may be kept nearer than the bucket."""
+
+    def get(self, key: str, sha256: str) -> bytes:
+        """The artifact's bytes; the caller checks that they have the hash; raises FileNotFoundError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,16 @@ NOWHERE = 0
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A version in its ops bake answers only a share of the requests; this good one answers the rest."""
+
+    share: float  # of the requests, for the version that is watched: 0 < share < 1
+    version: int
+    artifact: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class AliasRecord:
     """What an alias points to: all that the predict function needs to answer."""
 
@@ -109,6 +133,18 @@ class AliasRecord:
     sha256: str
     epoch: int  # of the decision behind it: an older decision never overwrites a newer one
     latency_ms: float = 1_000.0
+    sampling: float = 1.0  # the share of answers that are captured
+    canary: Canary | None = None  # None: the version answers every request
+
+    @property
+    def target(self) -> tuple[object, ...]:
+        """The version that it points to, whenever that was decided."""
+        return (NOWHERE,) if self.version == NOWHERE else (self.version, self.artifact, self.sha256)
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """How that version answers."""
+        return () if self.version == NOWHERE else (self.latency_ms, self.sampling, self.canary)
 
     @classmethod
     def nowhere(cls, model: str, alias: str, epoch: int) -> AliasRecord:
@@ -117,19 +153,44 @@ class AliasRecord:
 
 
 class Aliases(Protocol):
-    """The endpoint's aliases, kind `lambda`."""
+    """What a model's endpoint answers with, of either kind.
+
+    Kind `lambda` is repointed by one write. A SageMaker endpoint takes minutes: what is there now is then what was
+    there before, and whoever asked looks again when it has changed.
+    """
 
     def read(self, model: str, alias: str) -> AliasRecord | None:
         """What the alias points to as it really is, or None."""
 
     def repoint(self, record: AliasRecord) -> AliasRecord:
-        """Point the alias, unless a newer decision did; answers what is there now, cleared or not."""
+        """Point the alias, unless a newer decision did; answers what is there now, cleared or not.
+
+        Raises
+        ------
+        EndpointWentBackError
+            It was asked for before, and the endpoint is what it was all the same.
+        """
 
     def replace(self, found: AliasRecord, record: AliasRecord) -> AliasRecord:
         """Point the alias whatever its epoch, but only over exactly what was found; answers what is there now."""
 
     def clear(self, model: str, alias: str, epoch: int) -> None:
         """Point the alias nowhere, unless a newer decision pointed it."""
+
+    def point_both(self, production: AliasRecord, shadow: AliasRecord) -> None:
+        """Point both aliases in one change, the shadow perhaps nowhere; raises as :meth:`repoint` does."""
+
+    def is_changing(self, model: str) -> bool:
+        """Whether the endpoint is on its way, to whatever it may be: until it is there, nothing can be asked of it."""
+
+    def try_again(self, model: str) -> None:
+        """Let what went back be asked for once more."""
+
+    def tidy(self, model: str, kept: frozenset[int]) -> None:
+        """Delete what no version needs that is kept, or that answers."""
+
+    def folders(self, model: str) -> tuple[str, ...]:
+        """Where below ``captures/{model}/`` the captures of what answers, or answered lately, lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +202,22 @@ class TrainingRequest:
     hyperparameters: Mapping[str, str]
     source: str  # s3 uri of sourcedir.tar.gz
     manifest: str  # s3 uri of the ManifestFile channel
-    production: str | None  # s3 prefix of production's artifact
+    production: str | None  # s3 uri of production's artifact
     output: str  # s3 prefix
     instance_type: str
     instance_count: int
     volume_gb: int
     max_runtime: timedelta
+    program: str = "train.py"  # in the source
+    environment: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None  # None: the stack's
+    checkpoints: str | None = None  # s3 prefix that attempts share
+    spot_wait: timedelta | None = None  # on spare capacity, and how long it may take with all waiting; None: not so
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    kms_key: str | None = None
+    network_isolation: bool = False
+    online: str | None = None  # s3 uri of the online state that the job publishes; None: it trains
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +233,7 @@ class Trainer(Protocol):
     """Training jobs."""
 
     def start(self, request: TrainingRequest) -> None:
-        """Start the job; a job of that name that exists already is the same job."""
+        """Start the job; a job of that name that exists already is the same job; raises TrainingRefusedError."""
 
     def status(self, job_name: str) -> TrainingStatus | None:
         """The job as it is, or None when there is none."""
@@ -206,6 +277,39 @@ class FeedbackQueue(Protocol):
         """Send the messages."""
 
 
+class OnlineStates(Protocol):
+    """Online states, what each has learned, and their checkpoints."""
+
+    def read(self, model: str, fingerprint: str) -> OnlinePointer | None:
+        """Where the state is, as it really is; None before anything was learned."""
+
+    def learned(self, model: str, names: Sequence[str]) -> frozenset[str]:
+        """Which of these rows or files have been learned."""
+
+    def advance(
+        self, before: OnlinePointer | None, after: OnlinePointer, names: Sequence[str], *, expires: datetime
+    ) -> None:
+        """Point to what follows the state that was read, and remember the rows, all in one; ConflictingWriteError.
+
+        Refused when the state is another by now, or one of the rows was learned. At most 99 rows.
+        """
+
+    def remember(self, model: str, name: str, *, expires: datetime) -> None:
+        """Remember a file all of whose rows have been learned."""
+
+    def checkpoints(self, model: str) -> list[OnlineCheckpoint]:
+        """The checkpoints, oldest first."""
+
+    def freeze(self, checkpoint: OnlineCheckpoint) -> bool:
+        """Add the checkpoint; False where its number is taken."""
+
+    def change(self, checkpoint: OnlineCheckpoint) -> bool:
+        """Store what became of the checkpoint, over the revision that was read; False where it is another by now."""
+
+    def forget(self, checkpoint: OnlineCheckpoint) -> None:
+        """Delete the checkpoint; no error if it is gone."""
+
+
 class TrafficMetrics(Protocol):
     """What versions answered, from CloudWatch."""
 
@@ -224,17 +328,51 @@ class RegistryView:
     tags: Mapping[int, Mapping[str, str]]  # of each version
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a reader of the registry is told of a version: a sentence or two, and what was found out about it."""
+
+    text: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLink:
+    """The run that a version was trained in, and where a browser shows it ("" where no page is known)."""
+
+    run_id: str
+    url: str
+
+
 class Registry(Protocol):
     """The model registry: a projection of the ledger, never the truth."""
 
-    def register(self, model: str, version: int, *, artifact: str, tags: Mapping[str, str]) -> None:
-        """Register the version, once, and keep its tags as they are now."""
+    def require(self) -> None:
+        """Ask something small; raises when the registry does not answer."""
+
+    def register(
+        self,
+        model: str,
+        version: int,
+        *,
+        artifact: str,
+        tags: Mapping[str, str],
+        described: Callable[[], Described] = Described,
+        run: Callable[[], RunRecord | None] = lambda: None,
+    ) -> None:
+        """Register the version, once, on its job's run, and keep its tags as they are now.
+
+        `described` is asked when the version is new or a tag changes; `run` when the registry has no run of the job.
+        """
 
     def point(self, model: str, alias: str, version: int | None) -> None:
         """Set the alias, or delete it."""
 
     def view(self, model: str) -> RegistryView:
         """What is there as it really is; what was remembered of the model is forgotten."""
+
+    def run(self, model: str, version: int) -> RunLink | None:
+        """The run of a version, or None where the registry knows the version or its run not."""
 
 
 class Ports(Protocol):
@@ -248,6 +386,11 @@ class Ports(Protocol):
     def data(self) -> Files: ...
     @property
     def artifacts(self) -> Files: ...
+    def bucket(self, name: str) -> Files:
+        """Somebody else's bucket, from which files are fetched."""
+
+    @property
+    def kept_artifacts(self) -> Artifacts: ...
     @property
     def catalog(self) -> Catalog: ...
     @property
@@ -263,6 +406,14 @@ class Ports(Protocol):
     @property
     def feedback(self) -> FeedbackQueue: ...
     @property
+    def online(self) -> OnlineStates: ...
+    @property
     def traffic(self) -> TrafficMetrics: ...
+    def endpoint(self, spec: ModelSpec) -> Aliases:
+        """A SageMaker endpoint's aliases, as its model's spec wants it."""
+
+    def endpoint_traffic(self, spec: ModelSpec) -> TrafficMetrics:
+        """What a SageMaker endpoint answered: its metrics know no versions, so the span has to be of one alone."""
+
     @property
     def registry(self) -> Registry | None: ...

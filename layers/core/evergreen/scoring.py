@@ -7,10 +7,8 @@ in score_shadow and inside the training job (Python 3.10), so it imports numpy o
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import tarfile
-import zlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.schema import FeatureSchema, SchemaError
+from evergreen.training.artifact import ArtifactError, unpack
 
 __all__ = ["Artifact", "ArtifactError", "ArtifactHashError", "Predictions", "Scorer"]
 
@@ -27,10 +26,6 @@ MODEL_FILE = "model.onnx"
 FACTS_FILE = "model.json"
 TIE_DIGITS = 6
 """Probabilities equal to this many digits are a tie, won by the first class: float32 sums differ in the seventh."""
-
-
-class ArtifactError(ValueError):
-    """An artifact that can't be loaded: a file is missing, unreadable, or its parts do not fit each other."""
 
 
 class ArtifactHashError(ArtifactError):
@@ -151,20 +146,7 @@ class Artifact:
 
     @classmethod
     def _unpack(cls, content: bytes, sha256: str) -> Artifact:
-        files: dict[str, bytes] = {}
-        try:
-            with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-                for member in archive:
-                    name = member.name.removeprefix("./")
-                    if name in (MODEL_FILE, FACTS_FILE) and member.isreg():
-                        source = archive.extractfile(member)
-                        files[name] = source.read() if source is not None else b""
-                    if len(files) == 2:
-                        break
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise ArtifactError(
-                f"the artifact {sha256[:12]} is no readable model.tar.gz ({error}); train again"
-            ) from error
+        files = unpack(content, (MODEL_FILE, FACTS_FILE), stop_early=True)
         return cls._of(files, sha256[:12], sha256)
 
     @classmethod
@@ -229,13 +211,15 @@ class Scorer:
             raise ArtifactError(f"{MODEL_FILE} answers {names}, but a {self.schema.task.value} model needs {wanted!r}")
         return [wanted]
 
-    def score(self, columns: Mapping[str, npt.NDArray[Any]]) -> Predictions:
+    def score(self, columns: Mapping[str, npt.NDArray[Any]], within: float | None = None) -> Predictions:
         """Score rows given as columns.
 
         Parameters
         ----------
         columns
             What :meth:`evergreen.schema.FeatureSchema.columns` makes: one array ``[N]`` per feature.
+        within
+            Seconds after which the graph is stopped; ``None``: never.
 
         Returns
         -------
@@ -246,6 +230,8 @@ class Scorer:
         ------
         ArtifactError
             A column that the model needs is not there.
+        TimeoutError
+            The graph was stopped.
         """
         try:
             feed = {name: columns[name].reshape(-1, 1) for name in self._inputs}
@@ -253,15 +239,38 @@ class Scorer:
             raise ArtifactError(f"no column for feature {error}; the model takes {', '.join(self._inputs)}") from error
         if feed and not len(next(iter(feed.values()))):
             return self._nothing()
-        answer: npt.NDArray[Any] = self._session.run(self._answer, feed)[0]
+        answer: npt.NDArray[Any] = self._run(feed, within)[0]
         if self._label_of is None:
             return Predictions(None, answer.reshape(-1).astype(np.float64), None)
         labels: list[str] = self._label_of[np.round(answer, TIE_DIGITS).argmax(axis=1)].tolist()
         return Predictions(labels, None, answer.astype(np.float64))
 
-    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
+    def _run(self, feed: Mapping[str, npt.NDArray[Any]], within: float | None) -> Any:
+        if within is None:
+            return self._session.run(self._answer, feed)
+        import onnxruntime
+
+        options, stopped = onnxruntime.RunOptions(), threading.Event()
+        options.log_severity_level = 4
+
+        def stop() -> None:
+            stopped.set()
+            options.terminate = True  # looked at between the nodes of the graph, and between the rounds of a loop
+
+        timer = threading.Timer(within, stop)
+        timer.start()
+        try:
+            return self._session.run(self._answer, feed, options)
+        except Exception as error:
+            if stopped.is_set():
+                raise TimeoutError(f"the model did not answer within {within:.0f} s") from error
+            raise
+        finally:
+            timer.cancel()
+
+    def score_rows(self, rows: Sequence[Mapping[str, Any]], within: float | None = None) -> Predictions:
         """Score rows given as JSON objects; they are taken as valid (see ``FeatureSchema.validate``)."""
-        return self.score(self.schema.columns(rows))
+        return self.score(self.schema.columns(rows), within)
 
     def graph_labels(self, columns: Mapping[str, npt.NDArray[Any]]) -> list[str]:
         """Return the labels the graph itself answers, for other runtimes' sake; :meth:`score` breaks ties steadily."""

@@ -24,6 +24,7 @@ class Settings:
     ledger_table: str
     alias_table: str
     catalog_table: str
+    online_table: str
     capture_stream: str
     label_stream: str
     feedback_queue_url: str
@@ -34,6 +35,10 @@ class Settings:
     schedule_dlq_arn: str
     function_arn_prefix: str
     mlflow_tracking_uri: str
+    git_commit: str = ""
+    artifact_cache_mb: int = 0  # of the function's own disk; 0: artifacts are not kept there
+    endpoint_role_arn: str = ""
+    endpoint_image: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -57,6 +62,7 @@ class Settings:
             ledger_table=read("LEDGER_TABLE"),
             alias_table=read("ALIAS_TABLE"),
             catalog_table=read("CATALOG_TABLE"),
+            online_table=read("ONLINE_TABLE"),
             capture_stream=read("CAPTURE_STREAM"),
             label_stream=read("LABEL_STREAM"),
             feedback_queue_url=read("FEEDBACK_QUEUE_URL"),
@@ -67,4 +73,8 @@ class Settings:
             schedule_dlq_arn=read("SCHEDULE_DLQ_ARN"),
             function_arn_prefix=read("FUNCTION_ARN_PREFIX"),
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI", ""),
+            artifact_cache_mb=int(environment.get("ARTIFACT_CACHE_MB", "0")),
+            git_commit=environment.get("GIT_COMMIT", ""),
+            endpoint_role_arn=environment.get("ENDPOINT_ROLE_ARN", ""),
+            endpoint_image=environment.get("ENDPOINT_IMAGE", ""),
         )

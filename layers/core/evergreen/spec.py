@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from datetime import timedelta
 from enum import StrEnum
@@ -17,9 +19,14 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
+from evergreen.formats import CaptureLayout
+from evergreen.payloads import AnswerLayout
 from evergreen.schema import Feature, FeatureSchema, Kind, Task
 
+LONGEST_HYPERPARAMETER = 2_500
+"""Characters that SageMaker takes as the value of one hyperparameter."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -54,6 +61,22 @@ def format_duration(value: timedelta) -> str:
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)]
 
 
+def parse_folder_uri(value: object) -> object:
+    """Take an ``s3://bucket/prefix`` as it is, without the slash at its end.
+
+    Examples
+    --------
+    >>> parse_folder_uri("s3://captures/churn/AllTraffic/")
+    's3://captures/churn/AllTraffic'
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", value):
+        raise PydanticCustomError("folder_uri", "it is no folder in S3, write s3://bucket/prefix")
+    return value.rstrip("/")
+
+
+FolderUri = Annotated[str, BeforeValidator(parse_folder_uri)]
+
+
 class Strategy(StrEnum):
     """Who starts a retraining."""
 
@@ -81,12 +104,147 @@ class LabelSpec(_Section):
         timedelta(days=1),
         description="a request older than this has the labels it will get; younger rows are biased and are not judged",
     )
+    source: FolderUri | None = Field(
+        None, description="s3://bucket/prefix, where ground truth is already uploaded: new files are fetched from there"
+    )
+
+
+_SubnetId = Annotated[str, Field(pattern=r"^subnet-[0-9a-zA-Z]{1,25}$")]
+_SecurityGroupId = Annotated[str, Field(pattern=r"^sg-[0-9a-zA-Z]{1,29}$")]
+
+
+class GuardrailSpec(_Section):
+    """How SageMaker moves the traffic of an endpoint to a promoted version, and when it goes back by itself."""
+
+    traffic: Literal["all_at_once", "canary", "linear"] = Field(
+        "canary", description="canary: a share, then the rest; linear: a share at a time; all_at_once"
+    )
+    share: float = Field(0.1, ge=0.01, le=0.5, description="canary, or each step of linear (0.1 or more), in whole %")
+    wait: Duration = Field(
+        timedelta(minutes=10), le=timedelta(hours=1), description="how long a share is watched before the next"
+    )
+    terminate_after: Duration = Field(
+        timedelta(minutes=5), le=timedelta(hours=1), description="how long the old instances stay once all has moved"
+    )
+    max_time: Duration = Field(
+        timedelta(hours=1), ge=timedelta(minutes=10), le=timedelta(hours=8), description="a longer deployment goes back"
+    )
+    alarms: tuple[Annotated[str, Field(min_length=1, max_length=255)], ...] = Field(
+        (), max_length=10, description="CloudWatch alarms by name: one that goes off meanwhile takes the version back"
+    )
+
+    @property
+    def percent(self) -> int:
+        """The share as SageMaker takes it."""
+        return round(100 * self.share)
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        if abs(100 * self.share - self.percent) > 1e-9:
+            raise ValueError(f"endpoint.guardrails.share is {self.share}: give a whole percentage, such as 0.1")
+        if self.traffic == "linear" and self.percent < 10:
+            raise ValueError(f"endpoint.guardrails.share is {self.share}: linear takes steps of 0.1 to 0.5")
+        if len(set(self.alarms)) != len(self.alarms):
+            raise ValueError(f"endpoint.guardrails.alarms is {list(self.alarms)}: name each alarm once")
+        # The last step is watched by terminate_after.
+        waits = {"all_at_once": 0, "canary": 1, "linear": math.ceil(100 / self.percent) - 1}[self.traffic]
+        needed = waits * self.wait + self.terminate_after
+        if needed >= self.max_time:
+            raise ValueError(
+                f"endpoint.guardrails.max_time is {format_duration(self.max_time)}, but waiting alone takes "
+                f"{format_duration(needed)}: raise it, or shorten wait or terminate_after"
+            )
+        return self
 
 
 class EndpointSpec(_Section):
     """What answers requests."""
 
-    kind: Literal["lambda"] = Field("lambda", description="lambda: Evergreen's predict function")
+    kind: Literal["lambda", "sagemaker"] = Field(
+        "lambda", description="lambda: Evergreen's predict function; sagemaker: a real-time endpoint of SageMaker"
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+        description="the endpoint's name, of one that is there or that is made; None: the model's, with dashes",
+    )
+    instance_type: str | None = Field(
+        None,
+        pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$",
+        description="of each variant; None: as the endpoint has it, ml.m5.large for a new one",
+    )
+    instance_count: int | None = Field(
+        None, ge=1, le=1_000, description="of each variant; None: as the endpoint has it, 1 for a new one"
+    )
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^\s]+$",
+        description="the image that runs Evergreen's inference script; None: the stack's",
+    )
+    guardrails: GuardrailSpec = GuardrailSpec()
+    capture_share: float = Field(1.0, ge=0.01, le=1, description="share of requests captured, in whole percent")
+    kms_key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=2048,
+        pattern=r"^[a-zA-Z0-9:/_-]+$",
+        description="key of the instances' volumes and of what is captured: an id, an alias or an ARN",
+    )
+    subnets: tuple[_SubnetId, ...] = Field((), max_length=16, description="where the containers' interfaces are put")
+    security_groups: tuple[_SecurityGroupId, ...] = Field((), max_length=5, description="of those interfaces")
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        if self.kind == "lambda" and (unused := sorted(self.model_fields_set - {"kind"} - self._defaulted())):
+            raise ValueError(
+                f"endpoint.{unused[0]} is set, but endpoint.kind is lambda, which has no such setting: remove it, or "
+                "set endpoint.kind to sagemaker"
+            )
+        if bool(self.subnets) != bool(self.security_groups):
+            there, missing = ("subnets", "security_groups") if self.subnets else ("security_groups", "subnets")
+            raise ValueError(f"endpoint.{there} is set without endpoint.{missing}: a model in a VPC needs both")
+        return self
+
+    def _defaulted(self) -> set[str]:
+        """The keys that say what they would say unsaid: a spec as the ledger stores it names every key."""
+        return {name for name, field in type(self).model_fields.items() if getattr(self, name) == field.default}
+
+    @property
+    def at_once(self) -> EndpointSpec:
+        """The same, whose changes are neither spread over time nor undone by alarms."""
+        at_once = GuardrailSpec(traffic="all_at_once", terminate_after=timedelta(0))
+        return self.model_copy(update={"guardrails": at_once})
+
+    @property
+    def capture_percent(self) -> int:
+        """The captured share as SageMaker takes it."""
+        return max(1, round(100 * self.capture_share))
+
+
+class CaptureSpec(_Section):
+    """Which answers are captured, and how captures that SageMaker wrote are read: by keys that are Model Monitor's."""
+
+    sampling: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="the share of answers that are captured, by their inference ids (kind lambda); 1: all of them",
+    )
+
+    source: FolderUri | None = Field(
+        None,
+        description="s3://bucket/prefix/endpoint/variant, where an endpoint's Data Capture already lies: new files are "
+        "fetched from there",
+    )
+    inference_attribute: str | None = Field(
+        None, description="where an answer holds its label: a CSV field's number, a dotted JSON name; None: found"
+    )
+    probability_attribute: str | None = Field(
+        None, description="where it holds the probability of the second class, or of all in their order; None: found"
+    )
+    probability_threshold: float = Field(0.5, ge=0, lt=1, description="a probability above it is the second class")
 
 
 class PerformanceTrigger(_Section):
@@ -146,31 +304,161 @@ class TriggerSpec(_Section):
     monthly_budget: int = Field(4, ge=1, description="retrainings in any 30 days")
 
 
+class RowsPolicy(StrEnum):
+    """Which labelled rows a candidate is trained on."""
+
+    SLIDING = "sliding"
+    EVERYTHING = "everything"
+    SINCE_CHANGE = "since_change"
+
+
 class TrainingSpec(_Section):
     """How a candidate is trained."""
 
-    estimator: str = Field("", description="a scikit-learn estimator by name; empty: a random forest for the task")
+    estimator: str = Field("", max_length=200, description="a scikit-learn estimator by name; empty: a random forest")
     params: dict[str, Any] = Field(
         default_factory=lambda: {"n_estimators": 200, "max_depth": 20}, description="the estimator's parameters"
     )
+    rows: RowsPolicy = Field(
+        RowsPolicy.SLIDING,
+        description="sliding: those of the window; everything: the newest max_rows, however old; since_change: those "
+        "since production's answers became worse, or those of the window where they did not",
+    )
     window: Duration = Field(timedelta(days=180), description="labelled rows of this much time are trained on")
+    rows_since_change: int = Field(
+        2_000, ge=20, description="rows since_change: with fewer rows since the change, it reaches further back"
+    )
     max_rows: int = Field(100_000, ge=100, description="the newest rows of the window that are kept")
     min_rows: int = Field(200, ge=20, description="fewer rows: the training fails and says so")
     validation_fraction: float = Field(0.2, gt=0, lt=0.9, description="the newest share that validates, in time order")
     seed: int = 0
-    instance_type: str = "ml.m5.large"
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^\s]+$",
+        description="an own image, instead of the stack's; what it leaves has to pass the same gate",
+    )
+    source_dir: str | None = Field(
+        None,
+        pattern=r"^s3://[^/\s]+/.+\.tar\.gz$",
+        max_length=1024,
+        description="own source: the s3 uri of a sourcedir.tar.gz in the artifact bucket, instead of Evergreen's",
+    )
+    entry_point: str | None = Field(
+        None, pattern=r"^[\w./-]+\.py$", max_length=255, description="the program in source_dir that is run"
+    )
+    instance_type: str = Field("ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
     instance_count: Literal[1] = 1
-    volume_gb: int = Field(30, ge=1)
-    max_runtime: Duration = timedelta(hours=2)
+    volume_gb: int = Field(30, ge=1, le=16_384)
+    max_runtime: Duration = Field(
+        timedelta(hours=2), ge=timedelta(seconds=1), le=timedelta(days=28), description="a longer job is stopped"
+    )
+    spot: bool = Field(False, description="on spare capacity: cheaper, and interrupted now and then")
+    max_wait: Duration | None = Field(
+        None,
+        le=timedelta(days=28),
+        description="spot: the longest it may take with all waiting; None: twice max_runtime",
+    )
+    subnets: tuple[_SubnetId, ...] = Field((), max_length=16, description="where the job's network interfaces are put")
+    security_groups: tuple[_SecurityGroupId, ...] = Field((), max_length=5, description="of those interfaces")
+    kms_key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=2048,
+        pattern=r"^[a-zA-Z0-9:/_-]+$",
+        description="key of the job's volume and of what it writes: an id, an alias or an ARN",
+    )
+    network_isolation: bool = Field(
+        False, description="no network at all in the container: needs an image that installs nothing"
+    )
     retries: int = Field(2, ge=0, le=5, description="how often a failed job is tried again")
     retry_delay: Duration = timedelta(minutes=5)
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        if bool(self.subnets) != bool(self.security_groups):
+            there, missing = ("subnets", "security_groups") if self.subnets else ("security_groups", "subnets")
+            raise ValueError(f"training.{there} is set without training.{missing}: a job in a VPC needs both")
+        if (self.source_dir is None) != (self.entry_point is None):
+            there, missing = ("source_dir", "entry_point") if self.source_dir else ("entry_point", "source_dir")
+            raise ValueError(f"training.{there} is set without training.{missing}: own source needs both")
+        if self.max_wait is not None and not self.spot:
+            raise ValueError("training.max_wait is set, but training.spot is false: only a spot job waits; remove it")
+        if self.max_wait is not None and self.max_wait < self.max_runtime:
+            raise ValueError(
+                f"training.max_wait is {format_duration(self.max_wait)}, shorter than training.max_runtime "
+                f"{format_duration(self.max_runtime)}: it counts the waiting and the run, so make it longer"
+            )
+        if self.network_isolation and self.image is None:
+            raise ValueError(
+                "training.network_isolation is set without training.image: the stack's image installs packages when a "
+                "job starts, which needs a network; build one with infra/training_image/Dockerfile"
+            )
+        if (length := len(json.dumps(self.params))) > LONGEST_HYPERPARAMETER:
+            raise ValueError(
+                f"training.params has {length:,} characters as JSON, a job takes {LONGEST_HYPERPARAMETER:,}: shorten it"
+            )
+        if self.min_rows > self.max_rows:
+            raise ValueError(
+                f"training.min_rows is {self.min_rows}, above training.max_rows {self.max_rows}, so that no training "
+                "could ever start: lower it"
+            )
+        return self
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """How long a job may take with all waiting for capacity."""
+        return self.max_wait or min(2 * self.max_runtime, timedelta(days=28)) if self.spot else self.max_runtime
+
+
+class GateMetric(StrEnum):
+    """What the gate compares: a metric that the training job measures on the newest rows."""
+
+    ACCURACY = "accuracy"
+    KAPPA = "kappa"
+    AUC = "auc"
+    BRIER = "brier"
+    LOG_LOSS = "log_loss"
+    MAE = "mae"
+    RMSE = "rmse"
+
+    @property
+    def is_an_error(self) -> bool:
+        """Whether less of it is better."""
+        return self in (GateMetric.BRIER, GateMetric.LOG_LOSS) or self.is_of_regression
+
+    @property
+    def is_of_regression(self) -> bool:
+        """Whether it is in the unit of the label, so that a margin can only be a share of it."""
+        return self in (GateMetric.MAE, GateMetric.RMSE)
 
 
 class GateSpec(_Section):
     """What a candidate must show before it runs in shadow."""
 
-    minimum: float | None = Field(None, description="least validation score (accuracy; regression: highest error)")
-    margin: float = Field(0.02, ge=0, description="how much worse than production it may be on the same newest rows")
+    metric: GateMetric | None = Field(
+        None,
+        description="the score compared; None: accuracy, or mae for regression. Where one class is rare, kappa or auc: "
+        "a model that always answers the frequent class has a high accuracy",
+    )
+    minimum: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="the least score on the newest rows; of an error (brier, log_loss, mae, rmse) the highest",
+    )
+    margin: float = Field(
+        0.02,
+        ge=0,
+        allow_inf_nan=False,
+        description="how much worse than production it may be on the same newest rows; of mae and rmse a share of "
+        "production's",
+    )
+    uncompared: Literal["reject", "pass"] = Field(
+        "reject",
+        description="a candidate that could not be scored beside production, for another reason than that there were "
+        "too few rows which production was not trained on",
+    )
 
 
 class Metric(StrEnum):
@@ -215,6 +503,13 @@ class DeploymentSpec(_Section):
     ops_bake: Duration = Field(timedelta(minutes=30), description="errors and latency are watched this long")
     ops_bake_longest: Duration = Field(timedelta(days=2), description="too little traffic extends the bake up to this")
     quality_bake: Duration = Field(timedelta(days=14), description="the replaced version goes on as the shadow")
+    canary_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="the share of requests that a new version answers in its ops bake, the version it replaced answers "
+        "the rest; 1: all of them at once",
+    )
     error_rate: float = Field(0.1, gt=0, lt=1, description="hard limit on the share of failed requests")
     latency_ms: float = Field(1_000.0, gt=0, description="a slower answer counts as slow")
     slow_share: float = Field(0.05, gt=0, lt=1, description="the share of slow answers that is always tolerated")
@@ -222,10 +517,43 @@ class DeploymentSpec(_Section):
 
 
 class OnlineSpec(_Section):
-    """Incremental learning on feedback."""
+    """Incremental learning, and the guard that its states pass before one becomes a candidate."""
 
     enabled: bool = False
-    batch_size: int = Field(50, ge=1, le=10_000)
+    estimator: str = Field(
+        "", description="a scikit-learn estimator with partial_fit, by name; empty: SGDClassifier or SGDRegressor"
+    )
+    params: dict[str, Any] = Field(default_factory=dict, description="the estimator's parameters")
+    labels: Literal["at_once", "matured"] = Field(
+        "matured",
+        description="matured: rows are learned once their request is older than labels.maturity, from what was "
+        "captured; at_once: feedback that brings its features is learned as it comes, early labels first",
+    )
+    new_classes: Literal["refuse", "learn"] = Field(
+        "refuse",
+        description="a label that is none of labels.classes: refuse it, or let the online state learn it (multiclass, "
+        "SGDClassifier); versions answer it once it is in labels.classes",
+    )
+    batch_size: int = Field(50, ge=1, le=90, description="matured rows learned at a time; feedback comes in 50s")
+    checkpoint: Duration = Field(timedelta(days=1), description="how often the state is kept as a checkpoint")
+    cycle: Duration = Field(
+        timedelta(days=1), description="a checkpoint is judged on whole cycles of traffic, three at the least"
+    )
+    trial: Duration = Field(
+        timedelta(days=7), description="a checkpoint that is not proven better by then is dropped; one begins a cycle"
+    )
+
+    @model_validator(mode="after")
+    def _durations_fit(self) -> Self:
+        for name in ("checkpoint", "cycle"):
+            if getattr(self, name) < timedelta(hours=1):
+                raise ValueError(f"online.{name} is {format_duration(getattr(self, name))}: give an hour or more")
+        if self.trial < 4 * self.cycle:
+            raise ValueError(
+                f"online.trial is {format_duration(self.trial)}, online.cycle {format_duration(self.cycle)}: a trial "
+                "needs four cycles at the least"
+            )
+        return self
 
 
 class ModelSpec(_Section):
@@ -248,6 +576,7 @@ class ModelSpec(_Section):
     features: dict[str, FeatureSpec] = Field(min_length=1)
     labels: LabelSpec = LabelSpec()
     endpoint: EndpointSpec = EndpointSpec()
+    capture: CaptureSpec = CaptureSpec()
     strategy: Strategy = Strategy.HYBRID
     triggers: TriggerSpec = TriggerSpec()
     training: TrainingSpec = TrainingSpec()
@@ -269,9 +598,14 @@ class ModelSpec(_Section):
             if list(classes) != sorted(set(classes)):
                 raise ValueError(f"labels.classes is {list(classes)}: sort it and list each class once")
         self._metric_fits()
+        self._online_fits()
         return self
 
     def _metric_fits(self) -> None:
+        gate = self.gate.metric
+        if gate is not None and gate.is_of_regression != (self.task is Task.REGRESSION):
+            fitting = ", ".join(m for m in GateMetric if m.is_of_regression == (self.task is Task.REGRESSION))
+            raise ValueError(f"gate.metric is {gate}, but task is {self.task.value}: use one of {fitting}")
         metric, task = self.shadow.metric, self.task
         if metric is Metric.ABSOLUTE_ERROR and task is not Task.REGRESSION:
             raise ValueError(f"shadow.metric is absolute_error, but task is {task.value}: use accuracy or brier")
@@ -285,10 +619,28 @@ class ModelSpec(_Section):
                 if named not in classes:
                     raise ValueError(f"shadow.cost names {named!r}, which is none of labels.classes {list(classes)}")
 
+    def _online_fits(self) -> None:
+        online = self.online
+        if self.strategy is Strategy.CONTINUOUS and not online.enabled:
+            raise ValueError("strategy is continuous, but online.enabled is false, so nothing would ever learn: set it")
+        if online.new_classes == "learn":
+            if self.task is not Task.MULTICLASS:
+                raise ValueError(f"online.new_classes is learn, but task is {self.task.value}: only multiclass grows")
+            if online.estimator not in ("", "SGDClassifier") or online.params.get("average"):
+                raise ValueError(
+                    "online.new_classes is learn, which takes online.estimator SGDClassifier without average: "
+                    "no other one can learn a class later"
+                )
+
     @property
     def shadow_metric(self) -> Metric:
         """The loss that the shadow verdict compares."""
         return self.shadow.metric or (Metric.ABSOLUTE_ERROR if self.task is Task.REGRESSION else Metric.ACCURACY)
+
+    @property
+    def gate_metric(self) -> GateMetric:
+        """The score that the gate compares."""
+        return self.gate.metric or (GateMetric.MAE if self.task is Task.REGRESSION else GateMetric.ACCURACY)
 
     def cost_matrix(self) -> tuple[tuple[float, ...], ...]:
         """What an answer costs: a row for each actual class, in the order of the classes.
@@ -318,6 +670,17 @@ class ModelSpec(_Section):
         """The feature schema that requests, captures and artifacts are checked against."""
         features = tuple(Feature(name, Kind(feature.type)) for name, feature in self.features.items())
         return FeatureSchema(task=self.task, features=features, classes=self.labels.classes)
+
+    def capture_layout(self, version: int | None) -> CaptureLayout:
+        """How captures are read that name neither features nor the version that answered."""
+        given = self.capture
+        where = AnswerLayout(given.inference_attribute, given.probability_attribute, given.probability_threshold)
+        return CaptureLayout(self.feature_schema(), where, version)
+
+    @property
+    def endpoint_name(self) -> str | None:
+        """The SageMaker endpoint that answers; None for kind lambda."""
+        return None if self.endpoint.kind == "lambda" else self.endpoint.name or self.model.replace("_", "-").strip("-")
 
     @property
     def fingerprint(self) -> str:
@@ -373,4 +736,5 @@ def _problem(item: Any) -> str:
         return f"{key}: missing; add it"
     if item["type"] == "value_error":
         return message
-    return f"{key} is {item['input']!r}: {message[0].lower()}{message[1:]}"
+    given = format_duration(item["input"]) if isinstance(item["input"], timedelta) else repr(item["input"])
+    return f"{key} is {given}: {message[0].lower()}{message[1:]}"

@@ -58,9 +58,12 @@ class S3Files:
         self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def keys(self, prefix: str) -> Iterable[str]:
+        return (key for key, _ in self.etags(prefix))
+
+    def etags(self, prefix: str) -> Iterable[tuple[str, str]]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         for page in pages:
-            yield from (item["Key"] for item in page.get("Contents", []))
+            yield from ((item["Key"], item["ETag"].strip('"')) for item in page.get("Contents", []))
 
     def uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"

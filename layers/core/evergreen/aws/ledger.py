@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from evergreen.aws.transactions import somebody_was_faster
 from evergreen.domain import events
 from evergreen.domain.errors import StaleStateError, UnknownModelError
 from evergreen.domain.lifecycle import AnyEvent, ModelState, transition
@@ -61,7 +62,7 @@ class DynamoLedger:
         try:
             self._client.transact_write_items(TransactItems=[self._state_item(state, after), *items])  # type: ignore[list-item]
         except ClientError as error:
-            if _somebody_was_faster(error):
+            if somebody_was_faster(error):
                 raise StaleStateError(state.model, state.epoch) from error
             raise
         return after
@@ -164,11 +165,3 @@ def _told(model: str, item: Mapping[str, Any]) -> dict[str, Any]:
 def _note_key(kind: str, time: datetime) -> str:
     """A note's sort key: always with microseconds, so that the order of the keys is that of the times."""
     return f"note#{kind}#{time.astimezone(UTC).isoformat(timespec='microseconds').replace('+00:00', 'Z')}"
-
-
-def _somebody_was_faster(error: ClientError) -> bool:
-    """Whether a transaction failed because of another one, rather than by itself (an item too large, throttling)."""
-    if error.response["Error"]["Code"] == "TransactionConflictException":
-        return True
-    reasons: Any = error.response.get("CancellationReasons", [])
-    return any(reason.get("Code") in ("ConditionalCheckFailed", "TransactionConflict") for reason in reasons)

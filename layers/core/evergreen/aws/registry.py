@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from evergreen.ports import RegistryView
+from evergreen.ports import Described, RegistryView, RunLink
+from evergreen.training.mlflow_client import client
+from evergreen.training.run_record import JOB_TAG, RunRecord
+from evergreen.training.tracking import find_run, write_run
 
 _VERSION_TAG = "evergreen.version"
+_OF_THE_MODEL = "Registered by Evergreen: the aliases production, shadow and previous follow its ledger."
 
 
 class MlflowRegistry:
     """See :class:`evergreen.ports.Registry`."""
 
     def __init__(self, tracking_uri: str) -> None:
-        self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        self._uri = tracking_uri
+        self._client = client(tracking_uri)
         # A version that is registered stays registered: its number and its tags as they were last seen.
         self._known: dict[tuple[str, int], tuple[str, dict[str, str]]] = {}
 
-    def register(self, model: str, version: int, *, artifact: str, tags: Mapping[str, str]) -> None:
+    def require(self) -> None:
+        self._client.search_experiments(max_results=1)
+
+    def register(
+        self,
+        model: str,
+        version: int,
+        *,
+        artifact: str,
+        tags: Mapping[str, str],
+        described: Callable[[], Described] = Described,
+        run: Callable[[], RunRecord | None] = lambda: None,
+    ) -> None:
         known = self._registered(model, version)
         if known is not None:
-            self._tag(model, *known, tags)
+            self._tag(model, *known, tags, described)
             return
         try:
-            self._client.create_registered_model(model)
+            self._client.create_registered_model(model, description=_OF_THE_MODEL)
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
-        run_id = self._run_of(model, tags.get("evergreen.job", ""))
-        all_tags = {**tags, _VERSION_TAG: str(version)}
-        self._client.create_model_version(model, source=artifact, run_id=run_id, tags=all_tags, await_creation_for=0)
+        told = self._run(model, tags.get(JOB_TAG, ""), run)
+        logged = _logged_model(told)
+        about = described()
+        self._client.create_model_version(
+            model,
+            source=f"models:/{logged}" if logged else artifact,
+            run_id=told and told.info.run_id,
+            model_id=logged,
+            tags={**about.tags, **tags, _VERSION_TAG: str(version)},
+            description=about.text or None,
+            await_creation_for=0,
+        )
 
     def point(self, model: str, alias: str, version: int | None) -> None:
         known = None if version is None else self._registered(model, version)
@@ -61,13 +87,25 @@ class MlflowRegistry:
             if _VERSION_TAG in found.tags:
                 number = int(found.tags[_VERSION_TAG])
                 ours[str(found.version)] = number
-                tags[number] = {name: value for name, value in found.tags.items() if name != _VERSION_TAG}
+                own = {name: value for name, value in found.tags.items() if name != _VERSION_TAG}
+                tags.setdefault(number, own)
         return RegistryView({alias: ours.get(str(to)) for alias, to in registered.aliases.items()}, tags)
+
+    def run(self, model: str, version: int) -> RunLink | None:
+        found = self._first(model, version)
+        if found is None or not found.run_id:
+            return None
+        if not self._uri.startswith("http"):
+            return RunLink(found.run_id, "")
+        experiment = self._client.get_run(found.run_id).info.experiment_id
+        return RunLink(found.run_id, f"{self._uri.rstrip('/')}/#/experiments/{experiment}/runs/{found.run_id}")
 
     def _versions(self, model: str) -> Iterator[ModelVersion]:
         token: str | None = None
         while True:
-            page = self._client.search_model_versions(f"name = '{model}'", page_token=token)
+            page = self._client.search_model_versions(
+                f"name = '{model}'", order_by=["version_number ASC"], page_token=token
+            )
             yield from page
             token = page.token
             if not token:
@@ -76,22 +114,49 @@ class MlflowRegistry:
     def _registered(self, model: str, version: int) -> tuple[str, dict[str, str]] | None:
         """The registry's own number of the version (ours, unless somebody registers beside Evergreen), and its tags."""
         if (model, version) not in self._known:
-            found = self._client.search_model_versions(f"name = '{model}' and tag.`{_VERSION_TAG}` = '{version}'")
-            if not found:
+            found = self._first(model, version)
+            if found is None:
                 return None
-            self._known[model, version] = str(found[0].version), dict(found[0].tags)
+            self._known[model, version] = str(found.version), dict(found.tags)
         return self._known[model, version]
 
-    def _tag(self, model: str, number: str, seen: dict[str, str], tags: Mapping[str, str]) -> None:
-        for name, value in tags.items():
+    def _first(self, model: str, version: int) -> ModelVersion | None:
+        """The first that was registered: of two deliveries at once both may have found none, and this one counts."""
+        wanted = f"name = '{model}' and tag.`{_VERSION_TAG}` = '{version}'"
+        found = self._client.search_model_versions(wanted, order_by=["version_number ASC"], max_results=1)
+        return found[0] if found else None
+
+    def _tag(
+        self,
+        model: str,
+        number: str,
+        seen: dict[str, str],
+        tags: Mapping[str, str],
+        described: Callable[[], Described],
+    ) -> None:
+        changed = {name: value for name, value in tags.items() if seen.get(name) != value}
+        if not changed:
+            return
+        # What explains a change comes before it: once the change is there, nobody asks again.
+        for name, value in {**described().tags, **changed}.items():
             if seen.get(name) != value:
                 self._client.set_model_version_tag(model, number, name, value)
                 seen[name] = value
 
-    def _run_of(self, model: str, job_name: str) -> str | None:
-        experiment = self._client.get_experiment_by_name(f"evergreen/{model}")
-        if experiment is None or not job_name:
+    def _run(self, model: str, job: str, record: Callable[[], RunRecord | None]) -> Any | None:
+        """The run of the job; one that MLflow missed, or has half of, is written now."""
+        if not job:
             return None
-        wanted = f"tags.`evergreen.job` = '{job_name}'"
-        runs = self._client.search_runs([experiment.experiment_id], wanted, max_results=1)
-        return runs[0].info.run_id if runs else None
+        found = find_run(self._client, model, job)
+        if found is not None and found.info.status == "FINISHED":
+            return found
+        missed = record()
+        if missed is None:
+            return found
+        write_run(self._client, missed)
+        return find_run(self._client, model, job)
+
+
+def _logged_model(run: Any | None) -> str | None:
+    outputs = run.outputs.model_outputs if run is not None and run.outputs else ()
+    return str(outputs[0].model_id) if outputs else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from mypy_boto3_firehose.type_defs import RecordTypeDef
     from mypy_boto3_sqs import SQSClient
 
-_FIREHOSE_BATCH = 500  # PutRecordBatch's limit
+_FIREHOSE_BATCH = 500  # PutRecordBatch's limits: records, bytes of a call and of a record
+_FIREHOSE_BATCH_BYTES = 4_000_000
+_FIREHOSE_RECORD_BYTES = 1_000 * 1_024
 _SQS_BATCH = 10  # SendMessageBatch's limit
 
 
@@ -24,8 +26,9 @@ class FirehoseLines:
         self._stream = stream
 
     def put(self, lines: Sequence[bytes]) -> int:
-        refused = 0
-        for chunk in batched(lines, _FIREHOSE_BATCH, strict=False):
+        fitting = [line for line in lines if len(line) <= _FIREHOSE_RECORD_BYTES]
+        refused = len(lines) - len(fitting)
+        for chunk in calls(fitting):
             answer = self._client.put_record_batch(
                 DeliveryStreamName=self._stream, Records=[{"Data": line} for line in chunk]
             )
@@ -39,6 +42,26 @@ class FirehoseLines:
                     "FailedPutCount"
                 ]
         return refused
+
+
+def calls(lines: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """The lines in as many parts as there have to be calls.
+
+    Examples
+    --------
+    >>> [len(part) for part in calls([b"x" * 900_000] * 5 + [b"x"] * 600)]
+    [4, 500, 101]
+    """
+    part: list[bytes] = []
+    size = 0
+    for line in lines:
+        if part and (len(part) == _FIREHOSE_BATCH or size + len(line) > _FIREHOSE_BATCH_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += len(line)
+    if part:
+        yield part
 
 
 class SqsFeedback:

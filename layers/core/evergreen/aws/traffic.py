@@ -1,9 +1,10 @@
-"""What versions answered, from the metrics that the predict function writes."""
+"""What versions answered, from the metrics that the predict function writes, or SageMaker."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from evergreen.domain.bake import Traffic
@@ -11,6 +12,7 @@ from evergreen.domain.bake import Traffic
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
+    from mypy_boto3_sagemaker import SageMakerClient
 
 NAMESPACE = "Evergreen"
 _METRICS = ("Requests", "Errors", "SlowRequests")
@@ -35,25 +37,74 @@ class CloudWatchTraffic:
     def _sums(
         self, namespace: str, names: Sequence[str], dimensions: Mapping[str, str], start: datetime, end: datetime
     ) -> list[int]:
-        queries: list[MetricDataQueryTypeDef] = [
-            {
-                "Id": name.lower(),
-                "MetricStat": {
-                    "Metric": {
-                        "Namespace": namespace,
-                        "MetricName": name,
-                        "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
-                    },
-                    "Period": 60,
-                    "Stat": "Sum",
-                },
-            }
-            for name in names
+        return _totals(self._client, namespace, [(name, "Sum") for name in names], dimensions, start, end)
+
+
+class EndpointTraffic:
+    """See :class:`evergreen.ports.TrafficMetrics`; of one SageMaker endpoint's production variant.
+
+    Failed is what the container did not answer with a 2xx or a 4xx: a 5xx, an answer that can't be read, none in time.
+    A caller's mistake (4xx) is not the version's failure. Slow is what the container alone took too long for.
+    """
+
+    def __init__(self, client: CloudWatchClient, sagemaker: SageMakerClient, endpoint: str, latency_ms: float) -> None:
+        self._client = client
+        self._sagemaker = sagemaker
+        self._endpoint = endpoint
+        self._slow = f"TC({round(1_000 * latency_ms)}:)"  # microseconds; how many values are above
+
+    def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:  # noqa: ARG002 - see the port
+        dimensions = {"EndpointName": self._endpoint, "VariantName": self._variant}
+        metrics = [
+            ("Invocations", "Sum"),
+            ("InvocationModelErrors", "Sum"),
+            ("Invocation4XXErrors", "Sum"),
+            ("Invocation5XXErrors", "Sum"),
+            ("ModelLatency", self._slow),
         ]
-        sums = dict.fromkeys((name.lower() for name in names), 0.0)
-        for page in self._client.get_paginator("get_metric_data").paginate(
-            MetricDataQueries=queries, StartTime=start, EndTime=end
-        ):
-            for result in page["MetricDataResults"]:
-                sums[result["Id"]] += sum(result["Values"])
-        return [round(total) for total in sums.values()]
+        asked, unanswered, callers, failed, slow = _totals(
+            self._client, "AWS/SageMaker", metrics, dimensions, start, end
+        )
+        return Traffic(asked, min(asked, max(failed, unanswered - callers)), min(asked, slow))
+
+    def crashes(self, start: datetime, end: datetime) -> int:  # noqa: ARG002 - each is an error of its request too
+        return 0
+
+    @cached_property
+    def _variant(self) -> str:
+        """The variant that answers, whatever whoever made the endpoint called it."""
+        endpoint = self._sagemaker.describe_endpoint(EndpointName=self._endpoint)
+        return endpoint["ProductionVariants"][0]["VariantName"]
+
+
+def _totals(
+    client: CloudWatchClient,
+    namespace: str,
+    metrics: Sequence[tuple[str, str]],
+    dimensions: Mapping[str, str],
+    start: datetime,
+    end: datetime,
+) -> list[int]:
+    """The sum of a statistic's minutes, of each metric."""
+    queries: list[MetricDataQueryTypeDef] = [
+        {
+            "Id": name.lower(),
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": namespace,
+                    "MetricName": name,
+                    "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
+                },
+                "Period": 60,
+                "Stat": statistic,
+            },
+        }
+        for name, statistic in metrics
+    ]
+    totals = dict.fromkeys((name.lower() for name, _ in metrics), 0.0)
+    for page in client.get_paginator("get_metric_data").paginate(
+        MetricDataQueries=queries, StartTime=start, EndTime=end
+    ):
+        for result in page["MetricDataResults"]:
+            totals[result["Id"]] += sum(result["Values"])
+    return [round(total) for total in totals.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,10 +36,25 @@ class BakeDecision:
     evidence: dict[str, Any]
 
 
-def judge_bake(spec: ModelSpec, bake: Bake, traffic: Traffic, baseline: Traffic, now: datetime) -> BakeDecision:
-    """Judge errors and slow answers since the repoint against the replaced version's last 24 hours."""
+def judge_bake(
+    spec: ModelSpec,
+    bake: Bake,
+    traffic: Traffic,
+    baseline: Traffic,
+    now: datetime,
+    *,
+    beside: Traffic | None = None,
+) -> BakeDecision:
+    """Judge errors and slow answers since the repoint against the replaced version's last 24 hours.
+
+    Parameters
+    ----------
+    beside
+        What the other version of a canary answered meanwhile. Where that was worse than the 24 hours before, the hour
+        is bad and not the version: it is judged by whichever of the two speaks less against it.
+    """
     rules = spec.deployment
-    found = _judge(spec, traffic, baseline, alpha=_FALSE_ALARM_CHANCE)
+    found = _judge(spec, traffic, baseline, alpha=_FALSE_ALARM_CHANCE, beside=beside)
     if found.cause is not None:
         return BakeDecision(found.cause, False, found.because, found.evidence)
     watched = now - bake.since
@@ -68,25 +84,37 @@ class _Finding:
     evidence: dict[str, Any]
 
 
-def _judge(spec: ModelSpec, traffic: Traffic, baseline: Traffic, *, alpha: float) -> _Finding:
+def _judge(
+    spec: ModelSpec, traffic: Traffic, baseline: Traffic, *, alpha: float, beside: Traffic | None = None
+) -> _Finding:
     rules = spec.deployment
-    errors = sequential.bake_health(
-        traffic.errors,
-        traffic.requests,
-        baseline.errors,
-        baseline.requests,
-        tolerance=rules.tolerance,
-        limit=rules.error_rate,
-        alpha=alpha,
+    # The milder of two tests is as seldom wrong as the first alone, however often it is looked at.
+    baselines = [baseline]
+    if beside is not None and beside.requests >= sequential.MIN_BAKE_REQUESTS:
+        baselines.append(beside)
+    errors = _milder(
+        sequential.bake_health(
+            traffic.errors,
+            traffic.requests,
+            usual.errors,
+            usual.requests,
+            tolerance=rules.tolerance,
+            limit=rules.error_rate,
+            alpha=alpha,
+        )
+        for usual in baselines
     )
-    slow = sequential.bake_health(
-        traffic.slow,
-        traffic.requests,
-        baseline.slow,
-        baseline.requests,
-        tolerance=rules.tolerance,
-        floor=rules.slow_share,
-        alpha=alpha,
+    slow = _milder(
+        sequential.bake_health(
+            traffic.slow,
+            traffic.requests,
+            usual.slow,
+            usual.requests,
+            tolerance=rules.tolerance,
+            floor=rules.slow_share,
+            alpha=alpha,
+        )
+        for usual in baselines
     )
     evidence = {
         "requests": traffic.requests,
@@ -99,6 +127,12 @@ def _judge(spec: ModelSpec, traffic: Traffic, baseline: Traffic, *, alpha: float
         "log_e_slow": round(float(slow.log_e), 4),
         "log_e_threshold": round(math.log(errors.threshold), 4),
     }
+    if beside is not None:
+        evidence |= {
+            "beside_requests": beside.requests,
+            "beside_errors": beside.errors,
+            "beside_slow": beside.slow,
+        }
     if errors.health == "roll_back":
         because = f"{traffic.errors} of {traffic.requests} requests failed, {errors.p0:.1%} is tolerated"
         return _Finding(RollbackCause.ERRORS, True, because, evidence)
@@ -108,6 +142,10 @@ def _judge(spec: ModelSpec, traffic: Traffic, baseline: Traffic, *, alpha: float
         return _Finding(RollbackCause.LATENCY, True, because, evidence)
     because = f"{traffic.errors} of {traffic.requests} requests failed, {traffic.slow} were slow"
     return _Finding(None, errors.health != "too_little_traffic", because, evidence)
+
+
+def _milder(found: Iterable[sequential.BakeHealth]) -> sequential.BakeHealth:
+    return min(found, key=lambda health: health.log_e)
 
 
 def roll_back(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
+_LONGEST_REASON = 200
+
 
 class EvergreenError(Exception):
     """Base of every error that Evergreen raises on purpose."""
@@ -70,6 +75,15 @@ class NothingToApproveError(EvergreenError):
         self.proposed = proposed
 
 
+class TrainingRefusedError(EvergreenError):
+    """A training that can't be started as it is asked for, however often; ``reason`` is for the history."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the training of {name!r} is refused: {reason}")
+        self.name = name
+        self.reason = reason
+
+
 class BadRequestError(EvergreenError):
     """A request that can't be answered as it is; ``problems`` names each field."""
 
@@ -87,5 +101,48 @@ class ConflictingWriteError(EvergreenError):
         self.key = key
 
 
+class OnlineRevertError(EvergreenError):
+    """An online state that can't be taken back."""
+
+
 def _named(version: int | None) -> str:
     return "nothing" if version is None else f"version {version}"
+
+
+def what_failed(error: Exception) -> str:
+    """The type and the place of an error, and the message of an error of the system.
+
+    The message of any other type may quote a row, and is left out: what is said here goes into logs and the history.
+
+    Examples
+    --------
+    >>> what_failed(FileNotFoundError("models/churn/7/model.tar.gz does not exist"))
+    'FileNotFoundError: models/churn/7/model.tar.gz does not exist'
+    >>> what_failed(ValueError("could not convert string to float: 'Ada Lovelace'"))
+    'ValueError'
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    told = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("evergreen", "botocore")
+    message = f": {str(error).splitlines()[0][:_LONGEST_REASON]}" if told and str(error) else ""
+    return f"{type(error).__name__}{place}{message}"
+
+
+class EndpointWentBackError(EvergreenError):
+    """SageMaker took a change of an endpoint and then undid it; ``reason`` is for the history."""
+
+    def __init__(self, endpoint: str, config: str, reason: str) -> None:
+        super().__init__(f"endpoint {endpoint!r} did not become {config!r}: {reason}")
+        self.endpoint = endpoint
+        self.config = config
+        self.reason = reason
+
+
+class EndpointRefusedError(EvergreenError):
+    """SageMaker does not take a change of an endpoint as it is now."""
+
+    def __init__(self, endpoint: str, config: str, reason: str) -> None:
+        super().__init__(f"endpoint {endpoint!r} can't become {config!r}: {reason}")
+        self.endpoint = endpoint
+        self.config = config
+        self.reason = reason

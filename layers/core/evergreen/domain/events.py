@@ -21,6 +21,7 @@ NOTE_TYPES = {
     "shadow": "ShadowCompared",
     "differences": "DifferencesFound",
     "registry": "DifferencesFound",
+    "online": "CheckpointCompared",
 }
 """What is noted beside the history, by kind: the name under which the bus tells of it."""
 

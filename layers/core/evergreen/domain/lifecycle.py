@@ -72,6 +72,7 @@ class Run:
     attempt: int = 0
     job_name: str | None = None
     since: datetime | None = None  # of its last step: the job's start, or the failure before this attempt
+    checkpoint: dict[str, Any] = field(default_factory=dict)  # the online state that it publishes; empty: it trains
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,26 @@ class ModelState:
         """Whether the version survived its bakes, was never rolled back since, and reads what requests bring."""
         return version.status is VersionStatus.GOOD and self.reads_what_requests_bring(version)
 
+    def beside_canary(self, number: int) -> Version | None:
+        """The good version that may answer beside a version while that is in its ops bake, or on the way into it.
+
+        It is the one that was replaced or, where that had not shown to be good, the one that a rollback leads to. None
+        where there is none, and for a version that is past its ops bake or known to be good.
+        """
+        repoint, bake = self.repoint, self.bake
+        if repoint is not None and repoint.version == number and repoint.cause is None:
+            replaced = repoint.instead_of
+        elif repoint is None and bake is not None and bake.version == number and bake.phase is BakePhase.OPS:
+            replaced = bake.replaced
+        else:
+            return None
+        if replaced is None:
+            return None
+        there = self.version(replaced)
+        beside = there if self.can_return_to(there) else self.last_known_good()
+        # Of states that don't know the features of the spec: both answer the same requests.
+        return beside if beside is not None and beside.fingerprint == self.version(number).fingerprint else None
+
     def reads_what_requests_bring(self, version: Version) -> bool:
         """Whether the version reads the features of the spec; of production, where the spec's are not known."""
         production = self.production_version
@@ -235,6 +256,7 @@ class RetrainingRequested(Event):
     decision_id: str
     trigger: str
     checks: tuple[dict[str, Any], ...] = ()
+    checkpoint: dict[str, Any] = field(default_factory=dict)  # the online state to publish; empty: train a version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +278,7 @@ class TrainingStarted(Event):
     attempt: int
     rows: int
     snapshot: str  # sha256 of the data manifest
+    source: str = ""  # sha256 of the packed source; empty in events from before it was kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,12 +396,30 @@ class VersionRolledBack(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepointFailed(Event):
+    """The endpoint did not become what was decided, and answers as before; a rollback is tried again."""
+
+    version: int  # that was to take over
+    instead_of: int | None
+    cause: RollbackCause | None  # None: a promotion, which is over; the version counts as rolled back
+    endpoint: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DifferenceRepaired(Event):
     """Reconcile found reality unlike the ledger and repaired it."""
 
     what: str
     found: str
     expected: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineStateReverted(Event):
+    """A person took the online state back to a checkpoint; versions stay as they are."""
+
+    checkpoint: int
+    sha256: str  # of the state that is learned on from
 
 
 AnyEvent = (
@@ -400,7 +441,9 @@ AnyEvent = (
     | RollbackDecided
     | RollbackImpossible
     | VersionRolledBack
+    | RepointFailed
     | DifferenceRepaired
+    | OnlineStateReverted
 )
 
 _BUDGET_WINDOW = timedelta(days=31)
@@ -450,8 +493,11 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
         case RetrainingRequested():
             if state.run is not None:
                 refuse(f"retraining {state.run.decision_id} is still open")
+            run = Run(event.decision_id, event.trigger, event.time, checkpoint=event.checkpoint)
+            if event.checkpoint:
+                # Nothing is trained: no wish is answered, and neither cooldown nor budget knows of it.
+                return replace(state, run=run)
             recent = tuple(t for t in state.retrainings if event.time - t < _BUDGET_WINDOW)
-            run = Run(event.decision_id, event.trigger, event.time)
             # A wish that is newer than the request (its tick came late) goes on waiting: the run knows nothing of it.
             wish = state.wish if state.wish is not None and state.wish.time > event.time else None
             return replace(state, run=run, retrainings=(*recent, event.time), wish=wish, held_back=None)
@@ -461,7 +507,7 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 wish=newest_wish(state.wish, event.wish),
                 held_back=HeldBack(event.would_have, event.rule),
             )
-        case DifferenceRepaired():
+        case DifferenceRepaired() | OnlineStateReverted():
             return state
         case PromotionProposed():
             return _propose(state, event, refuse)
@@ -548,6 +594,12 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 marked = _mark(marked, marked.shadow.version, VersionStatus.CANDIDATE)  # to be compared again
             settled = replace(marked, production=event.to_version, production_since=event.time)
             return replace(settled, repoint=None, bake=None, shadow=None, proposal=None)
+        case RepointFailed():
+            if state.repoint != Repoint(event.version, event.instead_of, event.cause):
+                refuse("no such repoint is open")
+            if event.cause is not None:
+                return state  # the version in production is still bad: it is tried again, and told each time
+            return replace(_mark(state, event.version, VersionStatus.ROLLED_BACK), repoint=None)
         case _:
             assert_never(event)
 

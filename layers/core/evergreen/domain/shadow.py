@@ -91,6 +91,7 @@ class Rules:
     maturity: timedelta = timedelta(days=1)
     max_time: timedelta = timedelta(days=28)
     loss_scale: float = 1.0
+    least_answered: float = 0.98
 
     @classmethod
     def of(cls, spec: ModelSpec, *, loss_scale: float = 1.0) -> Rules:
@@ -104,6 +105,7 @@ class Rules:
             maturity=spec.labels.maturity,
             max_time=spec.shadow.max_time,
             loss_scale=loss_scale,
+            least_answered=1.0 - spec.deployment.tolerance,
         )
 
     @property
@@ -208,6 +210,7 @@ def judge(
     now: datetime,
     whole: Whole | None = None,
     answered: int | None = None,
+    answered_share: float | None = None,
 ) -> ShadowDecision:
     """Judge a shadow that answers the same requests since a time.
 
@@ -226,6 +229,9 @@ def judge(
         What counts as whole; a cycle unless given.
     answered
         Requests that both versions answered in the judged time, labelled or not, where that is known.
+    answered_share
+        Of production's requests in that time, the share that the shadow answered too, where that is known. Below
+        ``rules.least_answered`` there is no promotion: a version that failed on requests is not proven by the others.
     """
     whole = whole or Whole(rules.cycle)
     until = whole.until(since, rules.maturity, now)
@@ -242,6 +248,7 @@ def judge(
         "units": units,
         "not_yet_counted": len(outcomes) - len(counted),
         "labelled_share": _share(len(counted), answered),
+        "answered_share": answered_share,
         "late_label_share": late,
         "production_loss": _mean(counted.production_loss),
         "shadow_loss": _mean(counted.shadow_loss),
@@ -273,6 +280,10 @@ def judge(
         because += (
             f"; {late:.1%} of the labels came after the maturity of {format_duration(rules.maturity)}: set it higher"
         )
+    if verdict == Verdict.PROMOTE and answered_share is not None and answered_share < rules.least_answered:
+        verdict = Verdict.NEED_MORE_DATA
+        needed = f"{rules.least_answered:.1%} are needed (deployment.tolerance)"
+        because += f"; the shadow answered {answered_share:.1%} of the requests, {needed}"
     if verdict == Verdict.NEED_MORE_DATA and now - rules.maturity - since >= rules.max_time:
         verdict, because = "keep", f"no proof within {rules.max_time.days} days: {because}"
     return ShadowDecision(verdict, because, evidence)
@@ -286,11 +297,21 @@ def decide(
     *,
     loss_scale: float = 1.0,
     answered: int | None = None,
+    answered_share: float | None = None,
 ) -> ShadowDecision:
     """Judge the version in shadow against production, with the spec's rules; see :func:`judge`."""
     rules = Rules.of(spec, loss_scale=loss_scale)
     versions = {"version": shadow.version, "judged_against": shadow.judged_against}
-    found = judge(outcomes, rules, since=shadow.since, now=now, whole=Whole.of(shadow, rules), answered=answered)
+    found = judge(
+        outcomes,
+        rules,
+        since=shadow.since,
+        now=now,
+        whole=Whole.of(shadow, rules),
+        answered=answered,
+        # The sentinel has shown in production that it answers, and what it proves must not wait.
+        answered_share=answered_share if shadow.role is ShadowRole.CHALLENGER else None,
+    )
     return replace(found, evidence=versions | found.evidence)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
+from evergreen.domain.errors import what_failed
 from evergreen.domain.lifecycle import HeldBack, ModelState, RetrainingHeldBack, RetrainingRequested, Wish
 from evergreen.spec import ModelSpec, Strategy
 from evergreen.statistics import degradation, drift
@@ -17,7 +16,6 @@ from evergreen.statistics.profile import Profile
 
 _DAY = timedelta(days=1)
 _MOST_COLUMNS = 20  # told of a drift check, the worst first
-_LONGEST_REASON = 200
 
 
 class Trigger(StrEnum):
@@ -30,6 +28,7 @@ class Trigger(StrEnum):
     NEW_DATA = "new_data"
     SCHEDULE = "schedule"
     BUSINESS_EVENT = "business_event"
+    ONLINE = "online"  # a checkpoint of the online state is proven better: it is published, not trained
 
 
 class Outcome(StrEnum):
@@ -341,7 +340,7 @@ def _triggers_of(strategy: Strategy) -> frozenset[Trigger]:
             return frozenset({Trigger.SCHEDULE, Trigger.BUSINESS_EVENT})
         case Strategy.TRIGGERED | Strategy.HYBRID:
             return frozenset(Trigger)
-        case Strategy.CONTINUOUS:
+        case Strategy.CONTINUOUS:  # versions are checkpoints of the online state, published by tend_online
             return frozenset({Trigger.BUSINESS_EVENT})
 
 
@@ -368,11 +367,7 @@ def check_failed(trigger: Trigger, error: Exception) -> Check:
     >>> check_failed(Trigger.DATA_DRIFT, KeyError("a customer's name")).because
     'KeyError'
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    told = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("evergreen", "botocore")
-    message = f": {str(error).splitlines()[0][:_LONGEST_REASON]}" if told and str(error) else ""
-    because = f"{type(error).__name__}{place}{message}"
+    because = what_failed(error)
     return Check(trigger, Outcome.ERROR, None, None, Direction.HIGHER_IS_WORSE, 0, because)
 
 

@@ -1,4 +1,7 @@
-"""Pack what a training job made into archives whose bytes depend on their content alone."""
+"""Pack what a training job made into archives whose bytes depend on their content alone, and read such archives.
+
+Standard library only: functions without numpy read archives too.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,20 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["canonical_json", "pack"]
+__all__ = ["ArtifactError", "canonical_json", "pack", "unpack"]
+
+LARGEST_CONTENT = 2 * 1024**3
+LARGEST_JSON = 64 * 1024**2
+_MOST_MEMBERS = 1_000
+_DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
+
+
+class ArtifactError(ValueError):
+    """An artifact that can't be loaded: a file is missing, unreadable, or its parts do not fit each other."""
 
 
 def pack(files: Mapping[str, bytes], *, level: int = 6) -> bytes:
@@ -48,3 +61,73 @@ def canonical_json(content: Any) -> bytes:
     b'{\n "a": null,\n "b": 1\n}\n'
     """
     return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def unpack(content: bytes, names: Collection[str], *, stop_early: bool = False) -> dict[str, bytes]:
+    """Read files out of the bytes of a tar.gz, in memory: no path or link in it can reach anything.
+
+    Parameters
+    ----------
+    content
+        The archive.
+    names
+        The files wanted; what else the archive holds is skipped, and what it lacks is not in the answer.
+    stop_early
+        Read no further than to the last of the files: for bytes that were read to their end when they were registered.
+
+    Returns
+    -------
+    dict of bytes
+        By name, without a leading ``./``.
+
+    Raises
+    ------
+    ArtifactError
+        It can't be read, holds a file twice, or is larger than any model (2 GiB, 64 MiB a JSON file, 1,000 members):
+        a few bytes of gzip can stand for gigabytes.
+
+    Examples
+    --------
+    >>> unpack(pack({"model.json": b"{}", "notes.txt": b"-"}), ("model.json", "model.onnx"))
+    {'model.json': b'{}'}
+    """
+    files: dict[str, bytes] = {}
+    total = 0
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as plain, tarfile.open(fileobj=plain, mode="r:") as archive:
+            for number, member in enumerate(archive, start=1):
+                total += member.size
+                _require_modest(member, number, total)
+                name = member.name[2:] if member.name.startswith("./") else member.name
+                if name in names and member.isreg():
+                    if name in files:
+                        raise ArtifactError(f"the artifact holds {name} twice: it can't be told which one counts")
+                    source = archive.extractfile(member)
+                    files[name] = source.read() if source is not None else b""
+                if stop_early and len(files) == len(names):
+                    return files
+            _read_to_the_end(plain)
+    except _DAMAGED as error:
+        if isinstance(error, ArtifactError):
+            raise
+        raise ArtifactError(f"the artifact is no readable model.tar.gz ({error}); train again") from error
+    return files
+
+
+def _read_to_the_end(plain: gzip.GzipFile) -> None:
+    """The checksum of it all stands at the end, which an archive's own end mark need not be."""
+    while plain.read(1 << 20):
+        if plain.tell() > 2 * LARGEST_CONTENT:
+            raise ArtifactError("the artifact goes on far behind the end of its archive: train again")
+
+
+def _require_modest(member: tarfile.TarInfo, number: int, total: int) -> None:
+    if member.name.endswith(".json") and member.size > LARGEST_JSON:
+        raise ArtifactError(
+            f"{member.name!r} has {member.size:,} bytes, {LARGEST_JSON:,} is the limit: write less into it"
+        )
+    if total > LARGEST_CONTENT or number > _MOST_MEMBERS:
+        raise ArtifactError(
+            f"the artifact has {total:,} bytes in {number:,} members, {LARGEST_CONTENT:,} bytes in {_MOST_MEMBERS:,} "
+            "are the limit: put the model's files in and no more"
+        )

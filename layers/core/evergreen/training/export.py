@@ -115,9 +115,16 @@ def compare(onnx: bytes, fitted: Fitted, schema: FeatureSchema, rows: Rows) -> A
     """
     if len(rows) > _COMPARED_ROWS:
         rows = rows.take(np.linspace(0, len(rows) - 1, _COMPARED_ROWS).astype(np.int64))
-    scorer = Scorer(Artifact(onnx, {}, schema))
     columns = rows.columns()
-    answered = scorer.score(columns)
+    try:
+        scorer = Scorer(Artifact(onnx, {}, schema))
+        answered = scorer.score(columns)
+        named = scorer.graph_labels(columns) if schema.task.is_classification else []
+    except Exception as error:  # ONNX Runtime's own types derive from nothing but Exception
+        raise TrainingError(
+            f"ONNX Runtime can't run the exported {type(fitted.estimator).__name__}: "
+            f"{' '.join(str(error).split())[:300]}; choose another estimator"
+        ) from error
     matrix = fitted.preparation.matrix(rows)
     if answered.probabilities is not None and schema.classes is not None:
         expected = fitted.probabilities(matrix, schema.classes)
@@ -126,7 +133,7 @@ def compare(onnx: bytes, fitted: Fitted, schema: FeatureSchema, rows: Rows) -> A
         clear = ordered[:, -1] - ordered[:, -2] > 2 * MAX_DIFFERENCE
         labels = np.array(schema.classes, dtype=object)[expected.argmax(axis=1)]
         differ = np.zeros(len(rows), dtype=bool)
-        for given in (answered.labels or [], scorer.graph_labels(columns)):
+        for given in (answered.labels or [], named):
             differ |= labels != np.array(given, dtype=object)
         disagrees = ~(difference <= MAX_DIFFERENCE) | (differ & clear)
     else:

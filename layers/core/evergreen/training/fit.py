@@ -17,6 +17,7 @@ from evergreen.schema import FeatureSchema, SchemaError, Task
 from evergreen.scoring import FACTS_FILE, MODEL_FILE, Artifact, ArtifactError, Predictions
 from evergreen.statistics.losses import brier, loss_scale
 from evergreen.training.artifact import canonical_json
+from evergreen.training.checkpoint import Checkpoints, validation_key
 from evergreen.training.export import Agreement, compare, to_onnx
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.leaks import Leak, find_leaks
@@ -25,12 +26,28 @@ from evergreen.training.recipe import Fitted, fit, new_estimator
 from evergreen.training.reference import Validated, reference
 from evergreen.training.rows import Rows
 
-__all__ = ["REFERENCE_FILE", "Metrics", "Trained", "train"]
+__all__ = ["REFERENCE_FILE", "Beside", "Metrics", "NotCompared", "Trained", "finish", "labelled", "train"]
 
 REFERENCE_FILE = "reference.json"
 ERROR_QUANTILE = 0.8
 FEWEST_COMPARED = 30
 Metrics = Mapping[str, "float | None"]
+
+
+@dataclass(frozen=True)
+class NotCompared:
+    """Why a version is not scored beside the one in production.
+
+    Parameters
+    ----------
+    code
+        ``few_rows``, ``other_features`` or ``refused``: the gate judges by it.
+    because
+        One sentence.
+    """
+
+    code: str
+    because: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,8 @@ class Trained:
         With the classes found.
     validation
         Metrics of the version, fitted on the older rows, on the newest ones.
+    baseline
+        Metrics of the older rows' most frequent class (its share as the probability), or of their median.
     production
         Metrics of the version now in production on the same rows, if it was given and takes the same features.
     leaks
@@ -61,6 +80,7 @@ class Trained:
     fitted: Fitted
     schema: FeatureSchema
     validation: Metrics
+    baseline: Metrics
     production: Metrics | None
     leaks: tuple[Leak, ...]
     agreement: Agreement
@@ -68,7 +88,13 @@ class Trained:
 
 
 def train(
-    job: TrainingJob, rows: Rows, production: Artifact | None = None, *, report: Callable[[str], None] = print
+    job: TrainingJob,
+    rows: Rows,
+    production: Artifact | None = None,
+    *,
+    not_compared: NotCompared | None = None,
+    checkpoints: Checkpoints | None = None,
+    report: Callable[[str], None] = print,
 ) -> Trained:
     """Train a version as the job says; the same rows and seed give the same bytes.
 
@@ -80,6 +106,10 @@ def train(
         Labelled rows, oldest first.
     production
         The version now in production, to be scored on the same validation slice.
+    not_compared
+        Why it is not given though there is one.
+    checkpoints
+        Where the validation is kept, and taken from when an earlier attempt got that far. The artifact is the same.
     report
         Takes a line on each step, for the job's log.
 
@@ -95,26 +125,91 @@ def train(
             f"{len(rows)} labelled rows are fewer than min_rows {job.min_rows}; wait for labels or lower "
             "training.min_rows"
         )
-    rows = dataclasses.replace(rows, schema=_with_classes(rows))
-    schema = rows.schema
+    rows = labelled(rows, job)
     held_out = min(max(1, round(len(rows) * job.validation_fraction)), len(rows) - 1)
     earlier, later = rows.slice(0, len(rows) - held_out), rows.slice(len(rows) - held_out, len(rows))
     _require_variety(earlier, "the older part of the rows, which the validation fits on,")
 
-    report(f"fitting {job.estimator} on the oldest {len(earlier)} rows, validating on the newest {len(later)}")
-    first = fit(earlier, job)
-    answered = _answers(first, later)
+    answered = _validate(job, earlier, later, checkpoints, report)
+
+    def fit_on_all() -> Fitted:
+        report(f"fitting {job.estimator} on all {len(rows)} rows")
+        return fit(rows, job)
+
+    beside = Beside(production, not_compared)
+    split = len(rows) - held_out
+    return finish(job, rows, split, answered, fit_on_all, beside, learned=facts_of(job, rows), report=report)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The version in production, or why there is one and it can't be compared with."""
+
+    production: Artifact | None = None
+    not_compared: NotCompared | None = None
+
+
+def labelled(rows: Rows, job: TrainingJob) -> Rows:
+    """Return the rows with their classes; raises TrainingError where labels do not fit the task or do not vary."""
+    known = rows.schema.classes
+    if job.other_labels == "leave_out" and known is not None:
+        rows = rows.take(np.flatnonzero(np.isin(rows.actual.astype(str), known)))
+    return dataclasses.replace(rows, schema=_with_classes(rows))
+
+
+def facts_of(job: TrainingJob, rows: Rows) -> dict[str, Any]:
+    """Return what model.json says of what a version was fitted on."""
+    return {
+        "rows_trained": len(rows),
+        "trained_until": rows.time(len(rows) - 1).isoformat(),
+        "estimator": job.estimator,
+        "params": dict(job.params),
+    }
+
+
+def finish(
+    job: TrainingJob,
+    rows: Rows,
+    split: int,
+    answered: Predictions,
+    fitted_by: Callable[[], Fitted],
+    beside_it: Beside,
+    *,
+    learned: Mapping[str, Any],
+    report: Callable[[str], None],
+) -> Trained:
+    """Measure, export, compare and describe a version.
+
+    Parameters
+    ----------
+    rows, split
+        Labelled rows, oldest first; the version is validated on those from ``split`` on.
+    answered
+        What is validated: answers to these rows by a fit that has seen none of them.
+    fitted_by
+        Gives the version itself.
+    beside_it
+        Production, to be scored on the same newer rows.
+    learned
+        What model.json says of what it was fitted on.
+    """
+    earlier, later = rows.slice(0, split), rows.slice(split, len(rows))
+    production, not_compared, schema = beside_it.production, beside_it.not_compared, later.schema
     validation = _metrics(later, answered)
-    unseen = _unseen_by(production, later)
-    theirs = _production_answers(production, unseen, report)
+    which = _unseen_by(production, later)
+    unseen = later.take(which)
+    theirs = not_compared if production is None else _production_answers(production, unseen)
+    if isinstance(theirs, NotCompared):
+        report(f"warning: production is not scored on the validation rows: {theirs.because}")
+        theirs, not_compared = None, theirs
     in_production = None if theirs is None else _metrics(unseen, theirs, _further_classes(production, schema))
-    ours = None if theirs is None else _answers(first, unseen)
+    ours = None if theirs is None else _taken(answered, which)
     beside = None if ours is None else _metrics(unseen, ours)
+    baseline = _metrics(later, _baseline(earlier, len(later)))
     leaks = find_leaks(earlier, later)
     validated, tolerance = _validated(later, answered)
 
-    report(f"fitting {job.estimator} on all {len(rows)} rows")
-    fitted = fit(rows, job)
+    fitted = fitted_by()
     report("exporting to ONNX")
     onnx = to_onnx(fitted, schema)
     agreement = compare(onnx, fitted, schema, later)
@@ -126,25 +221,25 @@ def train(
         **schema.to_json(),
         "model": job.model,
         "schema_fingerprint": schema.fingerprint,
-        "rows_trained": len(rows),
         "rows_validated": len(later),
         "trained_from": rows.time(0).isoformat(),
-        "trained_until": rows.time(len(rows) - 1).isoformat(),
         "metrics": {
             "validation": dict(validation),
+            "baseline": dict(baseline),
             "production": in_production and dict(in_production),
             "candidate": beside and dict(beside),
             "rows_compared": 0 if in_production is None else len(unseen),
+            "not_compared": not_compared and dataclasses.asdict(not_compared),
         },
         "error_tolerance": tolerance,
         "loss_scale": _loss_scale(unseen, theirs, ours, validation_losses=_losses(later, answered)),
         "leaks": [dataclasses.asdict(leak) for leak in leaks],
-        "estimator": job.estimator,
-        "params": dict(job.params),
         "seed": job.seed,
         "decision_id": job.decision_id,
+        "production_sha256": job.production_sha256,
         "onnx_max_difference": agreement.max_difference,
         "onnx_disagreeing_share": agreement.disagreeing_share,
+        **learned,
     }
     described = reference(rows, validated, cycle_days=job.cycle_days)
     files = {
@@ -152,7 +247,9 @@ def train(
         FACTS_FILE: canonical_json(facts),
         REFERENCE_FILE: json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False).encode(),
     }
-    return Trained(files, fitted, schema, validation, in_production, leaks, agreement, len(rows))
+    return Trained(
+        files, fitted, schema, validation, baseline, in_production, leaks, agreement, int(learned["rows_trained"])
+    )
 
 
 def _with_classes(rows: Rows) -> FeatureSchema:
@@ -189,13 +286,43 @@ def _require_variety(rows: Rows, what: str) -> None:
         )
 
 
-def _answers(fitted: Fitted, rows: Rows) -> Predictions:
-    matrix = fitted.preparation.matrix(rows)
-    if rows.schema.classes is None:
-        return Predictions(None, fitted.values(matrix), None)
-    probabilities = fitted.probabilities(matrix, rows.schema.classes)
-    labels = [rows.schema.classes[index] for index in probabilities.argmax(axis=1)]
-    return Predictions(labels, None, probabilities)
+def _validate(
+    job: TrainingJob, earlier: Rows, later: Rows, checkpoints: Checkpoints | None, report: Callable[[str], None]
+) -> Predictions:
+    """Answer the newest rows by the recipe fitted on the older ones, or as an interrupted attempt did."""
+    classes = later.schema.classes
+    key = "" if checkpoints is None else validation_key(job, earlier, later)
+    answers = None if checkpoints is None else checkpoints.load(key)
+    if answers is None:
+        report(f"fitting {job.estimator} on the oldest {len(earlier)} rows, validating on the newest {len(later)}")
+        fitted = fit(earlier, job)
+        matrix = fitted.preparation.matrix(later)
+        answers = fitted.values(matrix) if classes is None else fitted.probabilities(matrix, classes)
+        if checkpoints is not None:
+            checkpoints.save(key, answers)
+    return _predictions(answers, classes)
+
+
+def _predictions(answers: npt.NDArray[np.float64], classes: tuple[str, ...] | None) -> Predictions:
+    """Read values, or probabilities in the order of the classes."""
+    if classes is None:
+        return Predictions(None, answers, None)
+    return Predictions([classes[index] for index in answers.argmax(axis=1)], None, answers)
+
+
+def _taken(answered: Predictions, which: npt.NDArray[np.int64]) -> Predictions:
+    if answered.probabilities is None or answered.labels is None:
+        return Predictions(None, np.asarray(answered.values)[which], None)
+    return Predictions([answered.labels[row] for row in which], None, answered.probabilities[which])
+
+
+def _baseline(earlier: Rows, count: int) -> Predictions:
+    """Answer every row the same: what is frequent, or in the middle, of the older rows."""
+    classes = earlier.schema.classes
+    if classes is None:
+        return Predictions(None, np.full(count, float(np.median(earlier.actual))), None)
+    share = np.array([float(np.mean(earlier.actual == label)) for label in classes])
+    return _predictions(np.tile(share, (count, 1)), classes)
 
 
 def _metrics(rows: Rows, answered: Predictions, further_classes: tuple[str, ...] = ()) -> Metrics:
@@ -206,33 +333,28 @@ def _metrics(rows: Rows, answered: Predictions, further_classes: tuple[str, ...]
     )
 
 
-def _unseen_by(production: Artifact | None, rows: Rows) -> Rows:
-    """Return the rows that production was not trained on: on its own rows a model looks better than it is."""
+def _unseen_by(production: Artifact | None, rows: Rows) -> npt.NDArray[np.int64]:
+    """Return which rows production was not trained on: on its own rows a model looks better than it is."""
     trained_until = None if production is None else production.facts.get("trained_until")
     if trained_until is None:
-        return rows
+        return np.arange(len(rows))
     last = round(datetime.fromisoformat(trained_until).timestamp() * 1_000_000)
-    return rows.take(np.flatnonzero(rows.times > last))
+    return np.flatnonzero(rows.times > last)
 
 
-def _production_answers(production: Artifact | None, rows: Rows, report: Callable[[str], None]) -> Predictions | None:
-    """Let the version in production answer the same rows; None, with a line that says why, when it can't."""
-    if production is None:
-        return None
+def _production_answers(production: Artifact, rows: Rows) -> Predictions | NotCompared:
+    """Let the version in production answer the same rows, or say why it can't."""
     theirs, ours = production.schema, rows.schema
     missing = set(theirs.features) - set(ours.features)
     if missing or theirs.task is not ours.task:
         names = ", ".join(sorted(feature.name for feature in missing)) or f"task {theirs.task.value}"
-        report(f"warning: production is not scored on the validation rows, since it needs {names}")
-        return None
+        return NotCompared("other_features", f"production needs {names}")
     if len(rows) < FEWEST_COMPARED:
-        report(f"warning: production is not scored, since it was trained on all but {len(rows)} of the validation rows")
-        return None
+        return NotCompared("few_rows", f"production was trained on all but {len(rows)} of them")
     try:
         answered = production.scorer().score(rows.columns())
     except ArtifactError as error:
-        report(f"warning: production is not scored on the validation rows: {error}")
-        return None
+        return NotCompared("refused", str(error))
     if answered.probabilities is None or theirs.classes is None or ours.classes is None:
         return answered
     everyone = (*ours.classes, *_further_classes(production, ours))

@@ -21,8 +21,9 @@ DEFAULT_PARAMS: Mapping[str, Mapping[str, Any]] = {
     "RandomForestClassifier": {"n_estimators": 200, "max_depth": 20},
     "RandomForestRegressor": {"n_estimators": 200, "max_depth": 20},
 }
-_NAMES = ("model", "decision_id")
+_NAMES = ("model", "decision_id", "trigger", "because")
 """Hyperparameters in which null is a word like any other."""
+_TOLD = ("decision_id", "trigger", "because", "snapshot", "source_sha256", "production_sha256")
 
 
 class TrainingError(Exception):
@@ -57,6 +58,17 @@ class TrainingJob:
         Rows with an inference time before or after these are ignored.
     cycle_days
         Length of the cycle that drift is compared over; may be a fraction.
+    trigger, because
+        What asked for the retraining, and its reason.
+    snapshot, source_sha256
+        Hashes of the data and of the source, as the history names them.
+    production_sha256
+        Hash of production's artifact: other bytes in its channel fail the job.
+    checkpoint
+        The checkpoint of the online state that the job publishes, with its ``sha256``, ``learned_until`` and counts;
+        empty: the job trains.
+    other_labels
+        ``refuse``: a label that is none of the classes fails the job; ``leave_out``: its rows are left out.
     """
 
     model: str
@@ -71,6 +83,13 @@ class TrainingJob:
     trained_from: datetime | None = None
     trained_until: datetime | None = None
     cycle_days: float = 7.0
+    trigger: str = ""
+    because: str = ""
+    snapshot: str = ""
+    source_sha256: str = ""
+    production_sha256: str = ""
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    other_labels: str = "refuse"
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_fraction < 1:
@@ -113,7 +132,7 @@ class TrainingJob:
                 raise TrainingError(
                     f"hyperparameter {name} is missing; launch_training passes it, so pass it by hand too"
                 )
-        schema = _schema(decoded["task"], _features(decoded), decoded.get("classes"))
+        schema = _schema(decoded["task"], _whole(decoded, "features"), _whole(decoded, "classes"))
         estimator = str(decoded.get("estimator") or DEFAULT_ESTIMATORS[schema.task])
         params = decoded.get("params") or {}
         if not isinstance(params, dict):
@@ -127,20 +146,34 @@ class TrainingJob:
             validation_fraction=_number(decoded, "validation_fraction", 0.2),
             max_rows=_integer(decoded, "max_rows", 0) or None,
             min_rows=_integer(decoded, "min_rows", 100),
-            decision_id=str(decoded.get("decision_id", "")),
+            **{name: _text(decoded, name) for name in _TOLD},
             trained_from=_time(decoded, "trained_from"),
             trained_until=_time(decoded, "trained_until"),
             cycle_days=_number(decoded, "cycle_days", 7.0),
+            checkpoint=_object(decoded, "checkpoint"),
+            other_labels=_text(decoded, "other_labels") or "refuse",
         )
 
 
-def _features(decoded: Mapping[str, Any]) -> Any:
-    """The features, which come in parts where one hyperparameter can't hold them: features, features_1, ..."""
-    features, part = decoded["features"], 1
-    while isinstance(features, list) and isinstance(decoded.get(f"features_{part}"), list):
-        features = [*features, *decoded[f"features_{part}"]]
+def _whole(decoded: Mapping[str, Any], name: str) -> Any:
+    """A list, which comes in parts where one hyperparameter can't hold it: features, features_1, features_2, ..."""
+    entries, part = decoded.get(name), 1
+    while isinstance(entries, list) and isinstance(decoded.get(f"{name}_{part}"), list):
+        entries = [*entries, *decoded[f"{name}_{part}"]]
         part += 1
-    return features
+    return entries
+
+
+def _object(decoded: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = decoded.get(name) or {}
+    if not isinstance(value, dict):
+        raise TrainingError(f"hyperparameter {name} is {value!r}; pass a JSON object")
+    return value
+
+
+def _text(decoded: Mapping[str, Any], name: str) -> str:
+    value = decoded.get(name, "")
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _schema(task: Any, features: Any, classes: Any) -> FeatureSchema:

@@ -15,11 +15,15 @@ __all__ = ["Leak", "find_leaks"]
 
 LIMIT = 0.995
 _MAX_ROWS = 20_000
+_MOSTLY_KNOWN = 0.9  # a copy of the label that is missing now and then is one
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A feature that alone predicts the label, and how well: AUC (macro one-vs-rest), or R squared for regression."""
+    """A feature that alone predicts the label, and how well: AUC (macro one-vs-rest), or R squared for regression.
+
+    R squared of the values or of their ranks, whichever is higher.
+    """
 
     feature: str
     score: float
@@ -63,15 +67,27 @@ def _classifier_score(earlier: Rows, later: Rows, name: str) -> float:
 
 def _regressor_score(earlier: Rows, later: Rows, name: str) -> float:
     if name in later.numbers:
-        # A copy of the label, whatever its unit, lies on a line; a tree would only see steps of it.
+        # A copy of the label, whatever its unit, lies on a line, and its logarithm is in its order; a tree would only
+        # see steps of either.
         x, y = later.numbers[name], later.actual.astype(np.float64)
         known = np.isfinite(x)
-        if known.mean() < LIMIT or np.std(x[known]) == 0 or np.std(y[known]) == 0:
+        if known.mean() < _MOSTLY_KNOWN or np.std(x[known]) == 0 or np.std(y[known]) == 0:
             return 0.0
-        return float(np.corrcoef(x[known], y[known])[0, 1] ** 2)
+        return max(_correlation(x[known], y[known]), _correlation(_ranks(x[known]), _ranks(y[known])))
     guessed = _group_means(earlier, later, name, earlier.actual.astype(np.float64)[:, None])[:, 0]
     total = float(np.var(later.actual.astype(np.float64)))
     return 1 - float(np.mean((later.actual - guessed) ** 2)) / total if total > 0 else 0.0
+
+
+def _correlation(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the mean rank of each value, equal ones sharing it."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
+    return ranks
 
 
 def _group_means(earlier: Rows, later: Rows, name: str, target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,42 +1,105 @@
-"""Learn from labelled feedback batch by batch: predict first, then learn, and keep the state without a pickle.
+"""Learn from labelled rows batch by batch: predict first, then learn, and keep the state without a pickle.
 
-A linear model over standardised numbers and hashed categories. Centre and scale are frozen when the state is started,
-so that a coefficient means the same after a year. scikit-learn is imported when a batch is learned, not for predicting.
+A state is the recipe's own preparation, frozen when it is started, so that a coefficient means the same after a year,
+and what a scikit-learn estimator has learned, as arrays and numbers. So it is published as any trained model is.
+scikit-learn is imported when a batch is predicted or learned.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.schema import MISSING_CATEGORY, FeatureSchema, Task
+from evergreen.schema import FeatureSchema, SchemaError, Task
 from evergreen.scoring import Predictions
-from evergreen.statistics.profile import Binning, NumberColumn
+from evergreen.statistics.profile import Binning
+from evergreen.training.job import TrainingError, TrainingJob
+from evergreen.training.recipe import Fitted, Preparation, new_estimator
+from evergreen.training.table import Rows
 
-__all__ = ["OnlineState", "OnlineStateError", "PrequentialCounts", "learn"]
+__all__ = [
+    "Learner",
+    "OnlineState",
+    "OnlineStateError",
+    "PrequentialCounts",
+    "check_learner",
+    "check_sha256",
+    "grow",
+    "learn",
+]
 
-HASH_WIDTH = 256
-"""Columns that all categorical features share."""
-REMEMBERED_BATCHES = 256
-"""How many of the last batch ids are kept, to learn a batch once however often it is delivered."""
+DEFAULT_PARAMS: Mapping[str, Mapping[str, Any]] = {"SGDClassifier": {"loss": "log_loss"}}
 _FARTHEST = 10.0
-"""Standardised numbers are kept this near: one absurd value must not throw the model off."""
+"""Standardised numbers are learned this near: one absurd value must not throw the model off."""
 _CLIP = 1e-7
-_VERSION = 1
+MOST_CLASSES = 200
+_VERSION = 2
+_NUMERIC = "biuf"
 
-Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
 
 
 class OnlineStateError(ValueError):
-    """A stored online state that can't be used: damaged, of another version, or of another feature schema."""
+    """An online state that can't be used or made: changed, damaged, of another version, of an unfit estimator."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Which estimator learns online.
+
+    Parameters
+    ----------
+    estimator
+        A scikit-learn class name with ``partial_fit``.
+    params
+        Its keyword arguments.
+    seed
+        Of whatever it draws.
+
+    Examples
+    --------
+    >>> Learner.of(Task.BINARY)
+    Learner(estimator='SGDClassifier', params={'loss': 'log_loss'}, seed=0)
+    """
+
+    estimator: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    @classmethod
+    def of(cls, task: Task, estimator: str = "", params: Mapping[str, Any] | None = None, *, seed: int = 0) -> Learner:
+        """Fill in the default: a linear model by stochastic gradient descent."""
+        name = estimator or ("SGDClassifier" if task.is_classification else "SGDRegressor")
+        return cls(name, {**DEFAULT_PARAMS.get(name, {}), **(params or {})}, seed)
+
+    def new(self, schema: FeatureSchema) -> Any:
+        """Make the estimator, unfitted.
+
+        Raises
+        ------
+        OnlineStateError
+            It is none of scikit-learn's, of the other task, can't learn in parts, answers no probabilities, or its
+            parameters are wrong.
+        """
+        try:
+            estimator = new_estimator(TrainingJob("online", schema, self.estimator, self.params, seed=self.seed))
+        except TrainingError as error:
+            raise OnlineStateError(f"online.estimator: {error}") from error
+        if not hasattr(estimator, "partial_fit"):
+            raise OnlineStateError(
+                f"online.estimator is {self.estimator}, which can't learn in parts (it has no partial_fit); "
+                "choose SGDClassifier, SGDRegressor or GaussianNB"
+            )
+        return estimator
 
 
 @dataclass(frozen=True)
@@ -53,10 +116,6 @@ class PrequentialCounts:
         Scored rows whose label was right; 0 for regression.
     loss
         Sum over scored rows of the log loss, or of the absolute error for regression.
-    unseen
-        Rows whose label is none of the classes: wrong, and not learned.
-    already_applied
-        Whether the batch had been learned before and was left alone.
 
     Examples
     --------
@@ -68,8 +127,6 @@ class PrequentialCounts:
     scored: int = 0
     correct: int = 0
     loss: float = 0.0
-    unseen: int = 0
-    already_applied: bool = False
 
     def __add__(self, other: PrequentialCounts) -> PrequentialCounts:
         return PrequentialCounts(
@@ -77,7 +134,6 @@ class PrequentialCounts:
             self.scored + other.scored,
             self.correct + other.correct,
             self.loss + other.loss,
-            self.unseen + other.unseen,
         )
 
     @property
@@ -93,128 +149,188 @@ class OnlineState:
     Parameters
     ----------
     schema
-        Features, task and, for classification, classes.
-    centre, scale
-        Of each number feature, frozen.
+        Features, task and, for classification, the classes that can be answered.
+    preparation
+        Medians, categories, centre and scale, frozen.
+    learner
+        The estimator and its parameters.
+    fitted
+        What the estimator has learned, by attribute: arrays, numbers, texts, and lists of these.
     label_centre, label_scale
         Of a regression's label, frozen; 0 and 1 for classification.
-    coef
-        ``[1 or K, D]``.
-    intercept
-        ``[1 or K]``.
-    t
-        scikit-learn's step count, which its learning rate follows.
     updates, rows
         Batches and rows learned.
-    applied
-        The last batch ids, oldest first.
-    seed
-        Of the shuffle within a batch.
     """
 
     schema: FeatureSchema
-    centre: Vector
-    scale: Vector
-    label_centre: float
-    label_scale: float
-    coef: Vector
-    intercept: Vector
-    t: float = 1.0
+    preparation: Preparation
+    learner: Learner
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+    label_centre: float = 0.0
+    label_scale: float = 1.0
     updates: int = 0
     rows: int = 0
-    applied: tuple[str, ...] = ()
-    seed: int = 0
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
-        """Answer rows given as JSON objects, without scikit-learn."""
-        return self._predict(self.encode(rows))
+    def predict(self, rows: Sequence[Mapping[str, Any]], classes: tuple[str, ...] | None = None) -> Predictions:
+        """Answer rows given as JSON objects; they are taken as valid.
 
-    def encode(self, rows: Sequence[Mapping[str, Any]]) -> Vector:
-        """Return the linear model's input, float64 ``[N, D]``."""
-        columns = self.schema.columns(rows)
-        numbers, categoricals = self.schema.numbers, self.schema.categoricals
-        matrix = np.zeros((len(rows), _width(self.schema)))
-        if numbers:
-            raw = np.stack([columns[name] for name in numbers], axis=1).astype(np.float64)
-            np.clip(np.nan_to_num((raw - self.centre) / self.scale, nan=0.0), -_FARTHEST, _FARTHEST, out=raw)
-            matrix[:, : len(numbers)] = raw
-        for name in categoricals:
-            places = [_place(name, value) for value in columns[name]]
-            matrix[range(len(rows)), [len(numbers) + place for place in places]] = 1.0
-        return matrix
-
-    def _predict(self, matrix: Vector) -> Predictions:
-        decision = matrix @ self.coef.T + self.intercept
-        if self.schema.classes is None:
-            return Predictions(None, decision[:, 0] * self.label_scale + self.label_centre, None)
-        ones = 1 / (1 + np.exp(-np.clip(decision, -500, 500)))
-        if len(self.schema.classes) == 2:
-            probabilities = np.column_stack([1 - ones[:, 0], ones[:, 0]])
-        else:
-            total = ones.sum(axis=1, keepdims=True)
-            probabilities = np.where(total > 0, ones / np.maximum(total, 1e-300), 1 / ones.shape[1])
-        labels = [self.schema.classes[index] for index in probabilities.argmax(axis=1)]
-        return Predictions(labels, None, probabilities)
-
-    def to_bytes(self) -> bytes:
-        """Return the state as npz: plain arrays and a JSON header, the same bytes for the same state."""
-        header = {
-            "version": _VERSION,
-            "schema": self.schema.to_json(),
-            "label_centre": self.label_centre,
-            "label_scale": self.label_scale,
-            "shape": list(self.coef.shape),
-            "t": self.t,
-            "updates": self.updates,
-            "rows": self.rows,
-            "applied": list(self.applied),
-            "seed": self.seed,
-        }
-        stored = io.BytesIO()
-        np.savez(
-            stored,
-            header=np.frombuffer(json.dumps(header, sort_keys=True, separators=(",", ":")).encode(), dtype=np.uint8),
-            numbers=np.concatenate([self.centre, self.scale, self.intercept, self.coef.reshape(-1)]),
-        )
-        return stored.getvalue()
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> OnlineState:
-        """Read what :meth:`to_bytes` wrote; no pickle is ever loaded.
+        Parameters
+        ----------
+        rows
+            ``N`` rows.
+        classes
+            The classes that may be answered, as a published version would; the state's own unless given.
 
         Raises
         ------
         OnlineStateError
-            The bytes are damaged or of another version.
+            Nothing has been learned yet.
         """
+        if not self.updates:
+            raise OnlineStateError("the online state has learned nothing yet: wait for the first label")
+        labels: list[Any] = [""] * len(rows) if self.schema.task.is_classification else [0.0] * len(rows)
+        matrix = self.preparation.matrix(Rows.of_json(self.schema, rows, labels))
+        if classes is None or self.schema.classes is None:
+            return self._predict(matrix)
+        probabilities = self.recipe(classes).probabilities(matrix, classes)
+        return Predictions([classes[index] for index in probabilities.argmax(axis=1)], None, probabilities)
+
+    def matrix(self, rows: Rows) -> Matrix:
+        """Return what is learned from, float64 ``[N, D]``: numbers far from the centre are brought nearer.
+
+        Sums over years of small steps are kept in double precision.
+        """
+        matrix = self.preparation.matrix(rows).astype(np.float64)
+        numbers = matrix[:, : len(self.preparation.numbers)]
+        np.clip(numbers, -_FARTHEST, _FARTHEST, out=numbers)
+        return matrix
+
+    def model(self) -> Any:
+        """Return the estimator as scikit-learn has it, in the label's standardised unit for a regression."""
+        estimator = self.learner.new(self.schema)
+        vars(estimator).update({name: _copied(value) for name, value in self.fitted.items()})
+        return estimator
+
+    def recipe(self, classes: tuple[str, ...] | None = None) -> Fitted:
+        """Return the state as the recipe has it after a training, to be exported or scored.
+
+        Parameters
+        ----------
+        classes
+            The classes that it may answer, some of the state's; the others are left out.
+
+        Raises
+        ------
+        OnlineStateError
+            Nothing has been learned, or a class can't be left out of this estimator.
+        """
+        if not self.updates:
+            raise OnlineStateError("the online state has learned nothing yet: wait for the first label")
+        narrowed = self if classes is None else _without(self, set(self.schema.classes or ()) - set(classes))
+        estimator = narrowed.model()
+        if self.schema.classes is None:
+            estimator.coef_ = estimator.coef_ * self.label_scale
+            estimator.intercept_ = estimator.intercept_ * self.label_scale + self.label_centre
+            return Fitted(self.preparation, estimator, None)
+        return Fitted(self.preparation, estimator, narrowed.schema.classes)
+
+    def _predict(self, matrix: npt.NDArray[np.float32]) -> Predictions:
+        model = self.model()
+        if self.schema.classes is None:
+            values = np.asarray(model.predict(matrix), dtype=np.float64).reshape(-1)
+            return Predictions(None, values * self.label_scale + self.label_centre, None)
+        known = Fitted(self.preparation, model, self.schema.classes)
+        probabilities = known.probabilities(matrix, self.schema.classes)
+        return Predictions([self.schema.classes[i] for i in probabilities.argmax(axis=1)], None, probabilities)
+
+    # --- storage ------------------------------------------------------------------------------------------------------
+
+    def to_bytes(self) -> bytes:
+        """Return the state as npz: a JSON header and the arrays' bytes, the same bytes for the same state."""
+        arrays = _Arrays()
+        preparation = self.preparation
+        header = {
+            "version": _VERSION,
+            "schema": self.schema.to_json(),
+            "preparation": {
+                "medians": arrays.put(preparation.medians),
+                "categories": [list(known) for known in preparation.categories],
+                "centre": arrays.put(preparation.centre),
+                "scale": arrays.put(preparation.scale),
+            },
+            "estimator": self.learner.estimator,
+            "params": dict(self.learner.params),
+            "seed": self.learner.seed,
+            "fitted": {name: arrays.put(value) for name, value in sorted(self.fitted.items())},
+            "label_centre": self.label_centre,
+            "label_scale": self.label_scale,
+            "updates": self.updates,
+            "rows": self.rows,
+        }
+        stored = io.BytesIO()
+        text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+        np.savez(stored, header=np.frombuffer(text, dtype=np.uint8), arrays=arrays.joined())
+        return stored.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, expected_sha256: str | None = None) -> OnlineState:
+        """Read what :meth:`to_bytes` wrote; no pickle is ever loaded.
+
+        Parameters
+        ----------
+        content
+            The bytes.
+        expected_sha256
+            Of the bytes, in hex, where it was recorded: checked before anything is read.
+
+        Raises
+        ------
+        OnlineStateError
+            The bytes are not those recorded, damaged, or of another version.
+        """
+        if expected_sha256 is not None:
+            check_sha256(content, expected_sha256)
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                header, numbers = json.loads(stored["header"].tobytes()), stored["numbers"]
-            if header["version"] != _VERSION:
-                raise OnlineStateError(
-                    f"the online state has version {header['version']}, this code reads {_VERSION}; start a new state"
-                )
-            schema = FeatureSchema.from_json(header["schema"])
-            width, shape = len(schema.numbers), tuple(header["shape"])
-            centre, scale, intercept, coef = np.split(numbers, np.cumsum([width, width, shape[0]]))
+                header, joined = json.loads(stored["header"].tobytes()), stored["arrays"].tobytes()
+            _check_version(header["version"])
+            schema, prepared = FeatureSchema.from_json(header["schema"]), header["preparation"]
             return cls(
                 schema=schema,
-                centre=centre,
-                scale=scale,
+                preparation=Preparation(
+                    schema.numbers,
+                    schema.categoricals,
+                    _taken(prepared["medians"], joined),
+                    tuple(tuple(known) for known in prepared["categories"]),
+                    _taken(prepared["centre"], joined),
+                    _taken(prepared["scale"], joined),
+                ),
+                learner=Learner(header["estimator"], header["params"], header["seed"]),
+                fitted={name: _taken(value, joined) for name, value in header["fitted"].items()},
                 label_centre=header["label_centre"],
                 label_scale=header["label_scale"],
-                coef=coef.reshape(shape),
-                intercept=intercept,
-                t=header["t"],
                 updates=header["updates"],
                 rows=header["rows"],
-                applied=tuple(header["applied"]),
-                seed=header["seed"],
             )
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            if isinstance(error, OnlineStateError):
-                raise
+        except OnlineStateError:
+            raise
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, SchemaError) as error:
             raise OnlineStateError(f"the online state can't be read ({error}); start a new state") from error
+
+
+def check_sha256(content: bytes, expected: str) -> None:
+    """Raise OnlineStateError unless these are the bytes that were recorded."""
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected:
+        raise OnlineStateError(
+            f"the online state's sha256 is {actual}, but {expected} is recorded; it was changed after it was stored, "
+            "so revert to a checkpoint (evergreen online revert) and find out who wrote it"
+        )
+
+
+def _check_version(version: Any) -> None:
+    if version != _VERSION:
+        raise OnlineStateError(f"the online state has version {version}, this code reads {_VERSION}; start a new state")
 
 
 def learn(
@@ -223,9 +339,8 @@ def learn(
     labels: Sequence[Any],
     schema: FeatureSchema,
     *,
-    batch_id: str | None = None,
+    learner: Learner | None = None,
     binning: Binning | None = None,
-    seed: int = 0,
 ) -> tuple[OnlineState, PrequentialCounts]:
     """Predict a batch of labelled rows, count how that went, then learn the batch in one ``partial_fit``.
 
@@ -236,111 +351,198 @@ def learn(
     rows, labels
         ``N`` JSON objects and their labels: strings for classification, numbers for regression.
     schema
-        Must be the state's own. A classification's schema has its classes.
-    batch_id
-        What the batch is about; a batch whose id is among the last 256 learned is left alone.
-    binning
-        Gives a new state its centre and scale per number; without one they come from this first batch.
-    seed
-        Of a new state.
+        Its features must be the state's own. A new state takes its classes.
+    learner, binning
+        Of a new state: the estimator, and where medians, centre, scale and categories come from; without a binning
+        that has every feature they come from this first batch.
 
     Returns
     -------
     state : OnlineState
-        The new state; the given one when the batch was learned before or is empty.
+        The new state; the given one when the batch is empty.
     counts : PrequentialCounts
         Of the predictions made before learning.
 
     Raises
     ------
     OnlineStateError
-        The state belongs to another feature schema.
+        The state belongs to another feature schema, the estimator can't be used, or can't learn these rows.
     ValueError
-        Rows and labels differ in number, a new state is to start from no rows, a label is no number, or a
-        classification's schema has no classes.
+        Rows and labels differ in number, a new state is to start from no rows, or a label is none.
 
     Examples
     --------
     >>> schema = FeatureSchema.of("binary", {"x": "number"}, classes=["no", "yes"])
-    >>> state, _ = learn(None, [{"x": -1.0}, {"x": 1.0}], ["no", "yes"], schema, batch_id="1")
-    >>> state, counts = learn(state, [{"x": -2.0}, {"x": 2.0}], ["no", "yes"], schema, batch_id="2")
-    >>> counts.correct, counts.scored, state.updates
-    (2, 2, 2)
-    >>> learn(state, [{"x": 9.0}], ["no"], schema, batch_id="2")[1].already_applied
-    True
+    >>> state, _ = learn(None, [{"x": -1.0}, {"x": 1.0}], ["no", "yes"], schema)
+    >>> state, counts = learn(state, [{"x": -2.0}, {"x": 2.0}], ["no", "yes"], schema)
+    >>> counts.correct, counts.scored, state.updates, state.rows
+    (2, 2, 2, 4)
     """
     if len(rows) != len(labels):
         raise ValueError(f"{len(rows)} rows have {len(labels)} labels; pass one label a row")
     if schema.task.is_classification and schema.classes is None:
         raise ValueError("the schema has no classes; take the schema of the version in production, which has")
-    if state is not None and state.schema != schema and state.schema.fingerprint != schema.fingerprint:
+    if state is not None and not rows:
+        return state, PrequentialCounts()
+    if state is not None and not _same_features(state.schema, schema):
         raise OnlineStateError(
             f"the online state was learned for schema {state.schema.fingerprint[:12]}, the rows have "
             f"{schema.fingerprint[:12]}; start a new state"
         )
-    if state is not None and batch_id is not None and batch_id in state.applied:
-        return state, PrequentialCounts(already_applied=True)
-    known = _known(labels, schema)
-    counts = PrequentialCounts(rows=len(rows), unseen=len(rows) - len(known))
-    chosen, truth = [rows[index] for index in known], [labels[index] for index in known]
-    begun = state if state is not None else _start(rows, truth, schema, binning, seed)
-    if not chosen:
-        return begun, replace(counts, scored=len(rows)) if begun.updates else counts
-    matrix = begun.encode(chosen)
+    problem = next((found for found in map(_label_problem(state.schema if state else schema), labels) if found), None)
+    if problem:
+        raise ValueError(problem)
+    begun = state if state is not None else _start(rows, labels, schema, learner or Learner.of(schema.task), binning)
+    batch = Rows.of_json(begun.schema, rows, labels)
+    counts = PrequentialCounts(rows=len(rows))
     if begun.updates:
-        counts = _scored(counts, begun._predict(matrix), truth, schema)
-    learned = _partial_fit(begun, matrix, truth)
-    applied = begun.applied if batch_id is None else (*begun.applied, batch_id)[-REMEMBERED_BATCHES:]
-    return replace(learned, updates=begun.updates + 1, rows=begun.rows + len(chosen), applied=applied), counts
+        counts = _scored(counts, begun._predict(begun.preparation.matrix(batch)), labels, begun.schema)
+    return _partial_fit(begun, batch), counts
 
 
-def _known(labels: Sequence[Any], schema: FeatureSchema) -> list[int]:
-    if schema.classes is not None:
-        return [index for index, label in enumerate(labels) if label in schema.classes]
-    for label in labels:
-        if isinstance(label, bool) or not isinstance(label, (int, float)) or not np.isfinite(label):
-            raise ValueError(f"label {label!r} is no finite number; correct the ground truth")
-    return list(range(len(labels)))
+def grow(state: OnlineState, classes: Iterable[str]) -> OnlineState:
+    """Let a linear state answer further classes: each begins as rare as one row among all that were learned.
+
+    Raises
+    ------
+    OnlineStateError
+        The estimator is none that can learn a class later.
+
+    Examples
+    --------
+    >>> schema = FeatureSchema.of("multiclass", {"x": "number"}, classes=["a", "b"])
+    >>> state, _ = learn(None, [{"x": -1.0}, {"x": 1.0}], ["a", "b"], schema)
+    >>> grown = grow(state, ["c"])
+    >>> grown.schema.classes, grown.predict([{"x": 1.0}]).labels
+    (('a', 'b', 'c'), ['b'])
+    """
+    known = state.schema.classes or ()
+    further = sorted(set(classes) - set(known))
+    if not further:
+        return state
+    if state.learner.estimator != "SGDClassifier" or state.schema.task is not Task.MULTICLASS:
+        raise OnlineStateError(
+            f"{state.learner.estimator} of a {state.schema.task.value} model can't learn class {further[0]!r} later; "
+            "add it to labels.classes, which starts a new online state"
+        )
+    everyone = tuple(sorted({*known, *further}))
+    if len(everyone) > MOST_CLASSES:
+        raise OnlineStateError(
+            f"the online state has {len(known)} classes and is to learn {len(further)} more, {MOST_CLASSES} are the "
+            "limit: set online.new_classes to refuse"
+        )
+    schema = state.schema.with_classes(everyone)
+    if not state.updates:
+        return replace(state, schema=schema)
+    coef, intercept = _a_row_each(state)
+    grown = np.zeros((len(everyone), coef.shape[1]), dtype=coef.dtype)
+    start = np.full(len(everyone), -np.log(state.rows + 1.0))
+    places = [everyone.index(label) for label in known]
+    grown[places], start[places] = coef, intercept
+    return replace(state, schema=schema, fitted=_linear(state, grown, start, everyone))
+
+
+def check_learner(learner: Learner, schema: FeatureSchema) -> OnlineState:
+    """Try an estimator: what it has learned must survive being stored as plain arrays, and be exportable.
+
+    Returns
+    -------
+    OnlineState
+        Two batches of made-up rows, learned.
+
+    Raises
+    ------
+    OnlineStateError
+        It doesn't, with the reason in a sentence.
+
+    Examples
+    --------
+    >>> schema = FeatureSchema.of("binary", {"x": "number"}, classes=["no", "yes"])
+    >>> check_learner(Learner("GaussianNB"), schema).rows
+    120
+    >>> check_learner(Learner("MLPClassifier"), schema)
+    Traceback (most recent call last):
+    ...
+    evergreen.training.online.OnlineStateError: online.estimator is MLPClassifier, which keeps more than arrays and \
+numbers between batches (_label_binarizer, _optimizer, _random_state); choose SGDClassifier, SGDRegressor or GaussianNB
+    """
+    schema = schema if schema.classes or not schema.task.is_classification else schema.with_classes(("0", "1"))
+    batches = [_made_up(schema, seed) for seed in (0, 1)]
+    first, _ = learn(None, *batches[0], schema, learner=learner)
+    model = learner.new(schema)
+    labels = [np.array(batch[1], dtype=object if schema.classes else np.float64) for batch in batches]
+    if schema.classes is None:
+        labels = [(values - first.label_centre) / first.label_scale for values in labels]
+    for number, (rows, given) in enumerate(batches):
+        matrix = first.matrix(Rows.of_json(schema, rows, given))
+        _fit_part(model, matrix, labels[number], None if number else schema.classes)
+    lost = sorted(
+        name for name, value in vars(model).items() if name not in model.get_params() and not _is_plain(value)
+    )
+    unfit = f"online.estimator is {learner.estimator}, which keeps more than arrays and numbers between batches"
+    named = f" ({', '.join(lost)})" if lost else ""
+    advice = "choose SGDClassifier, SGDRegressor or GaussianNB"
+    try:
+        second, _ = learn(OnlineState.from_bytes(first.to_bytes()), *batches[1], schema)
+        seen = first.preparation.matrix(Rows.of_json(schema, *batches[1]))
+        answered = second._predict(seen)
+    except Exception as error:  # whatever an estimator raises that misses what it had kept
+        raise OnlineStateError(f"{unfit}{named}; {advice}") from error
+    kept = answered.probabilities if schema.classes else answered.values
+    expected = (
+        Fitted(first.preparation, model, schema.classes).probabilities(seen, schema.classes)
+        if schema.classes
+        else np.asarray(model.predict(seen)) * first.label_scale + first.label_centre
+    )
+    if not np.array_equal(np.asarray(kept), expected):
+        raise OnlineStateError(f"{unfit}{named}; {advice}")
+    if schema.classes is None and not {"coef_", "intercept_"} <= set(second.fitted):
+        raise OnlineStateError(f"online.estimator is {learner.estimator}, which is not linear; choose SGDRegressor")
+    return second
+
+
+# --- starting and learning --------------------------------------------------------------------------------------------
+
+
+def _label_problem(schema: FeatureSchema) -> Callable[[Any], str | None]:
+    def problem(label: Any) -> str | None:
+        if schema.classes is not None:
+            known = ", ".join(schema.classes[:20])
+            return None if label in schema.classes else f"label {label!r} is none of the classes {known}"
+        wrong = isinstance(label, bool) or not isinstance(label, (int, float)) or not np.isfinite(label)
+        return f"label {label!r} is no finite number; correct the ground truth" if wrong else None
+
+    return problem
+
+
+def _same_features(one: FeatureSchema, other: FeatureSchema) -> bool:
+    return one.with_classes(None).fingerprint == other.with_classes(None).fingerprint
 
 
 def _start(
     rows: Sequence[Mapping[str, Any]],
     labels: Sequence[Any],
     schema: FeatureSchema,
+    learner: Learner,
     binning: Binning | None,
-    seed: int,
 ) -> OnlineState:
     if not rows:
         raise ValueError("an online state can't start from a batch without rows; wait for the first label")
-    frozen = {
-        column.name: (column.centre, column.scale)
-        for column in (binning.columns if binning is not None else ())
-        if isinstance(column, NumberColumn)
-    }
-    columns = schema.columns(rows)
-    places = [frozen.get(name) or _centre_and_scale(columns[name].astype(np.float64)) for name in schema.numbers]
-    label_centre, label_scale = 0.0, 1.0
-    if schema.task is Task.REGRESSION:
-        label_centre, label_scale = _centre_and_scale(np.array(labels, dtype=np.float64))
-    outputs = len(schema.classes) if schema.classes is not None and len(schema.classes) > 2 else 1
-    return OnlineState(
-        schema=schema,
-        centre=np.array([centre for centre, _ in places], dtype=np.float64),
-        scale=np.array([scale for _, scale in places], dtype=np.float64),
-        label_centre=label_centre,
-        label_scale=label_scale,
-        coef=np.zeros((outputs, _width(schema))),
-        intercept=np.zeros(outputs),
-        seed=seed,
-    )
+    learner.new(schema)  # a wrong estimator is named before anything is learned
+    preparation = None if binning is None else Preparation.of_binning(schema, binning)
+    if preparation is None:
+        batch = Rows.of_json(schema, rows, labels)
+        learned = Preparation.learn(batch, standardise=True)
+        every = tuple(tuple(sorted({"", *batch.categories[name].values})) for name in schema.categoricals)
+        preparation = replace(learned, categories=every)
+    centre, scale = (0.0, 1.0) if schema.task.is_classification else _centre_and_scale(labels)
+    return OnlineState(schema, preparation, learner, label_centre=centre, label_scale=scale)
 
 
-def _centre_and_scale(values: Vector) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return 0.0, 1.0
-    spread = float(np.std(known))
-    return float(np.median(known)), spread if spread > 0 else 1.0
+def _centre_and_scale(labels: Sequence[float]) -> tuple[float, float]:
+    values = np.asarray(labels, dtype=np.float64)
+    spread = float(np.std(values))
+    return float(np.median(values)), spread if spread > 0 else 1.0
 
 
 def _scored(
@@ -352,41 +554,148 @@ def _scored(
     places = [schema.classes.index(label) for label in truth]
     likely = np.clip(answered.probabilities[range(len(truth)), places], _CLIP, 1.0)
     correct = sum(given == label for given, label in zip(answered.labels, truth))
-    return replace(counts, scored=counts.rows, correct=correct, loss=float(-np.log(likely).sum()))
+    return replace(counts, scored=len(truth), correct=correct, loss=float(-np.log(likely).sum()))
 
 
-def _partial_fit(state: OnlineState, matrix: Vector, truth: Sequence[Any]) -> OnlineState:
-    """Put the arrays into a scikit-learn learner, let it learn, and take them out again."""
-    from sklearn.linear_model import SGDClassifier, SGDRegressor
+def _partial_fit(state: OnlineState, batch: Rows) -> OnlineState:
+    model = state.model()
+    actual = batch.actual
+    if state.schema.classes is None:
+        actual = (actual - state.label_centre) / state.label_scale
+    first = None if state.updates else state.schema.classes
+    try:
+        _fit_part(model, state.matrix(batch), actual, first)
+    except (ValueError, TypeError) as error:
+        told = " ".join(str(error).split())
+        raise OnlineStateError(
+            f"online.estimator is {state.learner.estimator}, which can't learn these rows: {told}"
+        ) from error
+    params = model.get_params(deep=False)
+    fitted = {name: value for name, value in vars(model).items() if name not in params and _is_plain(value)}
+    if not all(np.isfinite(value).all() for value in fitted.values() if _is_numbers(value)):
+        raise OnlineStateError(
+            f"online.estimator is {state.learner.estimator}, which learned no finite numbers from these rows; "
+            "lower its learning rate in online.params"
+        )
+    return replace(state, fitted=fitted, updates=state.updates + 1, rows=state.rows + len(batch))
 
-    classes = state.schema.classes
-    learner: Any
+
+def _fit_part(model: Any, matrix: Matrix, actual: npt.NDArray[Any], classes: tuple[str, ...] | None) -> None:
     if classes is None:
-        learner = SGDRegressor(random_state=state.seed)
-        learner.coef_ = state.coef[0].copy()
+        model.partial_fit(matrix, actual)
     else:
-        learner = SGDClassifier(loss="log_loss", random_state=state.seed)
-        learner.coef_ = state.coef.copy()
-        learner.classes_ = np.arange(len(classes))
-    learner.n_features_in_ = matrix.shape[1]
-    learner.intercept_ = state.intercept.copy()
-    learner.t_ = state.t
-    if classes is None:
-        target = (np.asarray(truth, dtype=np.float64) - state.label_centre) / state.label_scale
-        learner.partial_fit(matrix, target)
-    else:
-        learner.partial_fit(matrix, np.array([classes.index(label) for label in truth]))
-    return replace(
-        state,
-        coef=np.atleast_2d(learner.coef_).astype(np.float64),
-        intercept=np.atleast_1d(learner.intercept_).astype(np.float64),
-        t=float(learner.t_),
-    )
+        model.partial_fit(matrix, actual, classes=np.array(classes, dtype=object))
 
 
-def _width(schema: FeatureSchema) -> int:
-    return len(schema.numbers) + (HASH_WIDTH if schema.categoricals else 0)
+def _made_up(schema: FeatureSchema, seed: int) -> tuple[list[dict[str, Any]], list[Any]]:
+    random, count = np.random.default_rng(seed), 60
+    rows: list[dict[str, Any]] = [
+        {name: float(random.normal()) for name in schema.numbers}
+        | {name: "abc"[int(random.integers(3))] for name in schema.categoricals}
+        for _ in range(count)
+    ]
+    if schema.classes is None:
+        return rows, [float(value) for value in random.normal(100, 20, count)]
+    return rows, [schema.classes[index % len(schema.classes)] for index in range(count)]
 
 
-def _place(name: str, value: str) -> int:
-    return zlib.crc32(f"{name}={value or MISSING_CATEGORY}".encode()) % HASH_WIDTH
+# --- linear states ----------------------------------------------------------------------------------------------------
+
+
+def _a_row_each(state: OnlineState) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Coefficients with a row for each class: of two classes scikit-learn keeps the second one's alone."""
+    coef, intercept = state.fitted["coef_"], state.fitted["intercept_"]
+    if len(state.schema.classes or ()) == 2:
+        return np.vstack([-coef, coef]), np.concatenate([-intercept, intercept])
+    return coef, intercept
+
+
+def _linear(
+    state: OnlineState, coef: npt.NDArray[np.float64], intercept: npt.NDArray[np.float64], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """The fitted attributes with other coefficients; what scikit-learn derives from the classes it derives again."""
+    if len(classes) == 2:
+        coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+    kept = {name: value for name, value in state.fitted.items() if name != "_expanded_class_weight"}
+    return {**kept, "coef_": coef, "intercept_": intercept, "classes_": np.array(classes, dtype=object)}
+
+
+def _without(state: OnlineState, classes: set[str]) -> OnlineState:
+    if not classes:
+        return state
+    if state.learner.estimator != "SGDClassifier":
+        raise OnlineStateError(f"{state.learner.estimator} can't leave out class {min(classes)!r}; start a new state")
+    left = tuple(label for label in state.schema.classes or () if label not in classes)
+    coef, intercept = _a_row_each(state)
+    places = [index for index, label in enumerate(state.schema.classes or ()) if label not in classes]
+    fitted = _linear(state, coef[places], intercept[places], left)
+    return replace(state, schema=state.schema.with_classes(left), fitted=fitted)
+
+
+# --- plain values -----------------------------------------------------------------------------------------------------
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic, float)) and np.asarray(value).dtype.kind == "f"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is made of numbers, texts and arrays of these alone."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return True
+    if isinstance(value, np.generic):
+        return value.dtype.kind in _NUMERIC
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "O":
+            return all(isinstance(text, str) for text in value.flat)
+        return value.dtype.kind in _NUMERIC + "U"
+    return isinstance(value, (list, tuple)) and all(map(_is_plain, value))
+
+
+def _copied(value: Any) -> Any:
+    """A value that an estimator may change in place."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return [_copied(each) for each in value] if isinstance(value, list) else value
+
+
+class _Arrays:
+    """Arrays one behind the other, and for each value the JSON that says where its parts lie."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def put(self, value: Any) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)):
+            array = np.asarray(value)
+            if array.dtype.kind in "OU":
+                return {"texts": [str(text) for text in array.flat], "shape": list(array.shape)}
+            content = array.tobytes()
+            placed = {"at": self._length, "dtype": array.dtype.str, "shape": list(array.shape)}
+            self._parts.append(content)
+            self._length += len(content)
+            return placed
+        if isinstance(value, (list, tuple)):
+            return {"tuple" if isinstance(value, tuple) else "list": [self.put(each) for each in value]}
+        return value
+
+    def joined(self) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(b"".join(self._parts), dtype=np.uint8)
+
+
+def _taken(value: Any, joined: bytes) -> Any:
+    """Read what :class:`_Arrays` put; arrays that may be written to."""
+    if not isinstance(value, dict):
+        return value
+    if "texts" in value:
+        texts = np.empty(len(value["texts"]), dtype=object)
+        texts[:] = value["texts"]
+        return texts.reshape(value["shape"])
+    if "at" in value:
+        count = int(np.prod(value["shape"], dtype=np.int64))
+        array = np.frombuffer(joined, np.dtype(value["dtype"]), count, value["at"]).reshape(value["shape"])
+        return array.copy() if value["shape"] else array[()]
+    if "tuple" in value:
+        return tuple(_taken(each, joined) for each in value["tuple"])
+    return [_taken(each, joined) for each in value["list"]]

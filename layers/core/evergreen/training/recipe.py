@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.schema import MISSING_CATEGORY, Task
+from evergreen.schema import MISSING_CATEGORY, FeatureSchema, Task
+from evergreen.statistics.profile import Binning, CategoryColumn, NumberColumn
 from evergreen.training.job import TrainingError, TrainingJob
-from evergreen.training.rows import Category, Rows
+from evergreen.training.table import Category, Rows
 
 __all__ = ["Fitted", "Preparation", "fit", "new_estimator"]
 
@@ -28,6 +29,17 @@ _MODULES = (
     "neural_network",
     "svm",
     "discriminant_analysis",
+    "gaussian_process",
+    "semi_supervised",
+    "calibration",
+    "kernel_ridge",
+    "isotonic",
+    "cross_decomposition",
+    "dummy",
+    "multiclass",
+    "multioutput",
+    "model_selection",
+    "compose",
 )
 _TREES = ("Forest", "Tree", "Boosting", "Bagging")
 _NOT_EXPORTABLE = ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
@@ -70,6 +82,23 @@ class Preparation:
             scale = np.where(spread > 0, spread, 1.0).astype(np.float32)
         categories = tuple(_frequent(rows.categories[name]) for name in rows.schema.categoricals)
         return cls(numbers, rows.schema.categoricals, medians, categories, centre, scale)
+
+    @classmethod
+    def of_binning(cls, schema: FeatureSchema, binning: Binning) -> Preparation | None:
+        """Take medians, centre, scale and categories from a version's reference; None where a feature is not in it."""
+        columns = {column.name: column for column in binning.columns}
+        found = [columns.get(name) for name in schema.numbers]
+        numbers = [column for column in found if isinstance(column, NumberColumn)]
+        known = [columns.get(name) for name in schema.categoricals]
+        categoricals = [column for column in known if isinstance(column, CategoryColumn)]
+        if len(numbers) < len(found) or len(categoricals) < len(known):
+            return None
+        centre = np.array([column.centre for column in numbers], dtype=np.float32)
+        scale = np.array([column.scale for column in numbers], dtype=np.float32)
+        categories = tuple(
+            tuple(sorted({MISSING_CATEGORY, *column.categories[:MAX_CATEGORIES]})) for column in categoricals
+        )
+        return cls(schema.numbers, schema.categoricals, centre, categories, centre, np.where(scale > 0, scale, 1))
 
     def matrix(self, rows: Rows) -> npt.NDArray[np.float32]:
         """Return the estimator's input, float32 ``[N, D]``: numbers first, then the categories' columns."""
@@ -207,6 +236,12 @@ def _constructed(kind: type[Any], job: TrainingJob) -> Any:
     unknown = [name for name in job.params if name not in accepted]
     if unknown:
         raise TrainingError(f"{job.estimator} has no parameter {unknown[0]!r}; it has {', '.join(accepted)}")
+    needed = [name for name, one in accepted.items() if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    if missing := [name for name in needed if name not in job.params]:
+        raise TrainingError(
+            f"{job.estimator} needs {', '.join(missing)}, which wraps other estimators and can't be written in "
+            "training.params; name one of those estimators itself"
+        )
     defaults: Mapping[str, Any] = {"random_state": job.seed, **({"n_jobs": -1} if _is_tree(job.estimator) else {})}
     return kind(**{**{name: value for name, value in defaults.items() if name in accepted}, **job.params})
 

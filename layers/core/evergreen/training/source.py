@@ -27,10 +27,13 @@ REQUIREMENTS = (
 """What AWS's scikit-learn image lacks, at versions that still run on its Python 3.10 and numpy 1.26."""
 
 _METRICS = ("accuracy", "kappa", "auc", "brier", "log_loss", "mae", "rmse")
+_LINES = (
+    *(f"{side}_{name}" for side in ("validation", "production") for name in _METRICS),
+    "rows_trained",
+    "onnx_max_difference",
+)
 METRIC_DEFINITIONS: tuple[dict[str, Any], ...] = tuple(
-    {"Name": f"{side}_{name}", "Regex": rf"{side}_{name}=([-+0-9.eE]+);"}
-    for side in ("validation", "production")
-    for name in _METRICS
+    {"Name": name, "Regex": rf"{name}=([-+0-9.eE]+);"} for name in _LINES
 )
 """How SageMaker reads the metrics out of the job's log."""
 

@@ -6,6 +6,7 @@ Runs as ``python train.py --task binary ...`` beside the ``evergreen`` package, 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ from typing import Any
 
 from evergreen.scoring import Artifact, ArtifactError
 from evergreen.training.artifact import canonical_json
-from evergreen.training.fit import Trained, train
+from evergreen.training.checkpoint import Checkpoints
+from evergreen.training.fit import NotCompared, Trained, train
 from evergreen.training.job import TrainingError, TrainingJob
+from evergreen.training.publish import publish
 from evergreen.training.rows import read_rows
 
 __all__ = ["main"]
@@ -35,11 +38,19 @@ HYPERPARAMETERS = (
     "validation_fraction",
     "max_rows",
     "min_rows",
-    "decision_id",
     "trained_from",
     "trained_until",
     "cycle_days",
+    "production_sha256",
+    "decision_id",
+    "trigger",
+    "because",
+    "snapshot",
+    "source_sha256",
+    "checkpoint",
+    "other_labels",
 )
+_IN_PARTS = ("features_", "classes_")
 FAILURE_LENGTH = 1024
 """What SageMaker keeps of the failure file as FailureReason."""
 STOPPED = 143
@@ -61,7 +72,9 @@ class Container:
     failure
         The file whose text becomes FailureReason.
     checkpoints
-        Kept when the job is stopped.
+        What is put here is there again when the job is tried again; ``None`` when the job has no such folder.
+    online
+        Input channel of the online state that is published; ``None`` when the job trains.
     """
 
     training: Path
@@ -69,7 +82,8 @@ class Container:
     model: Path
     output_data: Path
     failure: Path
-    checkpoints: Path
+    checkpoints: Path | None
+    online: Path | None = None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Container:
@@ -77,6 +91,8 @@ class Container:
         base = Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         inputs = base / "input" / "data"
         production = Path(environment.get("SM_CHANNEL_PRODUCTION", str(inputs / "production")))
+        online = Path(environment.get("SM_CHANNEL_ONLINE", str(inputs / "online")))
+        checkpoints = base / "checkpoints"
         output = Path(environment.get("SM_OUTPUT_DIR", str(base / "output")))
         return cls(
             training=Path(environment.get("SM_CHANNEL_TRAINING", str(inputs / "training"))),
@@ -84,7 +100,8 @@ class Container:
             model=Path(environment.get("SM_MODEL_DIR", str(base / "model"))),
             output_data=Path(environment.get("SM_OUTPUT_DATA_DIR", str(output / "data"))),
             failure=output / "failure",
-            checkpoints=base / "checkpoints",
+            checkpoints=checkpoints if checkpoints.is_dir() else None,
+            online=online if online.is_dir() else None,
         )
 
 
@@ -123,7 +140,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 def _run(container: Container, arguments: Sequence[str] | None, environment: Mapping[str, str]) -> None:
     job = TrainingJob.from_hyperparameters(_hyperparameters(arguments, environment))
-    trained = train(job, read_rows(container.training, job), _production(container), report=_say)
+    trained = _trained(job, container)
     container.model.mkdir(parents=True, exist_ok=True)
     for name, content in sorted(trained.files.items()):
         (container.model / name).write_bytes(content)
@@ -134,6 +151,28 @@ def _run(container: Container, arguments: Sequence[str] | None, environment: Map
         from evergreen.training.tracking import record_run
 
         record_run(job, trained, environment, report=_say)
+
+
+def _trained(job: TrainingJob, container: Container) -> Trained:
+    production, missing = _production(container, job)
+    if job.checkpoint:
+        rows, state = read_rows(container.training, job), _online_state(container)
+        return publish(job, rows, state, production, not_compared=missing, report=_say)
+    return train(
+        job,
+        read_rows(container.training, job),
+        production,
+        not_compared=missing,
+        checkpoints=None if container.checkpoints is None else Checkpoints(container.checkpoints, _say),
+        report=_say,
+    )
+
+
+def _online_state(container: Container) -> bytes:
+    states = [] if container.online is None else sorted(container.online.rglob("*.npz"))
+    if not states:
+        raise TrainingError("channel online holds no checkpoint of the online state; launch_training passes it")
+    return states[0].read_bytes()
 
 
 def metric_lines(trained: Trained) -> list[str]:
@@ -153,22 +192,35 @@ def _hyperparameters(arguments: Sequence[str] | None, environment: Mapping[str, 
     exact = environment.get("SM_HPS")
     if exact:
         values.update(json.loads(exact))
-    return {name: value for name, value in values.items() if name in HYPERPARAMETERS or name.startswith("features_")}
+    return {name: value for name, value in values.items() if name in HYPERPARAMETERS or name.startswith(_IN_PARTS)}
 
 
-def _production(container: Container) -> Artifact | None:
-    """Read production's artifact; its hash was checked when its version was registered, here it is only scored."""
-    if container.production is None:
-        return None
-    archives = sorted(container.production.rglob("*.tar.gz"))
+def _production(container: Container, job: TrainingJob) -> tuple[Artifact | None, NotCompared | None]:
+    """Read production's artifact, or say why it can't be compared with.
+
+    Raises
+    ------
+    TrainingError
+        Its bytes are not those that were registered: nothing is to be trained beside what somebody has changed.
+    """
+    if container.production is None and not job.production_sha256:
+        return None, None
+    archives = [] if container.production is None else sorted(container.production.rglob("model.tar.gz"))
+    if not archives:
+        return None, NotCompared("refused", "channel production holds no model.tar.gz")
+    if not job.production_sha256:
+        return None, NotCompared("refused", "hyperparameter production_sha256 is missing: pass the registered hash")
+    content = archives[0].read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != job.production_sha256:
+        raise TrainingError(
+            f"production's artifact has sha256 {found}, but {job.production_sha256} is registered: it was changed; "
+            "restore the object, or roll back to another version"
+        )
     try:
-        if archives:
-            return Artifact.from_trusted_tar(archives[0].read_bytes())
-        models = sorted(container.production.rglob("model.onnx"))
-        return Artifact.load(models[0].parent) if models else None
+        return Artifact.from_tar(content, found), None
     except ArtifactError as error:
-        _say(f"warning: production is not scored on the validation rows: {error}")
-        return None
+        return None, NotCompared("refused", str(error))
 
 
 def _write_pipeline(folder: Path, trained: Trained) -> None:
@@ -196,10 +248,12 @@ def _fail(container: Container, reason: str) -> int:
 
 def _stop(container: Container) -> Any:
     def handler(signum: int, frame: FrameType | None) -> None:
-        # A forest can't be resumed: the note says that nothing was kept; the job starts over when it is tried again.
-        if container.checkpoints.is_dir():
-            (container.checkpoints / "stopped.json").write_bytes(canonical_json({"stopped": True, "resumable": False}))
-        _say("stopped on request before the version was complete; nothing was written")
+        folder = container.checkpoints
+        kept = folder is not None and Checkpoints(folder, _say).has_validation
+        _say(
+            "stopped on request before the version was complete; "
+            + ("the validation is kept for the next attempt" if kept else "nothing was kept")
+        )
         os._exit(STOPPED)  # the threads that fit trees don't listen to exceptions
 
     return handler

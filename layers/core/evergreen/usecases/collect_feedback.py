@@ -15,6 +15,7 @@ from evergreen.schema import Task
 from evergreen.spec import ModelSpec
 
 MAX_LABELS = 1_000
+LONGEST_CLASS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class FeedbackTaken:
 def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> FeedbackTaken:
     """Hand labels on: ``{"labels": [{"inference_id": "...", "label": ..., "features": {...}}]}``.
 
-    `features` is only needed for online learning of rows that were not captured.
+    `features` is only needed for online learning at once (`online.labels: at_once`): the queue has nothing else.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> F
     if refused:
         raise ConnectionError(f"the label stream refused {refused} of {len(labels)} labels: send the request again")
     messages: list[dict[str, Any]] = []
-    if spec.online.enabled:
+    if spec.online.enabled and spec.online.labels == "at_once":
         messages = [
             {
                 "model": model,
@@ -102,6 +103,9 @@ def _label(value: object, spec: ModelSpec) -> tuple[str, str | None]:
         return repr(number), None if math.isfinite(number) else "label is too large: send a finite number"
     text = str(value)
     classes = spec.labels.classes or ()
+    if text not in classes and spec.online.enabled and spec.online.new_classes == "learn":
+        fits = isinstance(value, str) and 0 < len(text) <= LONGEST_CLASS
+        return text, None if fits else f"label is {value!r}: a new class is a string of 1 to {LONGEST_CLASS} characters"
     if text not in classes:
         return "", f"label is {value!r}: the model's classes are {', '.join(classes)}"
     return text, None

@@ -26,10 +26,11 @@ from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.recording import decide_and_record, note_once
 from evergreen.usecases.references import load_reference
-from evergreen.usecases.repoint_alias import alias_record
+from evergreen.usecases.repoint_alias import place_shadow
 
 ACTOR = "compare_shadow"
 _LOOK_EVERY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
 
 
 def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
@@ -52,12 +53,11 @@ def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
         return (started,)
 
     state, _ = decide_and_record(ports.ledger, model, take_place)
-    shadow = state.shadow
+    shadow, spec = state.shadow, ModelSpec.parse(state.spec)
+    if spec.endpoint.kind == "lambda":  # a SageMaker endpoint is changed by repoint_alias, which hears of the same
+        place_shadow(state, spec, ports)
     if shadow is None:
-        ports.aliases.clear(model, "shadow", state.epoch)
         return None
-    spec = ModelSpec.parse(state.spec)
-    ports.aliases.repoint(alias_record(state, spec, "shadow", shadow.version))
     name = schedule_name(model, shadow)
     longest = spec.shadow.max_time if shadow.role is ShadowRole.CHALLENGER else spec.deployment.quality_bake
     every = min(_LOOK_EVERY, spec.shadow.cycle)
@@ -102,6 +102,7 @@ def compare_shadow(
         now,
         loss_scale=_loss_scale(state, shadow, ports),
         answered=_answered(model, shadow, judged_until(shadow, spec, now), ports),
+        answered_share=_answered_share(model, shadow, judged_until(shadow, spec, now), ports),
     )
     # Noted before it is acted on: once the version is out of the shadow, a second delivery judges nothing.
     found = {"model": model, "time": now.isoformat(), "verdict": decision.verdict, "because": decision.because}
@@ -139,11 +140,23 @@ def _loss_scale(state: ModelState, shadow: Shadow, ports: Ports) -> float:
     return load_reference(ports, newer.reference).loss_scale if newer.reference else 1.0
 
 
-def _answered(model: str, shadow: Shadow, until: datetime, ports: Ports) -> int:
+def _answered(model: str, shadow: Shadow, until: datetime, ports: Ports, *, skipped: timedelta = timedelta(0)) -> int:
     """Requests of the judged time that the shadow answered too, labelled or not."""
-    hour = shadow.since.replace(minute=0, second=0, microsecond=0)
+    hour = shadow.since.replace(minute=0, second=0, microsecond=0) + skipped
     entries = ports.catalog.between(model, "compact-shadow", hour, until)
     return sum(entry.rows for entry in entries if f".v{shadow.version}." in entry.key)
+
+
+def _answered_share(model: str, shadow: Shadow, until: datetime, ports: Ports) -> float | None:
+    """Of production's captured requests, the share that the shadow answered; None while nothing can be said.
+
+    The hour in which it began does not count: its files hold requests from before.
+    """
+    first = shadow.since.replace(minute=0, second=0, microsecond=0) + _HOUR
+    asked = sum(entry.rows for entry in ports.catalog.between(model, "compact-production", first, until))
+    if not asked:
+        return None
+    return round(min(_answered(model, shadow, until, ports, skipped=_HOUR) / asked, 1.0), 6)
 
 
 def _challenger(

@@ -79,7 +79,7 @@ def why(model: str, at: datetime, *, ports: Ports) -> Explanation:
     ports.ledger.read(model)
     notes = [
         note
-        for kind in ("retraining", "wish", "shadow")
+        for kind in ("retraining", "wish", "shadow", "online")
         for note in newest_notes(model, kind, at, ports=ports, limit=_FOUND)  # a sentinel's are told apart later
     ]
     return explain(model, ports.ledger.history(model), notes, at)
@@ -113,6 +113,8 @@ def explain(
             continue
         if note["type"] == "ShadowCompared":
             question = Question.ROLLBACK if watching.get(note["epoch"], False) else Question.PROMOTION
+        elif note["type"] == _OF_A_CHECKPOINT:
+            question = Question.RETRAINING
         else:
             question = Question.RETRAINING
             evaluated.add(time)
@@ -130,6 +132,7 @@ def explain(
 
 
 _EVALUATED = ("RetrainingRequested", "RetrainingHeldBack")
+_OF_A_CHECKPOINT = "CheckpointCompared"
 _ASKED = {
     "RetrainingRequested": Question.RETRAINING,
     "RetrainingHeldBack": Question.RETRAINING,
@@ -145,6 +148,7 @@ _ASKED = {
     "RollbackDecided": Question.ROLLBACK,
     "RollbackImpossible": Question.ROLLBACK,
     "VersionRolledBack": Question.ROLLBACK,
+    "RepointFailed": Question.PROMOTION,
 }
 
 
@@ -157,8 +161,8 @@ _NO_EVIDENCE = frozenset({"model", "epoch", "type", "time", "because", "actor", 
 
 def _finding(item: Mapping[str, Any]) -> Finding:
     fields = {key: value for key, value in item.items() if key not in _NO_EVIDENCE}
-    # A comparison's note holds its numbers beside its verdict.
-    evidence = item.get("evidence", fields if item["type"] == "ShadowCompared" else {})
+    # A comparison's note holds its numbers beside its verdict; a trained model's are those of its gate.
+    evidence = item.get("evidence", item.get("gate", fields if item["type"] == "ShadowCompared" else {}))
     return Finding(_time(item), item["type"], item["because"], tuple(item.get("checks", ())), evidence, fields)
 
 
@@ -175,6 +179,9 @@ def _said(question: Question, state: ModelState, findings: Sequence[Finding]) ->
 
 
 def _of_retraining(state: ModelState, findings: Sequence[Finding]) -> str:
+    if findings and all(found.what == _OF_A_CHECKPOINT for found in findings):
+        return f"no checkpoint of the online state is published: {findings[0].because}"
+    findings = [found for found in findings if found.what != _OF_A_CHECKPOINT]
     if not findings:
         return "not retrained: nothing has been evaluated and nobody has asked for it"
     newest = findings[0]
@@ -214,6 +221,8 @@ def _of_promotion(state: ModelState, findings: Sequence[Finding]) -> str:
         case "VersionPromoted":
             approved = next((found for found in findings if found.what == "PromotionApproved"), newest)
             return f"version {version} was promoted: {approved.because}"
+        case "RepointFailed":
+            return f"version {version} was not promoted, the endpoint went back by itself: {newest.because}"
         case "ShadowStarted":
             return f"version {version} is not promoted yet, it has just begun to run in shadow"
         case _:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.gate import judge_candidate
+from evergreen.domain.gate import GateDecision, judge_candidate, unreadable
 from evergreen.domain.lifecycle import (
     AnyEvent,
     CandidateRegistered,
@@ -23,13 +23,16 @@ from evergreen.domain.lifecycle import (
     next_version,
 )
 from evergreen.ports import Ports
-from evergreen.schema import FeatureSchema
+from evergreen.schema import FeatureSchema, SchemaError
 from evergreen.spec import ModelSpec
+from evergreen.training.artifact import ArtifactError, unpack
 from evergreen.usecases.launch_training import job_name
 from evergreen.usecases.recording import decide_and_record
 
 ACTOR = "finish_training"
 _ENDED_BADLY = ("Failed", "Stopped")
+_FILES = ("model.onnx", "model.json", "reference.json")
+_PROFILE = b"EVGPRF"  # how a stored profile begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ def finish_training(model: str, end: JobEnd, *, now: datetime, ports: Ports) -> 
     """Record what became of the job; nothing for a job that is not the open run's, or that still runs.
 
     A candidate that passes its gate gets a version number; the model's first one goes to production at once, since
-    there is nothing to compare it with.
+    there is nothing to compare it with. What a job left that is no artifact, or not this job's, is rejected with the
+    reason: trying again would read the same bytes.
     """
     state = ports.ledger.read(model)
     if _waits_to_try_again(state, end.job_name):
@@ -57,8 +61,20 @@ def finish_training(model: str, end: JobEnd, *, now: datetime, ports: Ports) -> 
         return _failed(state, end, now, ports)
     if end.status != "Completed" or end.artifact is None:
         return ()
-    artifact = read_artifact(ports, end.artifact)
-    return _register(model, state.run.decision_id, end.job_name, artifact, now, ports)
+    decision_id = state.run.decision_id
+    try:
+        _require_own(model, end, ports)
+        artifact = read_artifact(ports, end.artifact)
+    except (ArtifactError, FileNotFoundError) as error:  # a bucket that can't be read raises: the event comes again
+        return _reject(model, decision_id, unreadable(str(error)), now, ports)
+    return _register(model, decision_id, end.job_name, artifact, now, ports)
+
+
+def _require_own(model: str, end: JobEnd, ports: Ports) -> None:
+    """Refuse an artifact that lies where this job does not write."""
+    expected = ports.artifacts.uri(f"models/{model}/{end.job_name}/output/model.tar.gz")
+    if end.artifact != expected:
+        raise ArtifactError(f"the artifact of job {end.job_name} is {end.artifact}, expected {expected}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +94,79 @@ class TrainedArtifact:
 
 
 def read_artifact(ports: Ports, uri: str) -> TrainedArtifact:
-    """Read model.json and reference.json out of an artifact and hash it."""
+    """Read model.json and reference.json out of an artifact and hash the very bytes that were read.
+
+    Raises
+    ------
+    ArtifactError
+        It is no archive of a model: damaged, too large, a file is missing or does not say what it has to.
+    FileNotFoundError
+        There is no such object.
+    """
     key = uri.removeprefix("s3://").split("/", 1)[1]
     body = ports.artifacts.get(key)
-    with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:
-        documents = {name: _member(archive, name) for name in ("model.json", "reference.json")}
-    sha256 = hashlib.sha256(body).hexdigest()
-    return TrainedArtifact(key, uri, sha256, documents["model.json"], documents["reference.json"])
+    files = unpack(body, _FILES)
+    for name in _FILES:
+        if not files.get(name):
+            raise ArtifactError(f"the artifact has no {name}: an own image has to write {', '.join(_FILES)}")
+    facts, reference = _document(files, "model.json"), _document(files, "reference.json")
+    _require_facts(facts)
+    _require_reference(reference)
+    return TrainedArtifact(key, uri, hashlib.sha256(body).hexdigest(), facts, reference)
 
 
-def _member(archive: tarfile.TarFile, name: str) -> dict[str, Any]:
-    file = archive.extractfile(name)
-    if file is None:
-        raise FileNotFoundError(f"{name} is not in the artifact: the training job did not end as it should")
-    document: dict[str, Any] = json.loads(file.read())
+def _document(files: dict[str, bytes], name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(files[name])
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{name} of the artifact is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ArtifactError(f"{name} of the artifact is a {type(document).__name__}, not an object")
     return document
 
 
-def reference_key(model: str, job_name: str) -> str:
-    """Where finish_training puts a version's reference, in the artifact bucket."""
-    return f"references/{model}/{job_name}.json"
+def _require_facts(facts: dict[str, Any]) -> None:
+    """What the ledger and the evaluations take from model.json; the gate judges the rest."""
+    rows, until = facts.get("rows_trained"), facts.get("trained_until")
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
+        raise ArtifactError(f"rows_trained of model.json is {rows!r}: write the number of rows")
+    try:
+        FeatureSchema.from_json(facts).with_classes(None)
+        timed = until is None or datetime.fromisoformat(until).tzinfo is not None
+    except (SchemaError, ValueError, TypeError) as error:
+        raise ArtifactError(f"model.json of the artifact can't be read: {error}") from error
+    if not timed:
+        raise ArtifactError(f"trained_until of model.json is {until!r}, a time without its offset: add it")
+    for name in ("error_tolerance", "loss_scale"):
+        value = facts.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
+            raise ArtifactError(f"{name} of model.json is {value!r}: write a number of 0 or more, or null")
+
+
+def _require_reference(reference: dict[str, Any]) -> None:
+    """What each evaluation reads of reference.json: one that it can't read would fail every one of them."""
+    try:
+        profiles = [cycle["profile"] for cycle in reference["cycles"]]
+        profiles += [] if reference.get("prediction") is None else [reference["prediction"]]
+        binned = isinstance(reference["binning"], dict)
+        days = [(int(rows), int(right)) for rows, right in reference["daily"]]
+        whole = all(base64.b64decode(profile, validate=True).startswith(_PROFILE) for profile in profiles)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise ArtifactError(f"reference.json can't be read ({type(error).__name__}: {error})") from error
+    if not (binned and whole and all(0 <= right <= rows for rows, right in days)):
+        raise ArtifactError("reference.json can't be read: write what evergreen.training.reference makes")
+
+
+def reference_key(model: str, job_name: str, document: bytes) -> str:
+    """Where a version's reference lies, in the artifact bucket: the key names the hash that its reader checks."""
+    return f"references/{model}/{job_name}.{hashlib.sha256(document).hexdigest()}.json"
 
 
 def store_reference(ports: Ports, model: str, job_name: str, artifact: TrainedArtifact) -> str:
-    """Put the version's reference where evaluations read it."""
-    key = reference_key(model, job_name)
-    document = {"model": artifact.model, "reference": artifact.reference}
-    ports.artifacts.put(key, json.dumps(document).encode(), content_type="application/json")
+    """Put the version's reference where evaluations read it; answers its key, which the ledger keeps."""
+    document = json.dumps({"model": artifact.model, "reference": artifact.reference}).encode()
+    key = reference_key(model, job_name, document)
+    ports.artifacts.put(key, document, content_type="application/json")
     return key
 
 
@@ -145,12 +207,14 @@ def _register(
     def decide(state: ModelState) -> Sequence[AnyEvent]:
         if state.run is None or state.run.decision_id != decision_id:
             return ()
-        gate = judge_candidate(ModelSpec.parse(state.spec), artifact.model)
+        gate = judge_candidate(
+            ModelSpec.parse(state.spec),
+            artifact.model,
+            production=state.production_version,
+            decision_id=decision_id,
+        )
         if not gate.passed:
-            rejected = CandidateRejected(
-                time=now, actor=ACTOR, because=gate.because, decision_id=decision_id, gate=gate.to_json()
-            )
-            return (rejected,)
+            return (_rejected(decision_id, gate, now),)
         registered = candidate_event(
             state,
             artifact,
@@ -175,6 +239,20 @@ def _register(
 
     _, events = decide_and_record(ports.ledger, model, decide)
     return events
+
+
+def _reject(model: str, decision_id: str, gate: GateDecision, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
+    def decide(state: ModelState) -> Sequence[AnyEvent]:
+        if state.run is None or state.run.decision_id != decision_id:
+            return ()
+        return (_rejected(decision_id, gate, now),)
+
+    _, events = decide_and_record(ports.ledger, model, decide)
+    return events
+
+
+def _rejected(decision_id: str, gate: GateDecision, now: datetime) -> CandidateRejected:
+    return CandidateRejected(time=now, actor=ACTOR, because=gate.because, decision_id=decision_id, gate=gate.to_json())
 
 
 def retry_schedule_name(model: str, run: Run) -> str:

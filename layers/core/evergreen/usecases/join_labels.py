@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 import pyarrow as pa
 
-from evergreen import ids, outcomes
+from evergreen import ids, online_rows, outcomes
 from evergreen.domain.lifecycle import ModelState
+from evergreen.domain.shares import is_captured
 from evergreen.formats import (
     FileKey,
     GroundTruth,
@@ -20,6 +21,7 @@ from evergreen.formats import (
     quarantine_body,
     read_ground_truth,
 )
+from evergreen.payloads import class_of
 from evergreen.ports import CatalogEntry, Ports
 from evergreen.schema import FeatureSchema, Task
 from evergreen.spec import ModelSpec
@@ -37,6 +39,7 @@ class JoinedLabels:
     joined: int
     pending: int
     quarantined: int
+    unsampled: int = 0  # labels of answers that were not to be captured
 
 
 def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
@@ -56,11 +59,13 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     done = _joined_before(file, ports)
     if done is not None:
         return JoinedLabels(file.model, done.rows, int(done.sums.get("pending", 0)), len(malformed))
-    table, missing = _matched(labels, file, spec, now, ports)
+    table, without_capture = _matched(labels, file, spec, now, ports)
+    missing = [label for label in without_capture if is_captured(spec.capture.sampling, label.event_id)]
     if missing:
         _keep_pending(missing, file, ports)
     _store(table, file, file.stem, state, ports, pending=len(missing))
-    return JoinedLabels(file.model, table.num_rows, len(missing), len(malformed))
+    unsampled = len(without_capture) - len(missing)
+    return JoinedLabels(file.model, table.num_rows, len(missing), len(malformed), unsampled)
 
 
 def _joined_before(file: FileKey, ports: Ports) -> CatalogEntry | None:
@@ -71,9 +76,10 @@ def _joined_before(file: FileKey, ports: Ports) -> CatalogEntry | None:
 
 
 def _fitting(labels: Sequence[GroundTruth], spec: ModelSpec) -> tuple[list[GroundTruth], list[MalformedLine]]:
-    """Split off labels of a regression that are no finite numbers."""
+    """Name classes as the spec does (1.0 is 1), and split off labels of a regression that are no finite numbers."""
     if spec.task is not Task.REGRESSION:
-        return list(labels), []
+        schema = spec.feature_schema()
+        return [replace(label, label=class_of(label.label, schema) or label.label) for label in labels], []
     kept, refused = [], []
     for number, label in enumerate(labels, start=1):
         if _is_finite(label.label):
@@ -140,8 +146,19 @@ def _store(table: pa.Table, file: FileKey, stem: str, state: ModelState, ports: 
     key = file.beside("outcomes", "parquet", stem=stem)
     etag = ports.data.put(key, outcomes.to_parquet(table))
     daily = outcomes.daily_counts(table, error_tolerance=_error_tolerance(state, ports))
+    if table.num_rows and ModelSpec.parse(state.spec).online.enabled:
+        _store_online_rows(table, file, stem, ports)
     sums = {"daily": daily, "pending": pending}
     ports.catalog.add(CatalogEntry(file.model, "outcomes", file.hour, key, table.num_rows, etag, sums))
+
+
+def _store_online_rows(table: pa.Table, file: FileKey, stem: str, ports: Ports) -> None:
+    """The same rows for learn_online, with the time of the newest request: a file is learned when all have matured."""
+    key = file.beside(online_rows.KIND, "jsonl.gz", stem=stem)
+    etag = ports.data.put(key, online_rows.to_json_lines(table))
+    newest = max(table["inference_time"].to_pylist())
+    sums = {"newest": newest.isoformat()}
+    ports.catalog.add(CatalogEntry(file.model, online_rows.KIND, file.hour, key, table.num_rows, etag, sums))
 
 
 def _error_tolerance(state: ModelState, ports: Ports) -> float | None:

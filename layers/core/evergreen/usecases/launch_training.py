@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.lifecycle import ModelState, Run, TrainingFailed, TrainingStarted
+from evergreen.domain.errors import ConflictingWriteError, TrainingRefusedError
+from evergreen.domain.lifecycle import ModelState, Run, TrainingFailed, TrainingStarted, Version
+from evergreen.domain.training_rows import RowsChoice, choose_rows, window_start
 from evergreen.formats import format_time
 from evergreen.ports import CatalogEntry, Ports, TrainingRequest
-from evergreen.spec import ModelSpec
-from evergreen.training.source import pack_source
+from evergreen.spec import LONGEST_HYPERPARAMETER, ModelSpec, RowsPolicy
+from evergreen.training.source import PROGRAM, pack_source, source_key
 from evergreen.usecases.recording import decide_and_record
 
 ACTOR = "launch_training"
-_LONGEST_HYPERPARAMETER = 2_500  # SageMaker's limit
+_LONGEST_REASON = 200  # characters, each up to 12 as JSON: it has to fit into one hyperparameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +29,44 @@ class Snapshot:
     files: tuple[dict[str, Any], ...]
     rows: int
     sha256: str
+    trained_from: str = ""  # rows from before it are in the files, and are not trained on; empty: all are
+    policy: str = ""
+    because: str = ""  # these rows
+    source: str = ""  # sha256 of the source that trains on them
 
     @classmethod
-    def of(cls, entries: Sequence[CatalogEntry]) -> Snapshot:
+    def of(cls, entries: Sequence[CatalogEntry], *, trained_from: str = "", **told: str) -> Snapshot:
         """The snapshot of these files."""
         files = tuple({"key": e.key, "etag": e.etag, "rows": e.rows} for e in entries)
-        digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-        return cls(files, sum(e.rows for e in entries), digest)
+        rows = sum(e.rows for e in entries)
+        return cls(files, rows, snapshot_sha256(files, trained_from), trained_from, **told)
+
+    @classmethod
+    def read(cls, document: bytes) -> Snapshot:
+        """The snapshot that an earlier delivery of the same attempt stored."""
+        stored = json.loads(document)
+        return cls(**{**stored, "files": tuple(stored["files"])})
+
+
+def snapshot_sha256(files: Sequence[Mapping[str, Any]], trained_from: str = "") -> str:
+    """The hash of a snapshot: of its files, and of the time before which their rows are left out.
+
+    Examples
+    --------
+    >>> file = {"key": "outcomes/churn/a.parquet", "etag": "1", "rows": 10}
+    >>> snapshot_sha256([file]) == snapshot_sha256([file], "2026-01-01T00:00:00Z")
+    False
+    """
+    listed = [dict(file) for file in files]
+    content = [listed, trained_from] if trained_from else listed
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports) -> str | None:
-    """Start the job of the open retraining; the job's name, or None where the retraining is not open any more.
+    """Start the job of the open retraining; the job's name, or None where there is no job to start.
 
-    The job's name is the decision and the attempt, so a second delivery starts no second job.
+    The job's name is the decision and the attempt, so a second delivery starts no second job. A job that the service
+    will never take, or that has too few rows, ends the retraining with the reason.
     """
     state = ports.ledger.read(model)
     run = state.run
@@ -47,29 +74,31 @@ def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports
         return None
     if run.job_name is not None:
         return run.job_name
-    spec = ModelSpec.parse(state.spec)
-    snapshot = _snapshot(model, run, spec, ports)
-    if snapshot.rows < spec.training.min_rows:
-        _give_up(
-            state, run, f"{snapshot.rows} labelled rows, training.min_rows is {spec.training.min_rows}", now, ports
-        )
+    spec = _as_run(ModelSpec.parse(state.spec), run)
+    try:
+        snapshot = _stored(_snapshot(model, run, spec, _source(spec, ports), ports), model, run, ports)
+        _require_enough(snapshot, spec)
+        request = training_request(state, run, spec, snapshot, ports)
+        ports.trainer.start(request)
+    except TrainingRefusedError as error:
+        _give_up(state, run, error.reason, now, ports)
         return None
-    request = _request(state, run, spec, snapshot, ports)
-    ports.trainer.start(request)
 
     def decide(current: ModelState) -> Sequence[TrainingStarted]:
         open_run = current.run
         if open_run is None or open_run.decision_id != decision_id or open_run.job_name is not None:
             return ()
+        rows = f"{snapshot.rows:,} labelled rows in {len(snapshot.files)} files"
         started = TrainingStarted(
             time=now,
             actor=ACTOR,
-            because=f"{run.trigger}: {snapshot.rows:,} labelled rows in {len(snapshot.files)} files",
+            because=f"{run.trigger}: {rows}" + (f"; {snapshot.because}" if snapshot.because else ""),
             decision_id=decision_id,
             job_name=request.job_name,
             attempt=run.attempt,
             rows=snapshot.rows,
             snapshot=snapshot.sha256,
+            source=snapshot.source,
         )
         return (started,)
 
@@ -100,70 +129,197 @@ def job_name_of(artifact: str) -> str:
     return artifact.split("/")[-3]
 
 
-def _snapshot(model: str, run: Run, spec: ModelSpec, ports: Ports) -> Snapshot:
-    """The newest files of the window, back to the one in which max_rows is reached.
+def manifest_of(model: str, decision_id: str, attempt: int) -> str:
+    """The key of an attempt's manifest, in the artifact bucket.
 
-    It depends on the time of the decision, not of the call: a second attempt trains on the same rows.
+    Examples
+    --------
+    >>> manifest_of("churn", "d-1", 0)
+    'snapshots/churn/d-1/0/manifest.json'
     """
-    start = run.requested_at - spec.training.window
-    entries = ports.catalog.between(model, "base-data", start, run.requested_at)
-    entries += ports.catalog.between(model, "outcomes", start, run.requested_at)
-    chosen: list[CatalogEntry] = []
-    rows = 0
-    for entry in sorted(entries, key=lambda e: (e.time, e.key), reverse=True):
-        if rows >= spec.training.max_rows:
-            break
-        if entry.rows:
-            chosen.append(entry)
-            rows += entry.rows
-    return Snapshot.of(chosen[::-1])
+    return f"snapshots/{model}/{decision_id}/{attempt}/manifest.json"
 
 
-def _request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Snapshot, ports: Ports) -> TrainingRequest:
-    folder = f"snapshots/{state.model}/{run.decision_id}"
-    manifest = [{"prefix": ports.data.uri("")}, *(file["key"] for file in snapshot.files)]
-    ports.artifacts.put(f"{folder}/snapshot.json", json.dumps(asdict(snapshot), indent=1).encode())
-    ports.artifacts.put(f"{folder}/manifest.json", json.dumps(manifest).encode())
-    source = pack_source()
-    source_key = f"source/{hashlib.sha256(source).hexdigest()}/sourcedir.tar.gz"
-    ports.artifacts.put(source_key, source)
-    production = state.production_version
+def recipe(spec: ModelSpec) -> dict[str, Any]:
+    """The hyperparameters that say what is trained, as plain data: a job takes each as JSON.
+
+    Examples
+    --------
+    >>> spec = ModelSpec.parse({"model": "rent", "task": "regression", "features": {"area": {"type": "number"}}})
+    >>> recipe(spec)["estimator"], recipe(spec)["features"]
+    ('RandomForestRegressor', [{'name': 'area', 'type': 'number'}])
+    """
     training = spec.training
-    hyperparameters = {
+    return {
         "model": spec.model,
         "task": spec.task.value,
         **_in_parts("features", [{"name": name, "type": feature.type} for name, feature in spec.features.items()]),
-        "classes": spec.labels.classes,
+        **({} if spec.labels.classes is None else _in_parts("classes", spec.labels.classes)),
         "estimator": spec.estimator,
         "params": training.params,
         "seed": training.seed,
         "validation_fraction": training.validation_fraction,
         "max_rows": training.max_rows,
         "min_rows": training.min_rows,
-        "decision_id": run.decision_id,
-        "trained_until": format_time(run.requested_at - spec.labels.maturity),
         "cycle_days": spec.triggers.cycle.total_seconds() / 86_400,
+        **({"other_labels": "leave_out"} if spec.online.enabled and spec.online.new_classes == "learn" else {}),
     }
+
+
+# --- what it trains on, and with --------------------------------------------------------------------------------------
+
+
+def _as_run(spec: ModelSpec, run: Run) -> ModelSpec:
+    """The spec that a run goes by: a checkpoint is published by our own source, and described on the whole window."""
+    if not run.checkpoint:
+        return spec
+    own = {"source_dir": None, "entry_point": None, "rows": RowsPolicy.SLIDING}
+    return spec.model_copy(update={"training": spec.training.model_copy(update=own)})
+
+
+def _require_enough(snapshot: Snapshot, spec: ModelSpec) -> None:
+    if snapshot.rows < spec.training.min_rows:
+        too_few = f"{snapshot.rows} labelled rows, training.min_rows is {spec.training.min_rows}"
+        raise TrainingRefusedError(spec.model, too_few)
+
+
+def _source(spec: ModelSpec, ports: Ports) -> str:
+    """Put the source where the job reads it, under its own hash; answers that hash."""
+    given = spec.training.source_dir
+    source = pack_source() if given is None else _own_source(given, spec, ports)
+    ports.artifacts.put(source_key(source), source)
+    return hashlib.sha256(source).hexdigest()
+
+
+def _own_source(uri: str, spec: ModelSpec, ports: Ports) -> bytes:
+    folder = ports.artifacts.uri("source/")
+    if not uri.startswith(folder):
+        raise TrainingRefusedError(
+            spec.model, f"training.source_dir is {uri}: put it under {folder}, where jobs may read"
+        )
+    try:
+        return ports.artifacts.get(f"source/{uri.removeprefix(folder)}")
+    except FileNotFoundError as error:
+        raise TrainingRefusedError(
+            spec.model, f"training.source_dir is {uri}, which does not exist: upload it"
+        ) from error
+
+
+def _snapshot(model: str, run: Run, spec: ModelSpec, source: str, ports: Ports) -> Snapshot:
+    """The newest files that the policy allows, back to the one in which max_rows is reached.
+
+    It depends on the time of the decision, not of the call: a second attempt trains on the same rows.
+    """
+    start = window_start(spec.training, run.requested_at)
+    outcomes = ports.catalog.between(model, "outcomes", start, run.requested_at)
+    entries = ports.catalog.between(model, "base-data", start, run.requested_at) + outcomes
+    sums = [entry.sums["daily"] for entry in outcomes if "daily" in entry.sums]
+    choice = choose_rows(spec.training, sums, maturity=spec.labels.maturity, decided_at=run.requested_at)
+    told = {"policy": spec.training.rows.value, "because": choice.because, "source": source}
+    return Snapshot.of(_newest(entries, choice, spec.training.max_rows), trained_from=_trained_from(choice), **told)
+
+
+def _trained_from(choice: RowsChoice) -> str:
+    return format_time(choice.start) if choice.exact else ""
+
+
+def _newest(entries: Sequence[CatalogEntry], choice: RowsChoice, max_rows: int) -> list[CatalogEntry]:
+    chosen: list[CatalogEntry] = []
+    rows = 0
+    for entry in sorted(entries, key=lambda e: (e.time, e.key), reverse=True):
+        if rows >= max_rows or entry.time < choice.start.replace(minute=0, second=0, microsecond=0):
+            break
+        if entry.rows:
+            chosen.append(entry)
+            rows += entry.rows
+    return chosen[::-1]
+
+
+def _folder(model: str, run: Run) -> str:
+    return f"snapshots/{model}/{run.decision_id}/{run.attempt}"
+
+
+def _stored(snapshot: Snapshot, model: str, run: Run, ports: Ports) -> Snapshot:
+    """Store the attempt's snapshot, once: a delivery that died may have started the job on the one it stored."""
+    key = f"{_folder(model, run)}/snapshot.json"
+    try:
+        ports.artifacts.put_if(key, json.dumps(asdict(snapshot), indent=1).encode(), etag=None)
+    except ConflictingWriteError:
+        return _unchanged(Snapshot.read(ports.artifacts.get(key)), key, model)
+    return snapshot
+
+
+def _unchanged(snapshot: Snapshot, key: str, model: str) -> Snapshot:
+    if snapshot_sha256(snapshot.files, snapshot.trained_from) != snapshot.sha256:
+        raise TrainingRefusedError(model, f"{key} does not have the hash that it names: somebody changed it")
+    return snapshot
+
+
+def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Snapshot, ports: Ports) -> TrainingRequest:
+    """The job of a run on a snapshot, whose manifest is put where the job reads it."""
+    manifest_key = manifest_of(state.model, run.decision_id, run.attempt)
+    manifest = [{"prefix": ports.data.uri("")}, *(file["key"] for file in snapshot.files)]
+    ports.artifacts.put(manifest_key, json.dumps(manifest).encode())
+    production, training = _comparable(state), spec.training
+    hyperparameters = {
+        **recipe(spec),
+        "trained_until": format_time(run.requested_at - spec.labels.maturity),
+        "production_sha256": "" if production is None else production.sha256,
+        "decision_id": run.decision_id,
+        "trigger": run.trigger,
+        "because": _reason(state.model, run, ports)[:_LONGEST_REASON],
+        "snapshot": snapshot.sha256,
+        "snapshot_rows": snapshot.rows,
+        "manifest": ports.artifacts.uri(manifest_key),
+        "source_sha256": snapshot.source,
+    }
+    if run.checkpoint:
+        hyperparameters["checkpoint"] = run.checkpoint
+    if snapshot.trained_from:
+        hyperparameters["trained_from"] = snapshot.trained_from
     return TrainingRequest(
         job_name=job_name(state.model, run),
         model=state.model,
         hyperparameters={name: json.dumps(value) for name, value in hyperparameters.items()},
-        source=ports.artifacts.uri(source_key),
-        manifest=ports.artifacts.uri(f"{folder}/manifest.json"),
-        production=None if production is None else production.artifact.removesuffix("/model.tar.gz"),
+        source=ports.artifacts.uri(f"source/{snapshot.source}/sourcedir.tar.gz"),
+        program=training.entry_point or PROGRAM,
+        manifest=ports.artifacts.uri(manifest_key),
+        production=None if production is None else production.artifact,
         output=ports.artifacts.uri(f"models/{state.model}"),
+        checkpoints=ports.artifacts.uri(f"checkpoints/{state.model}/{run.decision_id}"),
+        image=training.image,
         instance_type=training.instance_type,
         instance_count=training.instance_count,
         volume_gb=training.volume_gb,
         max_runtime=training.max_runtime,
+        spot_wait=training.longest_wait if training.spot else None,
+        subnets=training.subnets,
+        security_groups=training.security_groups,
+        kms_key=training.kms_key,
+        network_isolation=training.network_isolation,
+        online=ports.artifacts.uri(run.checkpoint["key"]) if run.checkpoint else None,
     )
+
+
+def _comparable(state: ModelState) -> Version | None:
+    """Production, where it is an artifact that a job can score: an imported endpoint's model is none."""
+    production = state.production_version
+    return production if production is not None and production.artifact.startswith("s3://") else None
+
+
+def _reason(model: str, run: Run, ports: Ports) -> str:
+    """Why the retraining was requested: for whoever looks at the job, or at its run in the registry."""
+    for event in reversed(ports.ledger.history(model)):
+        if event["type"] == "RetrainingRequested" and event["decision_id"] == run.decision_id:
+            return str(event["because"])
+    return ""
 
 
 def _in_parts(name: str, entries: Sequence[Any]) -> dict[str, list[Any]]:
     """A list as `name`, `name_1`, `name_2`, ...: as many hyperparameters as it takes for each to be short enough."""
     parts: list[list[Any]] = [[]]
     for entry in entries:
-        if len(json.dumps([*parts[-1], entry])) > _LONGEST_HYPERPARAMETER:
+        if len(json.dumps([*parts[-1], entry])) > LONGEST_HYPERPARAMETER:
             parts.append([])
         parts[-1].append(entry)
     return {f"{name}_{i}" if i else name: part for i, part in enumerate(parts)}
@@ -171,7 +327,7 @@ def _in_parts(name: str, entries: Sequence[Any]) -> dict[str, list[Any]]:
 
 def _give_up(state: ModelState, run: Run, because: str, now: datetime, ports: Ports) -> None:
     def decide(current: ModelState) -> Sequence[TrainingFailed]:
-        if current.run is None or current.run.decision_id != run.decision_id:
+        if current.run is None or current.run.decision_id != run.decision_id or current.run.job_name is not None:
             return ()
         failed = TrainingFailed(
             time=now,

@@ -18,6 +18,8 @@ from evergreen.domain.errors import (
 )
 from evergreen.domain.lifecycle import (
     AnyEvent,
+    BakePassed,
+    BakePhase,
     CandidateRegistered,
     ModelApplied,
     ModelPaused,
@@ -25,12 +27,14 @@ from evergreen.domain.lifecycle import (
     ModelState,
     PromotionApproved,
     RollbackCause,
+    VersionPromoted,
 )
 from evergreen.domain.triggers import FORCED, RetrainDecision
 from evergreen.ports import CatalogEntry, Ports
+from evergreen.schema import Task
 from evergreen.spec import ModelSpec
 from evergreen.usecases.evaluate_triggers import request_retraining
-from evergreen.usecases.finish_training import candidate_event, read_artifact, store_reference
+from evergreen.usecases.finish_training import TrainedArtifact, candidate_event, read_artifact, store_reference
 from evergreen.usecases.recording import decide_and_record
 
 if TYPE_CHECKING:
@@ -110,7 +114,9 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
     Raises
     ------
     NotAppliedError
-        The features or the task differ from the versions' that exist: that is another model. Or the spec is too large.
+        The features or the task differ from the versions' that exist, or a class is missing: that is another model. Or
+        the spec is too large, or its online estimator can't learn online. Or its endpoint is another than the one that
+        answers, or another model's.
     """
     try:
         state = ports.ledger.read(spec.model)
@@ -119,20 +125,64 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
     document = spec.to_json()
     if state.spec == document:
         return state
-    if state.versions and ModelSpec.parse(state.spec).feature_schema().fingerprint != spec.feature_schema().fingerprint:
+    if state.versions and _is_another_model(ModelSpec.parse(state.spec), spec):
         raise NotAppliedError(
             f"the features, the task or the classes of {spec.model!r} differ from those of its versions: "
             "apply the spec under another model name"
         )
+    _endpoint_fits(spec, state, ports)
     size = len(json.dumps(document))
     if size > LARGEST_SPEC_BYTES:
         raise NotAppliedError(
             f"the spec of {spec.model!r} is {size:,} bytes of JSON, {LARGEST_SPEC_BYTES:,} is the limit: "
             "name fewer features"
         )
+    if spec.online.enabled and (spec.online.estimator or spec.online.params):
+        _try_online_estimator(spec)
     because = _told(spec_changes(state.spec, document)) if state.epoch else "the model is new"
     applied = ModelApplied(time=now, actor=actor, because=because, spec=document, fingerprint=spec.fingerprint)
     return ports.ledger.record(state, applied)
+
+
+def _endpoint_fits(spec: ModelSpec, state: ModelState, ports: Ports) -> None:
+    """Refuse to leave the endpoint that answers, and to take another model's."""
+    before, wanted = ModelSpec.parse(state.spec).endpoint_name if state.spec else None, spec.endpoint_name
+    if state.spec and before != wanted and (state.production is not None or state.repoint is not None):
+        raise NotAppliedError(
+            f"{spec.model!r} answers by {_place(before)} and would answer by {_place(wanted)}: apply the spec under "
+            "another model name, and move the callers to it"
+        )
+    if wanted is None or wanted == before:
+        return
+    for other in ports.ledger.models():
+        if other != spec.model and ModelSpec.parse(ports.ledger.read(other).spec).endpoint_name == wanted:
+            raise NotAppliedError(f"endpoint {wanted!r} is model {other!r}'s: set endpoint.name to another")
+
+
+def _place(endpoint: str | None) -> str:
+    return "the predict function" if endpoint is None else f"the SageMaker endpoint {endpoint!r}"
+
+
+def _is_another_model(before: ModelSpec, after: ModelSpec) -> bool:
+    """Whether versions of one spec can't stand in for the other's; a multiclass model may get further classes."""
+    if before.fingerprint != after.fingerprint:
+        return True
+    old, new = set(before.labels.classes or ()), set(after.labels.classes or ())
+    return not old <= new if after.task is Task.MULTICLASS else old != new
+
+
+def _try_online_estimator(spec: ModelSpec) -> None:
+    """A spec can't ask scikit-learn; whoever applies it has it at hand."""
+    from evergreen.training.job import TrainingJob
+    from evergreen.training.online import OnlineStateError
+    from evergreen.training.publish import check_publishable
+    from evergreen.usecases.online_state import learner_of
+
+    learner = learner_of(spec)
+    try:
+        check_publishable(learner, TrainingJob(spec.model, spec.feature_schema(), learner.estimator))
+    except OnlineStateError as error:
+        raise NotAppliedError(str(error)) from error
 
 
 def _told(changes: Sequence[SpecChange]) -> str:
@@ -181,6 +231,64 @@ def register_version(model: str, artifact: bytes, reason: str, who: str, *, now:
     registered = events[0]
     assert isinstance(registered, CandidateRegistered)
     return registered.version
+
+
+def adopt_version(
+    model: str,
+    artifact: str,
+    facts: dict[str, Any],
+    reference: dict[str, Any],
+    who: str,
+    *,
+    now: datetime,
+    ports: Ports,
+) -> ModelState:
+    """Put the model that answers already, wherever it came from, into the ledger as its first version.
+
+    It is production and known to be good at once: it was found there. A model that has versions is left alone.
+
+    Parameters
+    ----------
+    artifact
+        What it is, for whoever is to point an endpoint at it again.
+    facts, reference
+        What it says of itself, as a training job would have written model.json and reference.json.
+    """
+    key = store_reference(ports, model, "adopted", TrainedArtifact("", artifact, "", facts, reference))
+    because = f"{artifact} was in production when the model was brought here"
+
+    def decide(state: ModelState) -> Sequence[AnyEvent]:
+        if state.versions:
+            return ()
+        number = 1
+        return (
+            CandidateRegistered(
+                time=now,
+                actor=who,
+                because=because,
+                version=number,
+                decision_id="",
+                artifact=artifact,
+                sha256="",
+                fingerprint=state.fingerprint,
+                rows_trained=0,
+                trained_until=None,
+                reference=key,
+                gate={"passed": True, "because": because, "checks": []},
+            ),
+            PromotionApproved(
+                time=now, actor=who, because=because, version=number, instead_of=None, evidence={"adopted": True}
+            ),
+            VersionPromoted(
+                time=now, actor=who, because=because, version=number, replaced=None, endpoint={"adopted": True}
+            ),
+            BakePassed(
+                time=now, actor=who, because=because, version=number, phase=BakePhase.OPS, evidence={"adopted": True}
+            ),
+        )
+
+    state, _ = decide_and_record(ports.ledger, model, decide)
+    return state
 
 
 def approve(

@@ -1,26 +1,34 @@
-"""Answer requests with the production version, and capture every answer."""
+"""Answer requests with the production version, or with the two of a canary, and capture the answers."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-import secrets
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 from typing import Any
 
 from evergreen import ids
-from evergreen.domain.errors import BadRequestError
+from evergreen.domain.errors import BadRequestError, what_failed
+from evergreen.domain.shares import is_among, is_captured
 from evergreen.formats import Capture, capture_line
 from evergreen.inbound import parse_json
 from evergreen.ports import AliasRecord, Ports
 from evergreen.schema import FeatureSchema, Kind
-from evergreen.scoring import Artifact, ArtifactError, Scorer
+from evergreen.scoring import ArtifactError, Scorer
+from evergreen.usecases.answering import Model, models_of, serving
 
-ALIAS_CACHE = timedelta(seconds=5)
 MAX_ROWS = 1_000
+MAX_BODY_BYTES = 5_000_000
+MAX_ANSWER_BYTES = 5_000_000
+"""Lambda's events and answers hold 6 MB, with what is around the body."""
+
+_MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # as specs name models
+_ANSWERED_ROW_BYTES = 120  # without probabilities
+_PROBABILITY_BYTES = 28  # without the name of the class
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,42 +48,34 @@ class Answer:
     latency_ms: float  # the objective of the alias: a slower answer counts as slow
     body: dict[str, Any] | None  # None: the version failed
     failure: str = ""
-    uncaptured: int = 0
+    uncaptured: Sequence[str] = ()  # inference ids that could not be captured
+    refused: bool = False  # the version could not be loaded: its bytes are gone, damaged or not those recorded
 
 
-class Serving:
-    """The versions that answer: alias records for seconds, models for as long as they are in use."""
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What callers may know of a model; no body: its version could not be loaded."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
-        self._aliases: dict[tuple[str, str], tuple[datetime, AliasRecord | None]] = {}
-
-    def alias(self, model: str, alias: str, now: datetime) -> AliasRecord | None:
-        """What the alias points to, at most :data:`ALIAS_CACHE` old."""
-        cached = self._aliases.get((model, alias))
-        if cached is None or not timedelta(0) <= now - cached[0] < ALIAS_CACHE:
-            cached = (now, self._ports.aliases.read(model, alias))
-            self._aliases[model, alias] = cached
-        return cached[1]
-
-    def scorer(self, record: AliasRecord) -> Scorer:
-        """The version's model, hash-checked when it is loaded."""
-        return _scorer(self._ports, record.artifact, record.sha256)
+    version: int
+    body: dict[str, Any] | None
+    failure: str = ""
 
 
-@lru_cache(maxsize=16)
-def _scorer(ports: Ports, artifact: str, sha256: str) -> Scorer:
-    return Artifact.from_tar(ports.artifacts.get(artifact), sha256).scorer()
+def request_id_of(id_of_the_call: str, now: datetime) -> str:
+    """The request's id: a UUIDv7 of its time and of the id that API Gateway gave the call.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> request_id_of("JKJaXmPLvHcESHA=", datetime(2026, 3, 1, tzinfo=UTC))
+    '019ca6b1-dc00-77e4-b76c-18285e06bffc'
+    """
+    digest = hashlib.sha256(id_of_the_call.encode()).digest()
+    return ids.uuid7(now, int.from_bytes(digest[:10]) >> 6)
 
 
-@lru_cache(maxsize=2)
-def serving(ports: Ports) -> Serving:
-    """One cache for each set of ports."""
-    return Serving(ports)
-
-
-def predict(model: str, content_type: str, body: str, *, now: datetime, ports: Ports) -> Answer:
-    """Answer a request with the production version.
+def predict(model: str, content_type: str, body: str, *, request_id: str, now: datetime, ports: Ports) -> Answer:
+    """Answer a request with the version in production; while a canary runs, with the one that its id falls to.
 
     Raises
     ------
@@ -83,35 +83,70 @@ def predict(model: str, content_type: str, body: str, *, now: datetime, ports: P
         The model is unknown (404) or the body is not what it takes; each problem names its field.
     """
     cache = serving(ports)
-    record = cache.alias(model, "production", now)
-    if record is None:
-        raise BadRequestError((f"no version of model {model!r} is in production",), status=404)
+    record = _production(model, now, ports)
+    answering = _routed(record, request_id)
     try:
-        scorer = cache.scorer(record)
+        scorer = cache.scorer(answering, now)
     except (ArtifactError, FileNotFoundError) as error:  # it can't be loaded: the version's own failure too
-        return Answer(record.version, record.latency_ms, None, failure=f"{type(error).__name__}: {error}")
+        return Answer(answering.version, record.latency_ms, None, failure=what_failed(error), refused=True)
     request = parse_request(content_type, body, scorer.schema)
     try:
         predictions = scorer.score_rows(request.rows)
     except Exception as error:  # whatever a version throws is its own failure: it is counted, and the bake sees it
-        return Answer(record.version, record.latency_ms, None, failure=f"{type(error).__name__}: {error}")
-    captures = _captures(request, predictions.predictions, _by_class(scorer, predictions), record.version, now)
+        return Answer(answering.version, record.latency_ms, None, failure=what_failed(error))
+    probabilities = _by_class(scorer, predictions)
+    captures = _captures(request, predictions.predictions, probabilities, answering.version, request_id, now)
     answer = {
         "model": model,
-        "version": record.version,
+        "version": answering.version,
+        "request_id": request_id,
         "predictions": [
             {"inference_id": c.event_id, "prediction": c.prediction, "probabilities": c.probabilities} for c in captures
         ],
     }
-    lines = [capture_line(capture, model=model, variant="production") for capture in captures]
-    return Answer(record.version, record.latency_ms, answer, uncaptured=_hand_over(ports, lines))
+    kept = [capture for capture in captures if is_captured(record.sampling, capture.event_id)]
+    lines = [capture_line(capture, model=model, variant="production") for capture in kept]
+    lost = cache.capture(lines, now) if lines else 0
+    uncaptured = [capture.event_id for capture in kept] if lost else ()
+    return Answer(answering.version, record.latency_ms, answer, uncaptured=uncaptured[:lost])
 
 
-def _hand_over(ports: Ports, lines: Sequence[bytes]) -> int:
+def describe(model: str, *, now: datetime, ports: Ports) -> Description:
+    """Say which version answers, what it takes and what it may say; not where it lies.
+
+    Raises
+    ------
+    BadRequestError
+        The model is unknown (404).
+    """
+    record = _production(model, now, ports)
     try:
-        return ports.captures.put(lines)
-    except Exception:  # a failing capture never fails an answer; the caller counts it
-        return len(lines)
+        schema = serving(ports).scorer(models_of(record)[0], now).schema
+    except (ArtifactError, FileNotFoundError) as error:
+        return Description(record.version, None, failure=what_failed(error))
+    beside = record.canary
+    canary = None if beside is None else {"share": beside.share, "rest": beside.version}
+    facts = {"model": model, "version": record.version, "canary": canary, **schema.to_json()}
+    return Description(record.version, facts)
+
+
+def _production(model: str, now: datetime, ports: Ports) -> AliasRecord:
+    record = serving(ports).alias(model, "production", now) if _MODEL_NAME.fullmatch(model) else None
+    if record is None:
+        problem = (
+            f"no version of model {model!r} is in production; a model of endpoint kind sagemaker is asked by "
+            "InvokeEndpoint at its endpoint"
+        )
+        raise BadRequestError((problem,), status=404)
+    return record
+
+
+def _routed(record: AliasRecord, request_id: str) -> Model:
+    """The version that answers a request: all of its rows, and the same one for the same id."""
+    watched, *beside = models_of(record)
+    if record.canary is None or is_among(record.canary.share, "canary", request_id):
+        return watched
+    return beside[0]
 
 
 def _by_class(scorer: Scorer, predictions: Any) -> list[dict[str, float] | None]:
@@ -126,9 +161,11 @@ def _captures(
     answers: Sequence[str | float],
     probabilities: Sequence[Mapping[str, float] | None],
     version: int,
+    request_id: str,
     now: datetime,
 ) -> list[Capture]:
-    inference_ids = request.inference_ids or [ids.uuid7(now, secrets.randbits(74)) for _ in request.rows]
+    numbers = range(len(request.rows))
+    inference_ids = request.inference_ids or [request_id_of(f"{request_id}/{row}", now) for row in numbers]
     groups = request.groups or [None] * len(request.rows)
     return [
         Capture(event_id, now, version, row, answer, chances, group)
@@ -145,6 +182,8 @@ def parse_request(content_type: str, body: str, schema: FeatureSchema) -> Predic
     CSV: one row a line, the features in the model's order, an empty field for a missing value.
     """
     kind = content_type.split(";", maxsplit=1)[0].strip().lower() or "application/json"
+    if len(body) > MAX_BODY_BYTES or len(body.encode()) > MAX_BODY_BYTES:
+        raise BadRequestError((f"the body has more than {MAX_BODY_BYTES:,} bytes: send fewer rows",), status=413)
     match kind:
         case "application/json":
             request = _from_json(body)
@@ -153,19 +192,38 @@ def parse_request(content_type: str, body: str, schema: FeatureSchema) -> Predic
         case _:
             problem = f"content type {kind!r} is not served: send application/json or text/csv"
             raise BadRequestError((problem,), status=415)
-    count = len(request.rows)
-    if not 1 <= count <= MAX_ROWS:
-        raise BadRequestError((f"the request has {count} rows: send 1 to {MAX_ROWS}",), status=413 if count else 400)
+    count, most = len(request.rows), most_rows(schema)
+    if not 1 <= count <= most:
+        raise BadRequestError((f"the request has {count} rows: send 1 to {most}",), status=413 if count else 400)
     problems = [f"instances[{i}]: {problem}" for i, row in enumerate(request.rows) for problem in schema.validate(row)]
     for name, given in (("inference_ids", request.inference_ids), ("groups", request.groups)):
         if given is not None and len(given) != count:
             problems.append(f"{name} has {len(given)} entries for {count} instances: send one each, or none")
+    if len(set(request.inference_ids or ())) < len(request.inference_ids or ()):
+        problems.append("inference_ids has an id twice: a label could not tell the rows apart")
     if problems:
         raise BadRequestError(tuple(problems[:20]), status=422)
     return request
 
 
+def most_rows(schema: FeatureSchema) -> int:
+    """How many rows a request to the model may have: fewer where the probabilities of many classes fill the answer.
+
+    Examples
+    --------
+    >>> most_rows(FeatureSchema.of("regression", {"age": "number"}))
+    1000
+    >>> most_rows(FeatureSchema.of("multiclass", {"age": "number"}, [f"product {i:05}" for i in range(1_000)]))
+    121
+    """
+    classes = schema.classes or ()
+    row = _ANSWERED_ROW_BYTES + sum(len(name.encode()) + _PROBABILITY_BYTES for name in classes)
+    return max(1, min(MAX_ROWS, MAX_ANSWER_BYTES // row))
+
+
 def _from_json(body: str) -> PredictRequest:
+    if not body:
+        raise BadRequestError(('the request has no body: send {"instances": [{...}]}',))
     document = parse_json(body)
     if not isinstance(document, dict):
         raise BadRequestError(('the body is not an object: send {"instances": [{...}]}',))

@@ -14,7 +14,7 @@ from evergreen import outcomes
 from evergreen.domain.errors import UnknownVersionError
 from evergreen.domain.lifecycle import ModelState
 from evergreen.formats import Capture, FileKey, MalformedLine, quarantine_body, read_captures
-from evergreen.ports import CatalogEntry, Ports
+from evergreen.ports import NOWHERE, CatalogEntry, Ports
 from evergreen.schema import FeatureSchema
 from evergreen.spec import ModelSpec
 from evergreen.statistics.profile import Profile
@@ -44,8 +44,10 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
     """
     file = FileKey.parse(key)
     state = ports.ledger.read(file.model)
-    schema = ModelSpec.parse(state.spec).feature_schema()
-    captures, malformed = read_captures(ports.data.get(key))
+    spec = ModelSpec.parse(state.spec)
+    schema = spec.feature_schema()
+    captures, malformed = read_captures(ports.data.get(key), spec.capture_layout(_answers(file, spec, state)))
+    captures = _once(captures)
     try:
         table = outcomes.captures_to_table(captures, schema)
     except _UNFIT:
@@ -54,12 +56,42 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
         table = outcomes.captures_to_table(captures, schema)
     if malformed:
         ports.data.put(file.beside("quarantine/captures", "jsonl"), quarantine_body(malformed))
-    target = file.beside("compact", "parquet")
+    target = file.compacted
     target_etag = ports.data.put(target, outcomes.to_parquet(table))
     kind = f"compact-{file.variant}"
     ports.catalog.add(CatalogEntry(file.model, kind, file.hour, target, table.num_rows, target_etag))
     profiled = _profile(file, table, state, ports) if file.variant == "production" else 0
     return CompactedCapture(file.model, file.variant, table.num_rows, len(malformed), profiled)
+
+
+def _answers(file: FileKey, spec: ModelSpec, state: ModelState) -> int | None:
+    """The version behind a variant, for lines that don't name theirs; NOWHERE where it may have been another.
+
+    Rows of nobody's are kept: they are traffic, and train. But no comparison counts them.
+    """
+    if file.versions is not None:
+        answered = file.versions.shadow if file.variant == "shadow" else file.versions.production
+        return NOWHERE if answered is None else answered
+    if file.variant == "shadow":
+        return None if state.shadow is None else state.shadow.version
+    if spec.endpoint.kind == "sagemaker" and _may_be_another(state, file.hour):
+        return NOWHERE
+    return state.production
+
+
+def _may_be_another(state: ModelState, hour: datetime) -> bool:
+    """Whether another version than the one in production may have answered in an hour."""
+    others = any(v.promoted_at is not None and v.number != state.production for v in state.versions)
+    since = state.production_since
+    return state.repoint is not None or (others and since is not None and hour < since)
+
+
+def _once(captures: list[Capture]) -> list[Capture]:
+    """Streams deliver at least once: of the captures of one id the first counts."""
+    first: dict[str, Capture] = {}
+    for capture in captures:
+        first.setdefault(capture.event_id, capture)
+    return list(first.values())
 
 
 def _keep_readable(captures: list[Capture], schema: FeatureSchema) -> tuple[list[Capture], list[MalformedLine]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 
+from evergreen.domain.endpoint_names import IMPORTED
 from evergreen.domain.lifecycle import BakePhase, ModelState, Run, ShadowRole
 from evergreen.formats import FileKey, read_ground_truth
-from evergreen.ports import NOWHERE, AliasRecord, Ports, TrainingStatus
+from evergreen.ports import NOWHERE, Aliases, AliasRecord, Ports, TrainingStatus
 from evergreen.spec import ModelSpec
 from evergreen.usecases import compare_shadow, watch_deployment
 from evergreen.usecases.compare_shadow import next_in_shadow, start_shadow
@@ -20,7 +22,7 @@ from evergreen.usecases.launch_training import job_name, launch_training
 from evergreen.usecases.profile_capture import profile_capture
 from evergreen.usecases.recording import noted
 from evergreen.usecases.repairs import PATIENCE, Difference, Repair, is_under_way, repair_all
-from evergreen.usecases.repoint_alias import alias_record, point_alias, repoint_alias
+from evergreen.usecases.repoint_alias import alias_record, aliases_of, answers_with, point_alias, repoint_alias
 from evergreen.usecases.watch_deployment import start_watch
 
 ACTOR = "reconcile"
@@ -36,6 +38,7 @@ _MOST_FILES = 20
 _PENDING_WINDOW = timedelta(days=62)
 _NOTE = "differences"
 _SHADOW_PLACE = "shadow"
+_COMPACTED = ("production", "shadow")
 _SCHEDULE_KINDS = frozenset({"ops-bake", "retry", *ShadowRole})
 
 
@@ -107,7 +110,7 @@ def _end(
         return JobEnd(name, "Failed", None, "SageMaker knows no job of that name"), "no such job"
     if status.status in _OVER:
         return JobEnd(name, status.status, status.artifact, status.reason), "not recorded"
-    if waited < spec.training.max_runtime + _LONGEST_WAIT:
+    if waited < spec.training.longest_wait + _LONGEST_WAIT:
         return None, ""
     limit = f"training.max_runtime is {spec.training.max_runtime}"
     return JobEnd(name, "Stopped", None, f"it was still {status.status} after {waited}, {limit}"), status.status
@@ -126,8 +129,19 @@ def _repoint(state: ModelState, now: datetime, ports: Ports) -> list[Difference]
     """A repoint that was decided and not carried out."""
     if state.repoint is None or is_under_way(state, now, _REPOINT_PATIENCE):
         return []
-    carry_out = partial(repoint_alias, state.model, now=now, ports=ports)
+    aliases = _aliases(state, ports)
+    if aliases.is_changing(state.model):
+        return []  # it is being carried out
+    carry_out = partial(_carry_out, state.model, aliases, now, ports)
     return [Difference("repoint", "not carried out", f"version {state.repoint.version}", carry_out)]
+
+
+def _carry_out(model: str, aliases: Aliases, now: datetime, ports: Ports) -> None:
+    """Carry out the repoint; a rollback that went back, and was told, is asked for once more."""
+    if repoint_alias(model, now=now, ports=ports) or aliases.is_changing(model):
+        return
+    aliases.try_again(model)
+    repoint_alias(model, now=now, ports=ports)
 
 
 def _production_alias(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
@@ -135,7 +149,12 @@ def _production_alias(state: ModelState, now: datetime, ports: Ports) -> list[Di
     if state.production is None or state.repoint is not None:
         return []
     wanted = alias_record(state, ModelSpec.parse(state.spec), "production", state.production)
-    return _alias(wanted, ports)
+    aliases = _aliases(state, ports)
+    if is_under_way(state, now, _REPOINT_PATIENCE):
+        there = aliases.read(state.model, "production")
+        if there is not None and there.target == wanted.target and there.epoch <= wanted.epoch:
+            return []  # how it answers follows from the spec or the bake, and repoint_alias is about to write it
+    return _alias(wanted, aliases, ports)
 
 
 def _shadow(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
@@ -146,32 +165,56 @@ def _shadow(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
     if candidate is not None:
         start = partial(start_shadow, state.model, now=now, ports=ports)
         return [Difference(_SHADOW_PLACE, "nobody", f"version {candidate.number}", start)]
-    if state.shadow is None:
-        return _alias(AliasRecord.nowhere(state.model, "shadow", state.epoch), ports)
-    return _alias(alias_record(state, ModelSpec.parse(state.spec), "shadow", state.shadow.version), ports)
+    spec, aliases = ModelSpec.parse(state.spec), _aliases(state, ports)
+    if spec.endpoint.kind == "sagemaker" and not _answers(state, spec, aliases):
+        return []  # production comes first: a shadow answers beside it
+    wanted = AliasRecord.nowhere(state.model, "shadow", state.epoch)
+    if state.shadow is not None:
+        wanted = alias_record(state, spec, "shadow", state.shadow.version)
+    found = _alias(wanted, aliases, ports)
+    if spec.endpoint.kind == "lambda":
+        return found
+    # One configuration holds both aliases, and a shadow that can't be had ends: both are repoint_alias' to know.
+    carry_out = partial(repoint_alias, state.model, now=now, ports=ports)
+    return [replace(difference, repair=carry_out) for difference in found]
 
 
-def _alias(wanted: AliasRecord, ports: Ports) -> list[Difference]:
-    stored = ports.aliases.read(wanted.model, wanted.alias)
+def _aliases(state: ModelState, ports: Ports) -> Aliases:
+    return aliases_of(state, ModelSpec.parse(state.spec), ports)
+
+
+def _answers(state: ModelState, spec: ModelSpec, aliases: Aliases) -> bool:
+    """Whether the version in production answers."""
+    if state.production is None:
+        return False
+    wanted = alias_record(state, spec, "production", state.production)
+    return answers_with(aliases.read(state.model, "production"), wanted)
+
+
+def _alias(wanted: AliasRecord, aliases: Aliases, ports: Ports) -> list[Difference]:
+    if aliases.is_changing(wanted.model):
+        return []  # what it becomes is looked at when it is there
+    stored = aliases.read(wanted.model, wanted.alias)
+    if wanted.artifact.startswith(IMPORTED) and answers_with(stored, wanted):
+        return []  # as it was before Evergreen, whatever its configuration is called
     found = AliasRecord.nowhere(wanted.model, wanted.alias, wanted.epoch) if stored is None else stored
     # An epoch that the ledger has not reached is nobody's decision, whatever it points to.
-    if _target(found) == _target(wanted) and found.epoch <= wanted.epoch:
+    if (found.target, found.settings) == (wanted.target, wanted.settings) and found.epoch <= wanted.epoch:
         return []
     told = (_told(found), _told(wanted))
     if told[0] == told[1]:
         told = (f"{told[0]} with other contents", told[1])
-    return [Difference(f"{wanted.alias} alias", *told, partial(point_alias, wanted, ports))]
-
-
-def _target(record: AliasRecord) -> tuple[object, ...]:
-    """What an alias answers with, whenever that was decided."""
-    if record.version == NOWHERE:
-        return (NOWHERE,)
-    return record.version, record.artifact, record.sha256, record.latency_ms
+    return [Difference(f"{wanted.alias} alias", *told, partial(point_alias, wanted, aliases, ports))]
 
 
 def _told(record: AliasRecord) -> str:
-    return "nothing" if record.version == NOWHERE else f"version {record.version}"
+    if record.version == NOWHERE:
+        return "nothing"
+    if record.version < NOWHERE:
+        return f"the SageMaker model {record.artifact.removeprefix(IMPORTED)}"
+    canary = record.canary
+    beside = "" if canary is None else f" for {canary.share:.1%} of the requests, version {canary.version} for the rest"
+    return f"version {record.version}{beside}"
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
@@ -213,11 +256,13 @@ def _captures(state: ModelState, now: datetime, ports: Ports) -> list[Difference
         return []
     hours = _settled_hours(now)
     found: list[str] = []
-    for variant in ("production", "shadow"):
-        files = _files(f"captures/{state.model}/{variant}", hours, ports)
-        entries = ports.catalog.between(state.model, f"compact-{variant}", hours[0], hours[-1] + _HOUR)
-        compacted = {entry.key for entry in entries}
-        found += [key for key, file in files.items() if file.beside("compact", "parquet") not in compacted]
+    span = (hours[0], hours[-1] + _HOUR)
+    compacted = {
+        entry.key for kind in _COMPACTED for entry in ports.catalog.between(state.model, f"compact-{kind}", *span)
+    }
+    for folder in _aliases(state, ports).folders(state.model):
+        files = _files(f"captures/{state.model}/{folder}", hours, ports)
+        found += [key for key, file in files.items() if file.compacted not in compacted]
     return [
         _lost(key, "compacted", partial(profile_capture, key, "", now=now, ports=ports)) for key in found[:_MOST_FILES]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any
 
 from evergreen.ports import Ports
 from evergreen.statistics.profile import Binning, Profile
+from evergreen.training.artifact import ArtifactError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,34 @@ class Reference:
     loss_scale: float = 1.0  # the loss difference to production that a shadow verdict counts in full
 
 
+class ReferenceHashError(ArtifactError):
+    """A reference whose bytes are not the ones that were stored when its version was registered."""
+
+    def __init__(self, key: str, actual: str) -> None:
+        super().__init__(
+            f"the sha256 of {key} is {actual}, not the one in its name; it was changed after its version was "
+            "registered: restore the older version of the object, and find out who wrote it"
+        )
+        self.key = key
+        self.actual = actual
+
+
 @lru_cache(maxsize=8)
 def load_reference(ports: Ports, key: str) -> Reference:
-    """Read a version's reference; it never changes, so it is read once."""
-    return parse_reference(json.loads(ports.artifacts.get(key)))
+    """Read a version's reference; it never changes, so it is read once.
+
+    Its hash is in its key, and the key is in the ledger: what was changed since is refused.
+
+    Raises
+    ------
+    ReferenceHashError
+        The bytes are not those that were stored.
+    """
+    body = ports.artifacts.get(key)
+    actual = hashlib.sha256(body).hexdigest()
+    if key.rsplit(".", 2)[-2:] != [actual, "json"]:
+        raise ReferenceHashError(key, actual)
+    return parse_reference(json.loads(body))
 
 
 def parse_reference(document: dict[str, Any]) -> Reference:

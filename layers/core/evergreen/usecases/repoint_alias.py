@@ -1,14 +1,28 @@
-"""Carry out a decided repoint: point the endpoint's alias, read it back, record what it really is."""
+"""Carry out a decided repoint: point the endpoint's alias, read it back, record what it really is.
+
+A canary is no state of its own: while a version is in its ops bake, the alias holds the share that it answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
-from evergreen.domain.lifecycle import AnyEvent, ModelState, Repoint, VersionPromoted, VersionRolledBack
-from evergreen.ports import AliasRecord, Ports
+from evergreen.domain.endpoint_names import IMPORTED
+from evergreen.domain.errors import EndpointWentBackError
+from evergreen.domain.lifecycle import (
+    AnyEvent,
+    CandidateRetired,
+    ModelState,
+    Repoint,
+    RepointFailed,
+    ShadowRole,
+    Version,
+    VersionPromoted,
+    VersionRolledBack,
+)
+from evergreen.ports import Aliases, AliasRecord, Canary, Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.recording import decide_and_record
 
@@ -32,52 +46,216 @@ def alias_record(state: ModelState, spec: ModelSpec, alias: str, number: int) ->
         model=state.model,
         alias=alias,
         version=number,
-        artifact=version.artifact.removeprefix("s3://").split("/", 1)[1],
+        artifact=_artifact_key(version),
         sha256=version.sha256,
         epoch=state.epoch,
         latency_ms=spec.deployment.latency_ms,
+        sampling=spec.capture.sampling,
+        canary=canary_of(state, spec, number) if alias == "production" else None,
     )
 
 
-def point_alias(wanted: AliasRecord, ports: Ports) -> AliasRecord:
+def canary_of(state: ModelState, spec: ModelSpec, number: int) -> Canary | None:
+    """Who answers the rest while the version is in its ops bake; None where it answers all."""
+    share = spec.deployment.canary_share
+    beside = state.beside_canary(number) if share < 1 and spec.endpoint.kind == "lambda" else None
+    return None if beside is None else Canary(share, beside.number, _artifact_key(beside), beside.sha256)
+
+
+def _artifact_key(version: Version) -> str:
+    if version.artifact.startswith(IMPORTED):
+        return version.artifact
+    return version.artifact.removeprefix("s3://").split("/", 1)[1]
+
+
+def aliases_of(state: ModelState, spec: ModelSpec, ports: Ports) -> Aliases:
+    """What answers the model's requests, of the kind that its spec names.
+
+    Guardrails are for promotions. A rollback is not spread over time, nor undone by the alarms that led to it; neither
+    is the return of a version that others took out, nor a change of the shadow.
+    """
+    if spec.endpoint.kind == "lambda":
+        return ports.aliases
+    if state.repoint is not None and state.repoint.cause is None:
+        return ports.endpoint(spec)
+    return ports.endpoint(spec.model_copy(update={"endpoint": spec.endpoint.at_once}))
+
+
+def point_alias(wanted: AliasRecord, aliases: Aliases, ports: Ports) -> AliasRecord:
     """Point the alias, unless a newer decision did; answers what is there now.
 
     A record of an epoch that the ledger has not reached is nobody's decision: whoever wrote it, it gives way.
     """
-    found = ports.aliases.repoint(wanted)
+    found = aliases.repoint(wanted)
     if found.epoch > wanted.epoch and found.epoch > ports.ledger.read(wanted.model).epoch:
-        found = ports.aliases.replace(found, wanted)
+        found = aliases.replace(found, wanted)
     return found
 
 
 def repoint_alias(model: str, *, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
-    """Carry out the model's decided repoint; nothing where none is open (it was carried out already)."""
+    """Carry out the model's decided repoint.
+
+    Where none is open (it was carried out already), the alias is made what the ledger says it is now: a version that
+    has passed its ops bake answers every request.
+    """
     state = ports.ledger.read(model)
     repoint = state.repoint
-    if repoint is None:
-        return ()
     spec = ModelSpec.parse(state.spec)
+    if repoint is None:
+        return _keep(state, spec, now, ports)
+    aliases = aliases_of(state, spec, ports)
     wanted = alias_record(state, spec, "production", repoint.version)
-    found = point_alias(wanted, ports)
+    try:
+        found = point_alias(wanted, aliases, ports)
+    except EndpointWentBackError as error:
+        return _went_back(state, repoint, error, now, ports)
+    if aliases.is_changing(model):
+        return ()  # SageMaker tells when it is there, or has gone back
     if found.version != wanted.version:
         raise EndpointNotRepointedError(wanted, found)
     # Whoever was in shadow was judged against the version that has just left.
-    ports.aliases.clear(model, "shadow", state.epoch)
+    aliases.clear(model, "shadow", state.epoch)
 
     def done(current: ModelState) -> Sequence[AnyEvent]:
-        return (_event(repoint, asdict(found), now),) if current.repoint == repoint else ()
+        return (_event(repoint, found, now),) if current.repoint == repoint else ()
 
     _, events = decide_and_record(ports.ledger, model, done)
     return events
 
 
-def _event(repoint: Repoint, endpoint: dict[str, Any], now: datetime) -> AnyEvent:
+def _went_back(
+    state: ModelState, repoint: Repoint, error: EndpointWentBackError, now: datetime, ports: Ports
+) -> Sequence[AnyEvent]:
+    """Tell that the endpoint answers as before although SageMaker had taken the change; each attempt is told once."""
+    what = "promoted" if repoint.cause is None else "rolled back to"
+
+    def failed(current: ModelState) -> Sequence[AnyEvent]:
+        if current.repoint != repoint:
+            return ()
+        history = ports.ledger.history(state.model)
+        told = [event["endpoint"].get("config") for event in history if event["type"] == RepointFailed.__name__]
+        if error.config in told:
+            return ()
+        event = RepointFailed(
+            time=now,
+            actor=ACTOR,
+            because=f"version {repoint.version} could not be {what}: {error.reason}",
+            version=repoint.version,
+            instead_of=repoint.instead_of,
+            cause=repoint.cause,
+            endpoint={"endpoint": error.endpoint, "config": error.config},
+        )
+        return (event,)
+
+    after, events = decide_and_record(ports.ledger, state.model, failed)
+    if after.repoint is None and after.production is not None:
+        place_shadow(after, ModelSpec.parse(after.spec), ports)  # what failed is wanted no more
+    return events
+
+
+def _keep(state: ModelState, spec: ModelSpec, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
+    """Make the endpoint what the ledger says, as far as that needs no telling."""
+    if spec.endpoint.kind == "lambda":
+        _keep_alias(state, ports)
+        return ()
+    if state.production is None:
+        return ()
+    aliases = aliases_of(state, spec, ports)
+    wanted = alias_record(state, spec, "production", state.production)
+    if not answers_with(aliases.read(state.model, "production"), wanted):
+        return ()
+    try:
+        place_shadow(state, spec, ports)
+    except EndpointWentBackError as error:
+        return _shadow_went_back(state, error, now, ports)
+    aliases.tidy(state.model, _needed(state))
+    return ()
+
+
+def place_shadow(state: ModelState, spec: ModelSpec, ports: Ports) -> None:
+    """Put who is in shadow behind the shadow alias, beside the version in production.
+
+    Raises
+    ------
+    EndpointWentBackError
+        SageMaker took the change and undid it.
+    """
+    aliases = aliases_of(state, spec, ports)
+    shadow = AliasRecord.nowhere(state.model, "shadow", state.epoch)
+    if state.shadow is not None:
+        shadow = alias_record(state, spec, "shadow", state.shadow.version)
+    if spec.endpoint.kind == "lambda" or state.production is None:
+        aliases.repoint(shadow)
+    else:
+        # One configuration holds both: what was wanted last may be a promotion that failed.
+        aliases.point_both(alias_record(state, spec, "production", state.production), shadow)
+
+
+def answers_with(found: AliasRecord | None, wanted: AliasRecord) -> bool:
+    """Whether an alias points to what is wanted; a SageMaker model from before Evergreen has no version to tell."""
+    if found is None:
+        return False
+    return found.target == wanted.target or (found.artifact == wanted.artifact and wanted.artifact.startswith(IMPORTED))
+
+
+def _shadow_went_back(
+    state: ModelState, error: EndpointWentBackError, now: datetime, ports: Ports
+) -> Sequence[AnyEvent]:
+    """A challenger that SageMaker can't run loses; that a sentinel can't is an error that somebody has to look at."""
+    shadow = state.shadow
+    if shadow is None or shadow.role is not ShadowRole.CHALLENGER:
+        raise error
+
+    def retire(current: ModelState) -> Sequence[AnyEvent]:
+        if current.shadow != shadow:
+            return ()
+        retired = CandidateRetired(
+            time=now,
+            actor=ACTOR,
+            because=f"version {shadow.version} could not run in shadow: {error.reason}",
+            version=shadow.version,
+            evidence={"endpoint": error.endpoint, "config": error.config},
+        )
+        return (retired,)
+
+    after, events = decide_and_record(ports.ledger, state.model, retire)
+    if after.shadow is None and after.repoint is None:
+        place_shadow(after, ModelSpec.parse(after.spec), ports)
+    return events
+
+
+def _needed(state: ModelState) -> frozenset[int]:
+    """The versions that answer, or that the model may have to return to."""
+    good = state.last_known_good()
+    needed = {state.production, None if good is None else good.number}
+    needed |= {part.version for part in (state.shadow, state.bake, state.repoint) if part is not None}
+    needed |= {None if state.bake is None else state.bake.replaced}
+    return frozenset(number for number in needed if number is not None)
+
+
+def _keep_alias(state: ModelState, ports: Ports) -> None:
+    """Make the settings of the production alias what the state says.
+
+    An alias that points elsewhere is left for reconcile, which tells of it; so is one of a newer decision.
+    """
+    if state.production is None:
+        return
+    wanted = alias_record(state, ModelSpec.parse(state.spec), "production", state.production)
+    there = ports.aliases.read(state.model, "production")
+    if there is not None and there.target == wanted.target and there.settings != wanted.settings:
+        ports.aliases.repoint(wanted)
+
+
+def _event(repoint: Repoint, found: AliasRecord, now: datetime) -> AnyEvent:
+    endpoint = asdict(found)
     if repoint.cause is None:
         replaced = "" if repoint.instead_of is None else f" instead of version {repoint.instead_of}"
+        canary = found.canary
+        part = "" if canary is None else f", for {canary.share:.1%} of the requests; version {canary.version} the rest"
         return VersionPromoted(
             time=now,
             actor=ACTOR,
-            because=f"the endpoint answers with version {repoint.version}{replaced}",
+            because=f"the endpoint answers with version {repoint.version}{replaced}{part}",
             version=repoint.version,
             replaced=repoint.instead_of,
             endpoint=endpoint,

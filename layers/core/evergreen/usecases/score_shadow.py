@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import batched
+from time import perf_counter
 
+from evergreen.domain.errors import what_failed
 from evergreen.formats import Capture, FileKey, capture_line, read_captures
 from evergreen.ports import Ports
-from evergreen.scoring import ArtifactError
-from evergreen.usecases.predict import serving
+from evergreen.scoring import ArtifactError, Scorer
+from evergreen.usecases.answering import models_of, serving
+
+BATCH = 1_000
+"""Rows scored at a time: ONNX Runtime takes as long for a row as in any larger batch (7.5 us, 200 trees)."""
+
+_LONGEST_BATCH_SECONDS = 60.0
+_SHORTEST_BATCH_SECONDS = 1.0
+_SECONDS_TO_STORE = 20.0  # what was answered, before the function's time is up
+_MOST_ALONE = 1_000  # rows of a file that fail each alone: the rest is not tried one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +31,17 @@ class ShadowScores:
     model: str
     version: int | None  # None: nothing is in shadow
     rows: int
-    failure: str = ""
+    unanswered: int = 0
+    failure: str = ""  # the first
+    refused: bool = False  # the version could not be loaded
+    row_ms: float | None = None  # how long a row took, in batches
 
 
-def score_shadow(key: str, *, now: datetime, ports: Ports) -> ShadowScores:
+def score_shadow(key: str, *, seconds_left: Callable[[], float], now: datetime, ports: Ports) -> ShadowScores:
     """Score a production capture file with the shadow alias's version.
 
-    A shadow that throws touches nothing else: the failure is reported, and rows without a shadow answer never count
-    for it.
+    A shadow that throws, hangs or is slow touches nothing else: rows that it did not answer are counted, and a version
+    that leaves too many of them unanswered is not promoted. One row that it can't answer costs no other row.
     """
     file = FileKey.parse(key)
     record = serving(ports).alias(file.model, "shadow", now) if file.variant == "production" else None
@@ -37,32 +52,63 @@ def score_shadow(key: str, *, now: datetime, ports: Ports) -> ShadowScores:
     if not captures:
         return ShadowScores(file.model, record.version, 0)
     try:
-        scorer = serving(ports).scorer(record)
+        scorer = serving(ports).scorer(models_of(record)[0], now)
     except (ArtifactError, FileNotFoundError) as error:  # a bucket that can't be read raises: the file comes again
-        return ShadowScores(file.model, record.version, 0, failure=f"{type(error).__name__}: {error}")
-    try:
-        predictions = scorer.score_rows([capture.features for capture in captures])
-    except Exception as error:  # whatever a shadow throws is the shadow's failure, and nobody else's
-        return ShadowScores(file.model, record.version, 0, failure=f"{type(error).__name__}: {error}")
+        failure = what_failed(error)
+        return ShadowScores(file.model, record.version, 0, len(captures), failure, refused=True)
+    started = perf_counter()
+    answered, failure = _answer(scorer, captures, record.version, record.latency_ms, seconds_left)
+    milliseconds = (perf_counter() - started) * 1_000
+    if answered:
+        lines = [capture_line(capture, model=file.model, variant="shadow") for capture in answered]
+        target = file.beside("captures", "jsonl", variant="shadow", stem=f"{file.stem}.v{record.version}")
+        ports.data.put(target, b"\n".join(lines) + b"\n", content_type="application/jsonlines")
+    rows, unanswered = len(answered), len(captures) - len(answered)
+    return ShadowScores(file.model, record.version, rows, unanswered, failure, row_ms=milliseconds / len(captures))
+
+
+def _answer(
+    scorer: Scorer, captures: Sequence[Capture], version: int, latency_ms: float, seconds_left: Callable[[], float]
+) -> tuple[list[Capture], str]:
+    """The rows that the version answered, in order, and why it did not answer the first of the others.
+
+    A batch that fails is tried again row by row; one that takes longer than the objective allows for its rows ends it.
+    """
+    answered: list[Capture] = []
+    failure, alone = "", 0
+    waiting = deque(batched(captures, BATCH, strict=False))
+    while waiting:
+        batch = waiting.popleft()
+        patience = max(_SHORTEST_BATCH_SECONDS, len(batch) * latency_ms / 1_000)
+        within = min(patience, _LONGEST_BATCH_SECONDS, seconds_left() - _SECONDS_TO_STORE)
+        if within <= 0:
+            return answered, failure or "the function's time was up"
+        try:
+            answered += _captures(scorer, batch, version, within)
+        except TimeoutError as error:
+            return answered, failure or what_failed(error)
+        except Exception as error:  # whatever a shadow throws is the shadow's failure, and nobody else's
+            failure = failure or what_failed(error)
+            if len(batch) == 1:
+                alone += 1
+            elif alone < _MOST_ALONE:
+                waiting.extendleft((capture,) for capture in reversed(batch))
+    return answered, failure
+
+
+def _captures(scorer: Scorer, captures: Sequence[Capture], version: int, within: float) -> list[Capture]:
+    predictions = scorer.score_rows([capture.features for capture in captures], within)
     classes = scorer.schema.classes
     answers: Sequence[str | float] = predictions.predictions
-    chances = predictions.probability_rows
-    lines = [
-        capture_line(
-            Capture(
-                event_id=capture.event_id,
-                time=capture.time,
-                version=record.version,
-                features=capture.features,
-                prediction=answer,
-                probabilities=None if classes is None or row is None else dict(zip(classes, row, strict=True)),
-                group=capture.group,
-            ),
-            model=file.model,
-            variant="shadow",
+    return [
+        Capture(
+            event_id=capture.event_id,
+            time=capture.time,
+            version=version,
+            features=capture.features,
+            prediction=answer,
+            probabilities=None if classes is None or row is None else dict(zip(classes, row, strict=True)),
+            group=capture.group,
         )
-        for capture, answer, row in zip(captures, answers, chances, strict=True)
+        for capture, answer, row in zip(captures, answers, predictions.probability_rows, strict=True)
     ]
-    target = file.beside("captures", "jsonl", variant="shadow", stem=f"{file.stem}.v{record.version}")
-    ports.data.put(target, b"\n".join(lines) + b"\n", content_type="application/jsonlines")
-    return ShadowScores(file.model, record.version, len(captures))

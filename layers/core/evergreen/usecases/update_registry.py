@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 from evergreen.domain.lifecycle import ModelState, Version
-from evergreen.ports import Ports, Registry, RegistryView
-from evergreen.usecases.launch_training import job_name_of
+from evergreen.ports import Described, Ports, Registry, RegistryView
+from evergreen.training.artifact import ArtifactError, unpack
+from evergreen.training.run_record import JOB_TAG, Provenance, RunRecord, run_record
+from evergreen.usecases.launch_training import job_name_of, manifest_of
 from evergreen.usecases.repairs import Difference, Repair, is_under_way, repair_all
 
 ACTOR = "update_registry"
+_ARTIFACT_FILES = ("model.onnx", "model.json", "reference.json")
+_LONGEST_TAG = 500
+# What is said of a version's worth, and by which event: the newest counts.
+_VERDICTS = {
+    "CandidateRetired": "keep",
+    "PromotionProposed": "promote",
+    "PromotionApproved": "promote",
+    "RollbackDecided": "roll back",
+}
 
 
 def update_registry(model: str, *, ports: Ports) -> int:
@@ -23,11 +36,18 @@ def update_registry(model: str, *, ports: Ports) -> int:
     if registry is None:
         return 0
     state = ports.ledger.read(model)
+    told = _Told(model, ports)
     for version in state.versions:
-        registry.register(model, version.number, artifact=version.artifact, tags=tags_of(version))
+        told.register(registry, version)
     for alias, number in aliases_of(state).items():
         registry.point(model, alias, number)
     return len(state.versions)
+
+
+def require_registry(ports: Ports) -> None:
+    """Raise when the registry does not answer: asked once, before every model would wait for it in turn."""
+    if ports.registry is not None:
+        ports.registry.require()
 
 
 def reconcile_registry(model: str, *, now: datetime, ports: Ports) -> tuple[Repair, ...]:
@@ -43,16 +63,107 @@ def reconcile_registry(model: str, *, now: datetime, ports: Ports) -> tuple[Repa
     if is_under_way(state, now):
         return ()
     view = registry.view(model)
-    found = [*_versions(state, view, registry), *_aliases(state, view, registry)]
+    found = [*_versions(state, view, registry, _Told(model, ports)), *_aliases(state, view, registry)]
     if ports.ledger.read(model).epoch != state.epoch:
         return ()  # somebody decided while we looked: what was seen may be older than what is compared with
     return repair_all(state, "registry", found, actor=ACTOR, now=now, ports=ports)
 
 
+class _Told:
+    """What the ledger and the artifacts tell of a model's versions, read when it is first asked for."""
+
+    def __init__(self, model: str, ports: Ports) -> None:
+        self._model = model
+        self._ports = ports
+
+    def register(self, registry: Registry, version: Version) -> None:
+        registry.register(
+            self._model,
+            version.number,
+            artifact=version.artifact,
+            tags=tags_of(version),
+            described=partial(self._described, version),
+            run=partial(self._run, version),
+        )
+
+    @cached_property
+    def _history(self) -> list[dict[str, Any]]:
+        return self._ports.ledger.history(self._model)
+
+    def _described(self, version: Version) -> Described:
+        return description_of(version, self._history)
+
+    def _run(self, version: Version) -> RunRecord | None:
+        """The run that MLflow missed, from the artifact; None where the bytes are not what was registered.
+
+        The version is registered all the same: that its artifact is refused is told by whoever would load it.
+        """
+        if not version.artifact.startswith("s3://"):
+            return None  # a model that SageMaker has had from before
+        try:
+            body = self._ports.artifacts.get(version.artifact.removeprefix("s3://").split("/", 1)[1])
+            if hashlib.sha256(body).hexdigest() != version.sha256:
+                return None
+            files = unpack(body, _ARTIFACT_FILES)
+        except (FileNotFoundError, ArtifactError):
+            return None
+        provenance = provenance_of(self._model, version, self._history, self._ports)
+        return run_record(self._model, job_name_of(version.artifact), files, provenance, told_by=ACTOR)
+
+
+def provenance_of(model: str, version: Version, history: Sequence[Mapping[str, Any]], ports: Ports) -> Provenance:
+    """Where a version comes from, as far as the history tells: one that was registered by hand has no job."""
+    own = [event for event in history if event.get("decision_id") and event["decision_id"] == version.decision_id]
+    asked = next((event for event in own if event["type"] == "RetrainingRequested"), {})
+    job = job_name_of(version.artifact)
+    started = next((event for event in own if event["type"] == "TrainingStarted" and event["job_name"] == job), None)
+    if started is None:
+        return Provenance(decision_id=version.decision_id)
+    return Provenance(
+        trigger=asked.get("trigger", ""),
+        because=asked.get("because", ""),
+        decision_id=version.decision_id,
+        snapshot=started["snapshot"],
+        manifest=ports.artifacts.uri(manifest_of(model, version.decision_id, started["attempt"])),
+        source_sha256=started.get("source", ""),
+    )
+
+
+def description_of(version: Version, history: Sequence[Mapping[str, Any]]) -> Described:
+    """What a reader of the registry wants to know first: rows, gate, and what was found of the version since.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> from evergreen.domain.lifecycle import VersionStatus
+    >>> version = Version(2, VersionStatus.SHADOW, "s3://b/models/churn/churn-1-0/output/model.tar.gz", "ab", "cd",
+    ...     datetime(2026, 3, 1, tzinfo=UTC), rows_trained=1200)
+    >>> told = {"type": "CandidateRegistered", "version": 2, "because": "accuracy 0.91, production 0.88",
+    ...     "gate": {"passed": True}}
+    >>> description_of(version, [told]).text
+    'Trained on 1,200 rows. Gate passed: accuracy 0.91, production 0.88.'
+    """
+    text, tags = f"Trained on {version.rows_trained:,} rows", {}
+    if version.trained_until is not None:
+        text += f" until {version.trained_until:%Y-%m-%d}"
+    for event in history:
+        if event.get("version") != version.number:
+            continue
+        because = str(event["because"])
+        if event["type"] == "CandidateRegistered":
+            outcome = "passed" if event["gate"].get("passed") else "not passed"
+            text += f". Gate {outcome}: {because.rstrip('.')}"
+            tags["evergreen.gate"] = f"{outcome}: {because}"[:_LONGEST_TAG]
+        elif event["type"] in _VERDICTS:
+            tags["evergreen.verdict"] = f"{_VERDICTS[event['type']]}: {because}"[:_LONGEST_TAG]
+    return Described(f"{text}.", tags)
+
+
 def tags_of(version: Version) -> Mapping[str, str]:
     """What the registry is told of a version."""
     return {
-        "evergreen.job": job_name_of(version.artifact),
+        JOB_TAG: job_name_of(version.artifact),
+        "evergreen.artifact": version.artifact,
         "evergreen.decision_id": version.decision_id,
         "evergreen.sha256": version.sha256,
         "evergreen.status": version.status.value,
@@ -75,11 +186,11 @@ def aliases_of(state: ModelState) -> dict[str, int | None]:
     }
 
 
-def _versions(state: ModelState, view: RegistryView, registry: Registry) -> list[Difference]:
+def _versions(state: ModelState, view: RegistryView, registry: Registry, told: _Told) -> list[Difference]:
     found: list[Difference] = []
     for version in state.versions:
         tags = tags_of(version)
-        put = partial(registry.register, state.model, version.number, artifact=version.artifact, tags=tags)
+        put = partial(told.register, registry, version)
         there = view.tags.get(version.number)
         if there is None:
             found.append(Difference(f"version {version.number} in the registry", "none", "registered", put))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
+from typing import Any
 
+from evergreen.domain.answering import answering_spans
 from evergreen.domain.bake import BakeDecision, Traffic, judge_alarm, judge_bake, roll_back
 from evergreen.domain.lifecycle import AnyEvent, Bake, BakePassed, BakePhase, ModelState
-from evergreen.ports import Ports
+from evergreen.ports import Ports, TrafficMetrics
 from evergreen.spec import ModelSpec
 from evergreen.statistics.sequential import MIN_BAKE_REQUESTS
 from evergreen.usecases.recording import decide_and_record
+from evergreen.usecases.repoint_alias import canary_of
 
 ACTOR = "watch_deployment"
 _TICK = timedelta(minutes=1)
@@ -58,8 +62,10 @@ def watch_deployment(
             ports.schedules.remove(schedule)
         return None
     spec = ModelSpec.parse(state.spec)
-    traffic = _with_crashes(model, bake.version, bake.since, now + _TICK, ports)
-    decision = judge_bake(spec, bake, traffic, _baseline(model, bake, ports), now)
+    counted = _counted(spec, ports)
+    traffic = _with_crashes(counted, model, bake.version, bake.since, now + _TICK)
+    beside = _beside(state, spec, bake, now + _TICK, ports)
+    decision = judge_bake(spec, bake, traffic, _baseline(model, bake, ports), now, beside=beside)
     if decision.cause is None and not decision.passed:
         return decision
 
@@ -107,8 +113,9 @@ def look_at_alarm(model: str, *, now: datetime, ports: Ports, version: int | Non
         return watch_deployment(model, now=now, ports=ports, version=bake.version)
     spec = ModelSpec.parse(state.spec)
     start = max(now - spec.deployment.ops_bake, state.production_since or now - spec.deployment.ops_bake)
-    traffic = ports.traffic.traffic(model, number, start, now + _TICK)
-    decision = judge_alarm(spec, traffic, _usual(partial(ports.traffic.traffic, model, number), start))
+    counted = _counted(spec, ports)
+    traffic = counted.traffic(model, number, start, now + _TICK)
+    decision = judge_alarm(spec, traffic, _usual(partial(_while_alone(spec, ports).traffic, model, number), start))
     cause = decision.cause
     if cause is None:
         return decision
@@ -122,12 +129,49 @@ def look_at_alarm(model: str, *, now: datetime, ports: Ports, version: int | Non
     return decision
 
 
+def _counted(spec: ModelSpec, ports: Ports) -> TrafficMetrics:
+    """What the model's endpoint answered."""
+    return ports.traffic if spec.endpoint.kind == "lambda" else ports.endpoint_traffic(spec)
+
+
+def _while_alone(spec: ModelSpec, ports: Ports) -> TrafficMetrics:
+    """The same of the past, in which others answered too: a SageMaker endpoint's metrics don't tell them apart."""
+    counted = _counted(spec, ports)
+    return counted if spec.endpoint.kind == "lambda" else _Alone(counted, ports.ledger.history(spec.model))
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """See :class:`evergreen.ports.TrafficMetrics`; only of the times when the version answered alone."""
+
+    counted: TrafficMetrics
+    history: Sequence[Mapping[str, Any]]
+
+    def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
+        clipped = [span.within(start, end) for span in answering_spans(self.history, version)]
+        parts = [self.counted.traffic(model, version, span.start, span.end) for span in clipped if span is not None]
+        return Traffic(sum(p.requests for p in parts), sum(p.errors for p in parts), sum(p.slow for p in parts))
+
+    def crashes(self, start: datetime, end: datetime) -> int:
+        return self.counted.crashes(start, end)
+
+
+def _beside(state: ModelState, spec: ModelSpec, bake: Bake, until: datetime, ports: Ports) -> Traffic | None:
+    """What the other version of a canary answered since the bake began: the same hour, the same callers.
+
+    What the function died of is held against the version that bakes alone: whose it is, nobody can say.
+    """
+    canary = canary_of(state, spec, bake.version)
+    return None if canary is None else ports.traffic.traffic(state.model, canary.version, bake.since, until)
+
+
 @lru_cache(maxsize=8)
 def _baseline(model: str, bake: Bake, ports: Ports) -> Traffic:
     """What the replaced version answered in its last day, or week; past when the bake begins, so it is read once."""
     if bake.replaced is None:
         return Traffic(0, 0, 0)
-    return _usual(partial(_with_crashes, model, bake.replaced, ports=ports), bake.since)
+    spec = ModelSpec.parse(ports.ledger.read(model).spec)
+    return _usual(partial(_with_crashes, _while_alone(spec, ports), model, bake.replaced), bake.since)
 
 
 def _usual(measure: Callable[[datetime, datetime], Traffic], until: datetime) -> Traffic:
@@ -136,7 +180,7 @@ def _usual(measure: Callable[[datetime, datetime], Traffic], until: datetime) ->
     return last_day if last_day.requests >= MIN_BAKE_REQUESTS else measure(until - _LONGEST_BASELINE, until)
 
 
-def _with_crashes(model: str, version: int, start: datetime, end: datetime, ports: Ports) -> Traffic:
+def _with_crashes(counted: TrafficMetrics, model: str, version: int, start: datetime, end: datetime) -> Traffic:
     """What a version answered, and as failed what the predict function died of: a version that bakes is the suspect."""
-    answered, crashes = ports.traffic.traffic(model, version, start, end), ports.traffic.crashes(start, end)
+    answered, crashes = counted.traffic(model, version, start, end), counted.crashes(start, end)
     return Traffic(answered.requests + crashes, answered.errors + crashes, answered.slow)

@@ -1,0 +1,242 @@
+"""The operations of SageMaker and its runtime that concern endpoints, put in place of moto's while a cloud is open.
+
+moto's own endpoints are in service the moment they are made, answer with fixed text, and drop their shadow variants.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from moto.core.responses import ActionResult, EmptyResult
+from moto.sagemaker.models import sagemaker_backends
+from moto.sagemaker.responses import SageMakerResponse
+from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
+
+from .endpoints import Endpoints
+from .endpoints_container import ATTRIBUTES, Question
+from .endpoints_records import naive
+from .endpoints_requests import LARGEST_BODY, refused
+from .endpoints_traffic import EndpointValidationError, Invocation
+from .times import moment
+
+if TYPE_CHECKING:
+    from .cloud import LocalCloud
+
+Method = Callable[[Any], Any]
+_NOT_SERVED = {
+    "TargetModel": "X-Amzn-SageMaker-Target-Model",
+    "TargetContainerHostname": "X-Amzn-SageMaker-Target-Container-Hostname",
+    "InferenceComponentName": "X-Amzn-SageMaker-Inference-Component",
+    "SessionId": "X-Amzn-SageMaker-Session-Id",
+    "EnableExplanations": "X-Amzn-SageMaker-Enable-Explanations",
+}
+_BOUNDS = ("CreationTime", "LastModifiedTime")
+
+
+def page(
+    items: Iterable[Any], given: Mapping[str, Any], *, listed: str, name: str, longest: int = 10
+) -> dict[str, Any]:
+    """Return a page of a List operation: filtered, sorted, then cut.
+
+    Parameters
+    ----------
+    items
+        moto's records; each says of itself what is listed by ``summary()``.
+    given
+        The operation's parameters.
+    listed, name
+        The answer's key, and the key of an item's name.
+    longest
+        How many are listed at most when the request does not say.
+    """
+    kept = [item.summary() for item in items]
+    kept = [summary for summary in kept if _is_asked_for(summary, given, name)]
+    order = {"Name": name, "Status": "EndpointStatus"}.get(given.get("SortBy") or "", "CreationTime")
+    kept.sort(key=lambda summary: (summary[order], summary[name]), reverse=given.get("SortOrder") != "Ascending")
+    first = int(given.get("NextToken") or 0)
+    after = first + int(given.get("MaxResults") or longest)
+    return {listed: kept[first:after]} | ({"NextToken": str(after)} if after < len(kept) else {})
+
+
+def _is_asked_for(summary: Mapping[str, Any], given: Mapping[str, Any], name: str) -> bool:
+    for bound in _BOUNDS:
+        when: datetime | None = summary.get(bound)
+        after, before = moment(given.get(f"{bound}After")), moment(given.get(f"{bound}Before"))
+        if when is not None and ((after and when <= naive(after)) or (before and when >= naive(before))):
+            return False
+    status = given.get("StatusEquals")
+    return (given.get("NameContains") or "") in summary[name] and status in (None, summary.get("EndpointStatus"))
+
+
+def create_model(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.create_model``: names are unique, and what cannot be run is refused."""
+    return lambda self: ActionResult(
+        {"ModelArn": endpoints.create_model(self.sagemaker_backend, self._get_params()).arn}
+    )
+
+
+def list_models(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.list_models``: pages, which moto lacks."""
+    return lambda self: ActionResult(
+        page(self.sagemaker_backend._models.values(), self._get_params(), listed="Models", name="ModelName")
+    )
+
+
+def create_endpoint_config(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.create_endpoint_config``: with shadow variants, and checked."""
+    return lambda self: ActionResult(
+        {"EndpointConfigArn": endpoints.create_config(self.sagemaker_backend, self._get_params()).endpoint_config_arn}
+    )
+
+
+def list_endpoint_configs(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.list_endpoint_configs``."""
+    return lambda self: ActionResult(
+        page(
+            self.sagemaker_backend.endpoint_configs.values(),
+            self._get_params(),
+            listed="EndpointConfigs",
+            name="EndpointConfigName",
+        )
+    )
+
+
+def create_endpoint(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.create_endpoint``: a fleet comes up."""
+    return lambda self: ActionResult({"EndpointArn": endpoints.create(self.sagemaker_backend, self._get_params()).arn})
+
+
+def update_endpoint(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.update_endpoint``, which moto lacks."""
+    return lambda self: ActionResult({"EndpointArn": endpoints.update(self.sagemaker_backend, self._get_params()).arn})
+
+
+def update_endpoint_weights_and_capacities(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.update_endpoint_weights_and_capacities``."""
+    return lambda self: ActionResult(
+        {"EndpointArn": endpoints.update_weights(self.sagemaker_backend, self._get_params()).arn}
+    )
+
+
+def delete_endpoint(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.delete_endpoint``: what was captured is written first."""
+
+    def method(self: SageMakerResponse) -> ActionResult:
+        endpoints.delete(self.sagemaker_backend, self._get_param("EndpointName"))
+        return EmptyResult()
+
+    return method
+
+
+def list_endpoints(endpoints: Endpoints) -> Method:
+    """``SageMakerResponse.list_endpoints``."""
+    return lambda self: ActionResult(
+        page(self.sagemaker_backend.endpoints.values(), self._get_params(), listed="Endpoints", name="EndpointName")
+    )
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse a request for what the local cloud does not serve, or with an id that SageMaker would not take.
+
+    Raises
+    ------
+    EndpointValidationError
+        Naming the parameter.
+
+    Examples
+    --------
+    >>> check_headers({"X-Amzn-SageMaker-Inference-Id": "order-1"})
+    """
+    for parameter, header in _NOT_SERVED.items():
+        if headers.get(header):
+            raise EndpointValidationError(
+                f"InvokeEndpoint's parameter {parameter} is not supported by the local cloud; remove it."
+            )
+    inference_id = headers.get("X-Amzn-SageMaker-Inference-Id")
+    if inference_id is not None and not re.fullmatch(r"\S[\x20-\x7e]{0,63}", inference_id):
+        raise EndpointValidationError(
+            f"1 validation error detected: Value '{inference_id}' at 'inferenceId' failed to satisfy constraint: "
+            "Member must have 1 to 64 printable characters, the first of them no space"
+        )
+
+
+def invoke_endpoint(endpoints: Endpoints) -> Method:
+    """``SageMakerRuntimeResponse.invoke_endpoint``: the model answers."""
+
+    def method(self: SageMakerRuntimeResponse) -> Any:
+        body: bytes = self.raw_body or b""
+        if len(body) > LARGEST_BODY:
+            message = {"Message": f"HTTP content length exceeded {LARGEST_BODY} bytes."}
+            return 413, {"status": 413, "Content-Type": "application/json"}, json.dumps(message)
+        headers = self.headers
+        check_headers(headers)
+        invocation = Invocation(
+            Question(
+                body=body,
+                content_type=headers.get("Content-Type") or "application/octet-stream",
+                accept=headers.get("Accept") or "*/*",
+                attributes=headers.get(ATTRIBUTES) or "",
+            ),
+            inference_id=headers.get("X-Amzn-SageMaker-Inference-Id"),
+            target_variant=headers.get("X-Amzn-SageMaker-Target-Variant"),
+        )
+        backend = sagemaker_backends[self.current_account][self.region]
+        invoked = endpoints.invoke(backend, self.path.split("/")[2], invocation)
+        told = {"Content-Type": invoked.content_type, "x-Amzn-Invoked-Production-Variant": invoked.variant}
+        if invoked.attributes:
+            told[ATTRIBUTES] = invoked.attributes
+        return 200, told, invoked.body
+
+    return method
+
+
+def refuse_async(endpoints: Endpoints) -> Method:
+    """``SageMakerRuntimeResponse.invoke_endpoint_async``: an error that says so, never a canned answer."""
+
+    def method(self: SageMakerRuntimeResponse) -> Any:
+        raise refused(f"{self.path.split('/')[2]} cannot be invoked: the local cloud has no asynchronous inference")
+
+    return method
+
+
+PATCHES: tuple[tuple[type, str, Callable[[Endpoints], Method]], ...] = (
+    (SageMakerResponse, "create_model", create_model),
+    (SageMakerResponse, "list_models", list_models),
+    (SageMakerResponse, "create_endpoint_config", create_endpoint_config),
+    (SageMakerResponse, "list_endpoint_configs", list_endpoint_configs),
+    (SageMakerResponse, "create_endpoint", create_endpoint),
+    (SageMakerResponse, "update_endpoint", update_endpoint),
+    (SageMakerResponse, "update_endpoint_weights_and_capacities", update_endpoint_weights_and_capacities),
+    (SageMakerResponse, "delete_endpoint", delete_endpoint),
+    (SageMakerResponse, "list_endpoints", list_endpoints),
+    (SageMakerRuntimeResponse, "invoke_endpoint", invoke_endpoint),
+    (SageMakerRuntimeResponse, "invoke_endpoint_async", refuse_async),
+)
+"""What of moto's SageMaker is replaced: owner, name, and how the replacement is made."""
+
+NOT_IN_MOTO = frozenset({"update_endpoint"})
+"""Those of `PATCHES` that moto does not have at all."""
+
+
+def install(cloud: LocalCloud) -> Callable[[], None]:
+    """Put real endpoints in place of moto's; return what undoes it and ends every container."""
+    before = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in PATCHES]
+    before.append((SageMakerRuntimeResponse, "use_raw_body", None))
+    for owner, name, make in PATCHES:
+        setattr(owner, name, make(cloud.endpoints))
+    SageMakerRuntimeResponse.use_raw_body = True  # requests need not be text
+
+    def uninstall() -> None:
+        while before:
+            owner, name, original = before.pop()
+            if original is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
+        cloud.endpoints.close()
+
+    return uninstall

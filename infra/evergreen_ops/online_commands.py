@@ -1,0 +1,134 @@
+"""Commands on a model's online state: how it stands, and back to a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from evergreen_ops import operate_commands as shared
+from evergreen_ops.operate_commands import WHERE, AsJson, Local, Model, Reason, StackName, Yes
+
+_WORDS = {"kept": "kept", "on_trial": "on trial", "dropped": "dropped", "candidate": "handed on"}
+
+
+def add_online_commands(app: typer.Typer) -> None:
+    """Add `evergreen online ...`."""
+    online = typer.Typer(help="The online state: what a model learns from feedback.", no_args_is_help=True)
+    online.command(
+        help="Show what the online state has learned, how it predicts beside production, and its checkpoints."
+        + WHERE
+        + "evergreen online status churn\n\n  evergreen online status churn --json"
+    )(status)
+    online.command(
+        help="Take the online state back to a checkpoint: what was learned since is forgotten, newer checkpoints are "
+        "dropped. Versions are not touched: for those, see `evergreen rollback`."
+        + WHERE
+        + 'evergreen online revert churn --reason "labels of 3 March were flipped"\n\n  '
+        + 'evergreen online revert churn --to 12 --reason "labels of 3 March were flipped" --yes'
+    )(revert)
+    app.add_typer(online, name="online")
+
+
+def status(model: Model, stack: StackName = None, local: Local = False, as_json: AsJson = False) -> None:
+    """Show the online state; see the help above, which the command shows."""
+    from evergreen.usecases.online_status import read_online_status
+
+    with shared.work(stack, local) as at:
+        found = read_online_status(model, now=shared.current_time(), ports=at.ports)
+    if as_json:
+        shared.print_json(found)
+        return
+    _print_rows(_rows(found))
+    if found["checkpoints"]:
+        shared.say("")
+        _print_checkpoints(found["checkpoints"])
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    state, production = found["state"], found["production"]
+    learns = "learns" if found["enabled"] else "off (online.enabled is false)"
+    yield "model", f"{found['model']}: {learns}, {found['estimator']}, labels {found['labels'].replace('_', ' ')}"
+    if state is None:
+        yield "state", "nothing has been learned yet"
+        return
+    until = shared.minute(state["learned_until"])
+    yield "learned", f"{state['rows']:,} rows in {state['updates']:,} updates, until {until}"
+    for name, title in (("lately", "last 7 days"), ("over_all", "over all")):
+        yield title, _predicted(state[name])
+    if production is not None:
+        right = "no labels yet" if production["right"] is None else f"{production['right']:.1%} right"
+        yield "production", f"version {production['version']}: {right} of {production['labelled']:,} in the last 7 days"
+    if found["further_classes"]:
+        named = ", ".join(found["further_classes"])
+        yield "new classes", f"{named}: versions answer them once they are in labels.classes"
+
+
+def _predicted(sums: dict[str, Any]) -> str:
+    """What was predicted before it was learned; of a regression the mean error."""
+    if not sums["predicted"]:
+        return "nothing was predicted before it was learned"
+    before = f"of {sums['predicted']:,} rows before they were learned"
+    if sums["accuracy"] is None:
+        return f"mean absolute error {sums['loss']:.4g} {before}"
+    return f"{sums['accuracy']:.1%} right {before}, log loss {sums['loss']:.3f}"
+
+
+def _print_rows(rows: Iterator[tuple[str, str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    shared.show(table)
+
+
+def _print_checkpoints(checkpoints: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("checkpoint", justify="right", no_wrap=True)
+    table.add_column("kept", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("stands", no_wrap=True)
+    table.add_column("verdict, and why", overflow="fold", ratio=1)
+    for each in checkpoints:
+        told = ": ".join(part for part in (each["verdict"], each["because"]) if part) or "not judged"
+        stands = _WORDS[each["status"]]
+        kept = shared.minute(each["frozen_at"])
+        table.add_row(str(each["number"]), kept, f"{each['rows']:,}", stands, Text(told))
+    shared.show(table)
+
+
+def revert(
+    model: Model,
+    reason: Reason,
+    to: Annotated[
+        int | None, typer.Option(min=1, help="The checkpoint; by default the newest one that the state is not.")
+    ] = None,
+    yes: Yes = False,
+    stack: StackName = None,
+    local: Local = False,
+    as_json: AsJson = False,
+) -> None:
+    """Revert the online state; see the help above, which the command shows."""
+    from evergreen.usecases.online_status import choose_checkpoint, revert_online
+
+    because = shared.reason_of(reason)
+    with shared.work(stack, local) as at:
+        target = choose_checkpoint(model, to, ports=at.ports)
+        shared.confirm(
+            f"The online state of {model} goes back to checkpoint {target.number} of "
+            f"{shared.minute(target.frozen_at.isoformat())} ({target.rows:,} rows); what was learned since is lost.",
+            yes=yes,
+        )
+        done = revert_online(model, target.number, because, at.actor, now=shared.current_time(), ports=at.ports)
+    if as_json:
+        shared.print_json({"model": model, "checkpoint": done.number, "sha256": done.sha256, "rows": done.rows})
+    else:
+        shared.say(f"{model} learns on from checkpoint {done.number}: {done.rows:,} rows in {done.updates:,} updates")

@@ -1,0 +1,133 @@
+"""The source an endpoint's container runs, and the variables that tell it which model it may serve.
+
+Standard library only: functions without numpy make endpoints too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from evergreen.training.artifact import ArtifactError, pack, unpack
+
+__all__ = [
+    "MODEL_FILES",
+    "MODEL_VARIABLE",
+    "PROGRAM",
+    "SHA256_VARIABLE",
+    "VERSION_VARIABLE",
+    "container_environment",
+    "content_sha256",
+    "pack_source",
+]
+
+PROGRAM = "inference.py"
+"""The variable SAGEMAKER_PROGRAM."""
+
+SHA256_VARIABLE = "EVERGREEN_MODEL_SHA256"
+"""Names the only model that the container loads: see :func:`content_sha256`."""
+
+MODEL_VARIABLE, VERSION_VARIABLE = "EVERGREEN_MODEL", "EVERGREEN_VERSION"
+"""Who answers: JSON answers carry both, so a captured answer names its version, whoever shares the traffic."""
+
+MODEL_FILES = ("model.json", "model.onnx")
+"""What of an artifact answers requests; SageMaker unpacks the archive before the container sees it."""
+
+REQUIREMENTS = ("onnxruntime==1.23.2",)
+"""What AWS's scikit-learn image lacks, at a version that still runs on its Python 3.10 and numpy 1.26."""
+
+_PARTS = (
+    "__init__.py",
+    "schema.py",
+    "scoring.py",
+    "serving/__init__.py",
+    "serving/inference.py",
+    "serving/source.py",
+    "training/__init__.py",
+    "training/artifact.py",
+)
+
+
+def pack_source() -> bytes:
+    """Return sourcedir.tar.gz, the same bytes for the same source: its hash can be its key.
+
+    Examples
+    --------
+    >>> pack_source() == pack_source()
+    True
+    """
+    package = Path(__file__).resolve().parent.parent
+    files = {f"evergreen/{name}": (package / name).read_bytes() for name in _PARTS}
+    files[PROGRAM] = (package / "serving" / "inference.py").read_bytes()
+    files["requirements.txt"] = ("\n".join(REQUIREMENTS) + "\n").encode()
+    return pack(files)
+
+
+def content_sha256(files: Mapping[str, bytes]) -> str:
+    """Return one SHA-256 (hex) for the content of an artifact's model files, whatever archive they came in.
+
+    Parameters
+    ----------
+    files
+        Content by name; of the names only those in `MODEL_FILES` count.
+
+    Raises
+    ------
+    ArtifactError
+        One of them is missing.
+
+    Examples
+    --------
+    >>> content_sha256({"model.json": b"{}", "model.onnx": b"-"})[:12]
+    '4668fce360dc'
+    >>> content_sha256({"model.onnx": b"-", "model.json": b"{}", "notes.txt": b"-"})[:12]
+    '4668fce360dc'
+    """
+    missing = [name for name in MODEL_FILES if name not in files]
+    if missing:
+        raise ArtifactError(f"the artifact has no {missing[0]}; train again")
+    lines = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in MODEL_FILES)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def container_environment(model: str, version: int, *, artifact: bytes, sha256: str, source_uri: str) -> dict[str, str]:
+    """Return the Environment of CreateModel's container for a version.
+
+    Parameters
+    ----------
+    model, version
+        What the container serves.
+    artifact
+        The bytes of its model.tar.gz.
+    sha256
+        What the ledger records of these bytes, hex.
+    source_uri
+        Where :func:`pack_source`'s archive lies, ``s3://...``.
+
+    Raises
+    ------
+    ArtifactError
+        The bytes are not those recorded, can't be read, or lack a model file.
+
+    Examples
+    --------
+    >>> archive = pack({"model.json": b"{}", "model.onnx": b"-"})
+    >>> sha256 = hashlib.sha256(archive).hexdigest()
+    >>> uri = "s3://b/sourcedir.tar.gz"
+    >>> sorted(container_environment("churn", 3, artifact=archive, sha256=sha256, source_uri=uri))[:3]
+    ['EVERGREEN_MODEL', 'EVERGREEN_MODEL_SHA256', 'EVERGREEN_VERSION']
+    """
+    actual = hashlib.sha256(artifact).hexdigest()
+    if actual != sha256:
+        raise ArtifactError(
+            f"the artifact's sha256 is {actual}, but {sha256} is recorded; it was changed after it was registered, "
+            "so deploy the previous version and find out who wrote it"
+        )
+    return {
+        "SAGEMAKER_PROGRAM": PROGRAM,
+        "SAGEMAKER_SUBMIT_DIRECTORY": source_uri,
+        MODEL_VARIABLE: model,
+        VERSION_VARIABLE: str(version),
+        SHA256_VARIABLE: content_sha256(unpack(artifact, MODEL_FILES)),
+    }

@@ -1,0 +1,125 @@
+"""What a training job left: judged, or rejected with the reason; never a call that fails until it is given up."""
+
+import json
+from datetime import timedelta
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from small_artifact import small_artifact
+
+from evergreen.domain.lifecycle import RetrainingRequested, TrainingStarted
+from evergreen.training.artifact import pack, unpack
+from evergreen.usecases.explain import why
+from evergreen.usecases.references import load_reference
+
+DAY = timedelta(days=1)
+FILES = ("model.onnx", "model.json", "reference.json")
+NAME = "churn-20260301020000-7-0"
+KEY = f"models/churn/{NAME}/output/model.tar.gz"
+
+
+@pytest.fixture
+def job(cloud, now):
+    """A training job of the model runs."""
+    cloud.applied()
+    who = {"time": now, "actor": "ada", "because": "a story"}
+    ledger = cloud.ports.ledger
+    asked = RetrainingRequested(**who, decision_id="20260301020000-7", trigger="business_event")
+    state = ledger.record(ledger.read("churn"), asked)
+    started = {"decision_id": "20260301020000-7", "attempt": 0, "rows": 240, "snapshot": "s"}
+    ledger.record(state, TrainingStarted(**who, **started, job_name=NAME))
+    return cloud
+
+
+def ended(cloud, body, key=KEY):
+    """The job ends and has left these bytes; answers the newest event of the history."""
+    if body is not None:
+        cloud.ports.artifacts.put(key, body)
+    event = cloud.event("training_job_completed")
+    event["detail"] |= {"TrainingJobName": NAME, "ModelArtifacts": {"S3ModelArtifacts": f"s3://artifacts/{key}"}}
+    recorded = cloud.call("finish_training", event)["recorded"]
+    assert cloud.call("finish_training", event) == {"recorded": []}
+    newest = cloud.ports.ledger.history("churn")[-1]
+    assert newest["type"] in recorded
+    return newest
+
+
+def changed(facts=(), reference=(), without=()):
+    """An artifact whose documents say something else."""
+    files = unpack(small_artifact(NAME), FILES)
+    for name, changes in (("model.json", dict(facts)), ("reference.json", dict(reference))):
+        files[name] = json.dumps(json.loads(files[name]) | changes).encode()
+    return pack({name: content for name, content in files.items() if name not in without}, level=1)
+
+
+def test_a_good_model_is_registered_with_its_reference_under_its_own_hash(job):
+    assert ended(job, small_artifact(NAME))["type"] == "PromotionApproved"
+    (registered,) = [e for e in job.ports.ledger.history("churn") if e["type"] == "CandidateRegistered"]
+    assert registered["gate"]["passed"]
+    assert registered["reference"].startswith(f"references/churn/{NAME}.")
+    assert load_reference(job.ports, registered["reference"]).daily
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"not an archive", "the artifact is no readable model.tar.gz"),
+        (b"", "the artifact is no readable model.tar.gz"),
+        (None, "does not exist"),
+        (changed(without=["model.json"]), "the artifact has no model.json: an own image has to write"),
+        (changed(without=["reference.json"]), "the artifact has no reference.json"),
+        (changed(without=["model.onnx"]), "the artifact has no model.onnx"),
+        (pack(dict.fromkeys(FILES, b"[1]")), "model.json of the artifact is a list, not an object"),
+        (pack(dict.fromkeys(FILES, b"{")), "model.json of the artifact is no JSON"),
+        (pack(dict.fromkeys(FILES, b"[" * 100_000)), "model.json of the artifact is no JSON"),
+        (changed({"rows_trained": None}), "rows_trained of model.json is None: write the number of rows"),
+        (changed({"trained_until": "yesterday"}), "model.json of the artifact can't be read"),
+        (changed({"trained_until": "2026-01-01"}), "a time without its offset"),
+        (changed({"trained_until": 7}), "model.json of the artifact can't be read"),
+        (changed({"loss_scale": float("nan")}), "loss_scale of model.json is nan"),
+        (changed({"error_tolerance": "0.5"}), "error_tolerance of model.json is '0.5'"),
+        (changed({"features": []}), "model.json of the artifact can't be read"),
+        (changed({"metrics": {}}), "accuracy on the newest rows is not there, no number"),
+        (changed({"metrics": {"validation": {"accuracy": float("nan")}}}), "is nan, no number"),
+        (changed({"classes": ["0", "1", "2"], "task": "multiclass"}), "is not that of its own features"),
+        (changed({"decision_id": "20260201020000-3"}), "of retraining 20260201020000-3, not of 20260301020000-7"),
+        (
+            changed({"leaks": [{"feature": "age", "score": 0.9991}]}),
+            "feature age (score 0.9991) nearly equals the label",
+        ),
+        (changed(reference={"cycles": None}), "reference.json can't be read"),
+        (changed(reference={"cycles": [{"profile": "AAAA"}]}), "reference.json can't be read"),
+        (changed(reference={"daily": [[3, 5]]}), "reference.json can't be read"),
+        (changed(reference={"binning": []}), "reference.json can't be read"),
+    ],
+)
+def test_what_is_no_model_is_rejected_with_the_reason_and_why_tells_it(job, now, body, told):
+    rejected = ended(job, body)
+    assert rejected["type"] == "CandidateRejected"
+    assert told in rejected["because"]
+    assert rejected["gate"]["passed"] is False
+    (answer,) = [a for a in why("churn", now + DAY, ports=job.ports).answers if a.question == "promotion"]
+    assert answer.said == f"not promoted, the trained model failed its gate: {rejected['because']}"
+    assert answer.findings[0].to_json()["evidence"] == rejected["gate"]
+    assert job.ports.ledger.read("churn").run is None, "the next retraining is free to come"
+
+
+@pytest.mark.parametrize(
+    "key", ["models/churn/churn-20260201020000-3-0/output/model.tar.gz", f"models/other/{NAME}/output/model.tar.gz"]
+)
+def test_the_output_of_another_job_is_not_taken_for_this_ones(job, key):
+    rejected = ended(job, small_artifact(NAME), key)
+    assert rejected["type"] == "CandidateRejected"
+    assert rejected["because"].startswith(f"the artifact of job {NAME} is s3://artifacts/{key}, expected ")
+
+
+def test_a_bucket_that_can_not_be_read_is_no_reason_to_reject(job):
+    job.ports.artifacts.put(KEY, small_artifact(NAME))
+    event = job.event("training_job_completed")
+    event["detail"] |= {"TrainingJobName": NAME, "ModelArtifacts": {"S3ModelArtifacts": f"s3://artifacts/{KEY}"}}
+    boto3.client("s3").delete_object(Bucket="artifacts", Key=KEY)
+    boto3.client("s3").delete_bucket(Bucket="artifacts")
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        job.call("finish_training", event)
+    assert job.history()[-1] == "TrainingStarted"

@@ -1,0 +1,122 @@
+"""What SageMaker is asked for: complete, within its limits, and named so that it can be read back."""
+
+import botocore.session
+import pytest
+from botocore.validate import validate_parameters
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evergreen.aws.endpoint_requests import EndpointPlan, Instances, config_request, deployment_request, model_request
+from evergreen.domain.endpoint_names import ConfigVersions, config_name, head_of, model_name, version_of
+from evergreen.spec import EndpointSpec, ModelSpec, SpecError
+
+SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
+VPC = {"subnets": ["subnet-1a"], "security_groups": ["sg-1a"]}
+
+
+def accepted(operation, request):
+    """Whether botocore's own shapes take the request."""
+    validate_parameters(request, SAGEMAKER.operation_model(operation).input_shape)
+    return True
+
+
+def plan(**spec):
+    return EndpointPlan(
+        model="churn_eu",
+        endpoint="churn",
+        spec=EndpointSpec(kind="sagemaker", **spec),
+        prefix="evergreen-",
+        stack="evergreen",
+        role_arn="arn:aws:iam::123456789012:role/endpoint",
+        image="image",
+        captures="s3://data/captures/churn_eu",
+    )
+
+
+def test_a_model_runs_where_the_spec_says():
+    request = model_request(plan(image="own", **VPC), "m", "s3://artifacts/m.tar.gz", {"A": "1"})
+    assert accepted("CreateModel", request)
+    assert request["PrimaryContainer"]["Image"] == "own"
+    assert request["VpcConfig"] == {"Subnets": ["subnet-1a"], "SecurityGroupIds": ["sg-1a"]}
+    assert {"Key": "evergreen:stack", "Value": "evergreen"} in request["Tags"]
+    assert "VpcConfig" not in model_request(plan(), "m", "s3://artifacts/m.tar.gz", {})
+
+
+def test_a_configuration_captures_below_its_own_name_and_keeps_what_the_endpoint_has():
+    found = Instances("ml.c5.large", 3, "AllTraffic")
+    request = config_request(plan(kms_key="alias/churn", capture_share=0.5), "c", "m1", "m2", found)
+    assert accepted("CreateEndpointConfig", request)
+    (production,), (shadow,) = request["ProductionVariants"], request["ShadowProductionVariants"]
+    assert (production["VariantName"], shadow["VariantName"]) == ("AllTraffic", "shadow")
+    assert {variant["InstanceType"] for variant in (production, shadow)} == {"ml.c5.large"}
+    capture = request["DataCaptureConfig"]
+    assert (capture["DestinationS3Uri"], capture["InitialSamplingPercentage"]) == ("s3://data/captures/churn_eu/c", 50)
+    assert (capture["KmsKeyId"], request["KmsKeyId"]) == ("alias/churn", "alias/churn")
+    given_by_spec = config_request(plan(instance_type="ml.m5.large", instance_count=1), "c", "m1", None, found)
+    assert given_by_spec["ProductionVariants"][0]["InitialInstanceCount"] == 1
+    assert "ShadowProductionVariants" not in given_by_spec
+
+
+@pytest.mark.parametrize("traffic", ["all_at_once", "canary", "linear"])
+def test_guardrails_become_a_deployment(traffic):
+    guardrails = {"traffic": traffic, "share": 0.5, "wait": "5m", "alarms": ["a", "b"]}
+    request = deployment_request(EndpointSpec(kind="sagemaker", guardrails=guardrails))
+    assert accepted("UpdateEndpoint", {"EndpointName": "e", "EndpointConfigName": "c", "DeploymentConfig": request})
+    assert request["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["Type"] == traffic.upper()
+    assert request["AutoRollbackConfiguration"]["Alarms"] == [{"AlarmName": "a"}, {"AlarmName": "b"}]
+
+
+def test_what_is_done_at_once_has_no_alarm_that_could_undo_it():
+    spec = EndpointSpec(kind="sagemaker", guardrails={"alarms": ["a"]}).at_once
+    request = deployment_request(spec)
+    assert "AutoRollbackConfiguration" not in request
+    assert request["BlueGreenUpdatePolicy"]["TerminationWaitInSeconds"] == 0
+
+
+@given(
+    st.from_regex(r"[a-z][a-z0-9-]{0,40}", fullmatch=True).map(lambda stack: f"{stack.rstrip('-')}-"),
+    st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True),
+    st.integers(1, 99_999),
+    st.one_of(st.none(), st.integers(1, 99_999)),
+    st.integers(1, 10**7),
+)
+def test_names_fit_and_say_who_answers(prefix, model, production, shadow, epoch):
+    head = head_of(prefix, model)
+    config = config_name(head, production, shadow, epoch)
+    assert ConfigVersions.read(config) == ConfigVersions(production, shadow, epoch)
+    name = model_name(head, production, "models/m.tar.gz", "0f" * 32)
+    assert version_of(name, head) == production
+    for each in (config, name):
+        assert len(each) <= 63
+        assert accepted("DescribeModel", {"ModelName": each})
+
+
+ENDPOINT = {"model": "churn", "task": "regression", "features": {"age": {"type": "number"}}}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "says"),
+    [
+        ({"kind": "lambda", "name": "churn"}, "endpoint.name is set, but endpoint.kind is lambda"),
+        ({"kind": "sagemaker", "guardrails": {"share": 0.6}}, "endpoint.guardrails.share is 0.6: "),
+        ({"kind": "sagemaker", "guardrails": {"share": 0.125}}, "give a whole percentage"),
+        ({"kind": "sagemaker", "guardrails": {"traffic": "linear", "share": 0.05}}, "linear takes steps of 0.1 to 0.5"),
+        ({"kind": "sagemaker", "guardrails": {"alarms": ["a"] * 2}}, "name each alarm once"),
+        ({"kind": "sagemaker", "guardrails": {"alarms": list("abcdefghijk")}}, "at most 10 items"),
+        ({"kind": "sagemaker", "guardrails": {"wait": "1h"}}, "endpoint.guardrails.max_time is 1h, but waiting alone"),
+        ({"kind": "sagemaker", "subnets": ["subnet-1"]}, "endpoint.subnets is set without endpoint.security_groups"),
+        ({"kind": "sagemaker", "name": "churn_eu"}, "endpoint.name is 'churn_eu'"),
+    ],
+)
+def test_an_endpoint_that_sagemaker_would_refuse_is_refused_by_the_spec(endpoint, says):
+    with pytest.raises(SpecError) as refused:
+        ModelSpec.parse(ENDPOINT | {"endpoint": endpoint})
+    assert says in str(refused.value)
+
+
+def test_an_endpoint_is_called_as_the_spec_says_or_as_the_model():
+    named = ModelSpec.parse(ENDPOINT | {"endpoint": {"kind": "sagemaker", "name": "eu"}})
+    assert named.endpoint_name == "eu"
+    unnamed = ModelSpec.parse(ENDPOINT | {"model": "churn_eu", "endpoint": {"kind": "sagemaker"}})
+    assert unnamed.endpoint_name == "churn-eu"
+    assert ModelSpec.parse(ModelSpec.parse(ENDPOINT).to_json()).endpoint_name is None
