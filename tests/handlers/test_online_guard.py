@@ -4,47 +4,68 @@ import pytest
 from online_world import open_online_world
 
 
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch):
-    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
-
-
 @pytest.fixture
-def world(_nobodys_credentials):
+def world(_nobodys_credentials, monkeypatch):
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
     with open_online_world() as made:
         yield made
 
 
-def poisoned(world, seed, labels, hours):
-    """Days as ever, then labels are flipped for some hours, then days as ever."""
-    world.begin(labels=labels, seed=seed, checkpoint="6h")
-    for _ in range(3):
+def poisoned(world, seed, labels, *, before=3, after=6, **online):
+    """Days as ever, one in which every label of eight hours is flipped, and days as ever."""
+    world.begin(labels=labels, seed=seed, **online)
+    for _ in range(before):
         world.day()
-    world.day(flipped_hours=hours)
-    learned = [each.number for each in world.checkpoints]
-    for _ in range(6):
+    world.day(flipped_hours=range(8, 16))
+    for _ in range(after):
         world.day()
-    return learned
 
 
-@pytest.mark.parametrize("labels", ["at_once", "matured"])
-def test_labels_that_were_flipped_for_hours_do_not_reach_production(world, labels):
-    poisoned(world, 0, labels, hours=range(8, 16))
+def nothing_reached_production(world):
     assert world.candidates() == []
     assert world.ports.aliases.read("churn", "production").version == 1
-    judged = [each for each in world.checkpoints if each.verdict]
-    assert judged
+    assert any(each.verdict for each in world.checkpoints), "nothing was judged: this shows nothing"
 
 
-def test_a_state_that_has_followed_the_world_is_handed_on(world):
-    world.begin(seed=0)
+def followed(world, seed, **online):
+    """The world changes for good, and the online state with it."""
+    world.begin(seed=seed, **online)
     for _ in range(2):
         world.day()
     for _ in range(8):
         world.day(leaves_at=28.0)
         if world.candidates():
-            break
+            return
+
+
+def a_better_one_is_handed_on(world):
     (number,) = world.candidates()
     (checkpoint,) = [each for each in world.checkpoints if each.number == number]
     assert checkpoint.status == "candidate"
     assert checkpoint.evidence["shadow_accuracy"] > checkpoint.evidence["production_accuracy"] + 0.1
+
+
+def test_labels_that_were_flipped_for_hours_do_not_reach_production(world):
+    poisoned(world, 0, "matured", before=1, after=4)
+    nothing_reached_production(world)
+
+
+def test_a_state_that_has_followed_the_world_is_handed_on(world):
+    followed(world, 0)
+    a_better_one_is_handed_on(world)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("labels", ["at_once", "matured"])
+def test_flipped_labels_do_not_reach_production_whatever_the_seed(world, labels, seed):
+    poisoned(world, seed, labels, checkpoint="6h")
+    nothing_reached_production(world)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("labels", ["at_once", "matured"])
+def test_real_change_reaches_production_whatever_the_seed(world, labels, seed):
+    followed(world, seed, labels=labels)
+    a_better_one_is_handed_on(world)

@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 
+import boto3
 import pytest
 from online_world import DAY, HOUR, open_online_world, stamp
 
@@ -66,7 +67,7 @@ def test_a_corrected_label_that_comes_later_is_learned_too(world):
     for line in lines:
         line["groundTruthData"]["data"] = str(1 - int(line["groundTruthData"]["data"]))
     late = key.replace("labels.jsonl", "corrected.jsonl")
-    event = world._arrived(late, [json.dumps(line).encode() for line in lines])
+    event = world.arrived(late, [json.dumps(line).encode() for line in lines])
     world.call("join_labels", event)
     world.now += HOUR
     world.tick()
@@ -86,8 +87,8 @@ def test_where_online_learning_is_off_nothing_is_written_and_nothing_done(world)
 def test_checkpoints_are_kept_on_their_cadence_and_only_the_newest_thirty(world):
     world.begin(labels="at_once", checkpoint="1h")
     world.day()
-    for number in range(33):
-        world._file(world.now, 40.0, flipped=False)
+    for _ in range(33):
+        world.requests(world.now, 40.0, flipped=False)
         world.now += HOUR
         world.tick()
     numbers = [each.number for each in world.checkpoints]
@@ -131,7 +132,7 @@ def test_a_proven_checkpoint_is_requested_once_and_starts_the_ordinary_job_witho
     world.call("launch_training", world.told("RetrainingRequested"))
     run = world.ports.ledger.read("churn").run
     checkpoint = next(each for each in world.checkpoints if each.number == number)
-    job = world.ports.trainer._client.describe_training_job(TrainingJobName=run.job_name)
+    job = boto3.client("sagemaker").describe_training_job(TrainingJobName=run.job_name)
     channels = {each["ChannelName"]: each["DataSource"]["S3DataSource"]["S3Uri"] for each in job["InputDataConfig"]}
     assert channels["online"] == world.ports.artifacts.uri(checkpoint.key)
     told = json.loads(job["HyperParameters"]["checkpoint"])

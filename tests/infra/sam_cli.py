@@ -30,7 +30,7 @@ def run_sam(url: str, project: Path, home: Path, *arguments: str) -> str:
     }
     sam = Path(sys.executable).parent / "sam"
     done = subprocess.run(
-        [str(sam), *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [str(sam), *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -44,8 +44,8 @@ def artifact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sign")
     x = np.random.default_rng(0).normal(size=400)
     pq.write_table(pa.table({"x": x, "label": np.where(x > 0, "1", "0")}), folder / "rows.parquet")
-    command = [sys.executable, "-m", "evergreen.training", "--data", "rows.parquet", "--label", "label", "--out", "out"]
-    options = ["--params", '{"n_estimators": 5}', "--model", "sign"]
+    command = [sys.executable, "-m", "evergreen_ops", "train", "rows.parquet", "--label", "label", "--out", "out"]
+    options = ["--params", '{"n_estimators": 5}']
     subprocess.run([*command, *options], cwd=folder, check=True, capture_output=True, timeout=120)
     return (folder / "out" / "model.tar.gz").read_bytes()
 
@@ -84,7 +84,8 @@ def predict_event(model):
         "version": "2.0",
         "headers": {"content-type": "application/json"},
         "pathParameters": {"model": model},
-        "requestContext": {"timeEpoch": int(time.time() * 1_000)},
+        "routeKey": "POST /models/{model}/predict",
+        "requestContext": {"timeEpoch": int(time.time() * 1_000), "requestId": "JKJaXmPLvHcESHA="},
         "body": json.dumps({"instances": [{"x": 2.0}]}),
         "isBase64Encoded": False,
     }

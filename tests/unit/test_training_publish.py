@@ -62,7 +62,7 @@ class Job:
         digest = hashlib.sha256(self.state.to_bytes()).hexdigest()
         channel = self.folder / "input/data/online"
         channel.mkdir(exist_ok=True)
-        (channel / f"0000000003-{digest}.npz").write_bytes(content)
+        (channel / f"0000000003-{digest}.state").write_bytes(content)
         hyperparameters = {
             "model": "churn",
             "task": self.task,

@@ -1,5 +1,6 @@
 """A model in production that also learns online: days of requests, answers, labels and ticks, and what came of them."""
 
+import json
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import numpy as np
 from small_artifact import small_artifact
 from small_cloud import CHURN, NOW, SmallCloud, open_cloud
 
+from evergreen.domain.lifecycle import BakePassed
 from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
@@ -51,16 +53,12 @@ class OnlineWorld(SmallCloud):
 
     def told(self, kind):
         """The newest ledger event of a kind as the bus delivers it."""
-        import json
-
         item = [item for item in self.ports.ledger.history(MODEL) if item["type"] == kind][-1]
         body = {name: value for name, value in item.items() if name not in ("model", "epoch", "type", "hash")}
         detail = {"model": MODEL, "epoch": item["epoch"], "type": kind, "body": json.dumps(body)}
         return self.event("ledger_event") | {"detail-type": kind, "time": stamp(self.now), "detail": detail}
 
     def passes_its_bakes(self):
-        from evergreen.domain.lifecycle import BakePassed
-
         ledger = self.ports.ledger
         while (state := ledger.read(MODEL)).bake is not None:
             bake = state.bake
@@ -74,7 +72,7 @@ class OnlineWorld(SmallCloud):
         """
         for number in range(FILES_A_DAY):
             hour = number * 24 // FILES_A_DAY
-            self._file(self.now + hour * HOUR, leaves_at, flipped=hour in flipped_hours)
+            self.requests(self.now + hour * HOUR, leaves_at, flipped=hour in flipped_hours)
         self.now += DAY
         self.days += 1
         if tick:
@@ -83,7 +81,8 @@ class OnlineWorld(SmallCloud):
     def tick(self):
         self.call("learn_online", {"time": stamp(self.now)})
 
-    def _file(self, time, leaves_at, *, flipped):
+    def requests(self, time, leaves_at, *, flipped):
+        """A file of requests at a time, and one of their labels an hour later."""
         ages = self.random.uniform(20, 60, ROWS_A_FILE)
         surprising = self.random.random(ROWS_A_FILE) < 0.1
         truth = (ages > leaves_at) ^ surprising
@@ -96,22 +95,21 @@ class OnlineWorld(SmallCloud):
             for name, row, answer in zip(ids, rows, said, strict=True)
         ]
         lines = [capture_line(each, model=MODEL, variant="production") for each in captures]
-        self.call("profile_capture", self._arrived(f"captures/{MODEL}/production/{time:%Y/%m/%d/%H}/part.jsonl", lines))
+        self.call("profile_capture", self.arrived(f"captures/{MODEL}/production/{time:%Y/%m/%d/%H}/part.jsonl", lines))
         lines = [ground_truth_line(GroundTruth(*each), model=MODEL) for each in zip(ids, labels, strict=True)]
         known = time + HOUR
-        self.call("join_labels", self._arrived(f"ground-truth/{MODEL}/{known:%Y/%m/%d/%H}/labels.jsonl", lines))
+        self.call("join_labels", self.arrived(f"ground-truth/{MODEL}/{known:%Y/%m/%d/%H}/labels.jsonl", lines))
         if ModelSpec.parse(self.ports.ledger.read(MODEL).spec).online.labels == "at_once":
             self._feedback(ids, labels, rows, known)
 
-    def _arrived(self, key, lines):
+    def arrived(self, key, lines):
+        """A file in the data bucket; answers the event that tells of it."""
         etag = self.ports.data.put(key, b"\n".join(lines) + b"\n")
         event = self.event("s3_object_created")
         event["detail"]["object"] |= {"key": key, "etag": etag}
         return event | {"time": stamp(self.now)}
 
     def _feedback(self, ids, labels, rows, time):
-        import json
-
         bodies = [
             {"model": MODEL, "inference_id": name, "label": label, "features": row, "time": stamp(time)}
             for name, label, row in zip(ids, labels, rows, strict=True)

@@ -7,11 +7,11 @@ scikit-learn is imported when a batch is predicted or learned.
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
-import io
 import json
-import zipfile
-import zlib
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -43,6 +43,9 @@ _FARTHEST = 10.0
 _CLIP = 1e-7
 MOST_CLASSES = 200
 _VERSION = 2
+_MAGIC = b"EVGONL"
+_LENGTH = struct.Struct("<I")
+"""Of the header."""
 _NUMERIC = "biuf"
 
 Matrix = npt.NDArray[np.float64]
@@ -90,16 +93,24 @@ class Learner:
             It is none of scikit-learn's, of the other task, can't learn in parts, answers no probabilities, or its
             parameters are wrong.
         """
-        try:
-            estimator = new_estimator(TrainingJob("online", schema, self.estimator, self.params, seed=self.seed))
-        except TrainingError as error:
-            raise OnlineStateError(f"online.estimator: {error}") from error
-        if not hasattr(estimator, "partial_fit"):
-            raise OnlineStateError(
-                f"online.estimator is {self.estimator}, which can't learn in parts (it has no partial_fit); "
-                "choose SGDClassifier, SGDRegressor or GaussianNB"
-            )
-        return estimator
+        params = json.dumps(dict(self.params), sort_keys=True)
+        return copy.copy(_unfitted(self.estimator, params, self.seed, schema.task))
+
+
+@functools.lru_cache(maxsize=32)
+def _unfitted(name: str, params: str, seed: int, task: Task) -> Any:
+    """Make an estimator once: looking up its class and checking its parameters takes longer than learning a batch."""
+    any_features = FeatureSchema.of(task, {"any": "number"})
+    try:
+        estimator = new_estimator(TrainingJob("online", any_features, name, json.loads(params), seed=seed))
+    except TrainingError as error:
+        raise OnlineStateError(f"online.estimator: {error}") from error
+    if not hasattr(estimator, "partial_fit"):
+        raise OnlineStateError(
+            f"online.estimator is {name}, which can't learn in parts (it has no partial_fit); "
+            "choose SGDClassifier, SGDRegressor or GaussianNB"
+        )
+    return estimator
 
 
 @dataclass(frozen=True)
@@ -205,6 +216,10 @@ class OnlineState:
         np.clip(numbers, -_FARTHEST, _FARTHEST, out=numbers)
         return matrix
 
+    def learned(self, matrix: Matrix, actual: npt.NDArray[Any], *, rows: int) -> OnlineState:
+        """Return the state after one ``partial_fit`` on what :meth:`matrix` gave and labels in its own unit."""
+        return _learned(self, matrix, actual, rows)
+
     def model(self) -> Any:
         """Return the estimator as scikit-learn has it, in the label's standardised unit for a regression."""
         estimator = self.learner.new(self.schema)
@@ -246,12 +261,12 @@ class OnlineState:
     # --- storage ------------------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
-        """Return the state as npz: a JSON header and the arrays' bytes, the same bytes for the same state."""
+        """Return the state as a JSON header and the arrays' bytes behind it; the same bytes for the same state."""
         arrays = _Arrays()
         preparation = self.preparation
         header = {
             "version": _VERSION,
-            "schema": self.schema.to_json(),
+            "schema": json.dumps(self.schema.to_json()),
             "preparation": {
                 "medians": arrays.put(preparation.medians),
                 "categories": [list(known) for known in preparation.categories],
@@ -267,10 +282,8 @@ class OnlineState:
             "updates": self.updates,
             "rows": self.rows,
         }
-        stored = io.BytesIO()
         text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-        np.savez(stored, header=np.frombuffer(text, dtype=np.uint8), arrays=arrays.joined())
-        return stored.getvalue()
+        return b"".join((_MAGIC, _LENGTH.pack(len(text)), text, *arrays.parts))
 
     @classmethod
     def from_bytes(cls, content: bytes, expected_sha256: str | None = None) -> OnlineState:
@@ -291,10 +304,13 @@ class OnlineState:
         if expected_sha256 is not None:
             check_sha256(content, expected_sha256)
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                header, joined = json.loads(stored["header"].tobytes()), stored["arrays"].tobytes()
+            begin = len(_MAGIC) + _LENGTH.size
+            if not content.startswith(_MAGIC):
+                raise ValueError("it does not begin as one")  # noqa: TRY301
+            (length,) = _LENGTH.unpack_from(content, len(_MAGIC))
+            header, joined = json.loads(content[begin : begin + length]), content[begin + length :]
             _check_version(header["version"])
-            schema, prepared = FeatureSchema.from_json(header["schema"]), header["preparation"]
+            schema, prepared = _schema(header["schema"]), header["preparation"]
             return cls(
                 schema=schema,
                 preparation=Preparation(
@@ -314,7 +330,7 @@ class OnlineState:
             )
         except OnlineStateError:
             raise
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, SchemaError) as error:
+        except (ValueError, KeyError, TypeError, struct.error, SchemaError) as error:
             raise OnlineStateError(f"the online state can't be read ({error}); start a new state") from error
 
 
@@ -326,6 +342,11 @@ def check_sha256(content: bytes, expected: str) -> None:
             f"the online state's sha256 is {actual}, but {expected} is recorded; it was changed after it was stored, "
             "so revert to a checkpoint (evergreen online revert) and find out who wrote it"
         )
+
+
+@functools.lru_cache(maxsize=32)
+def _schema(text: str) -> FeatureSchema:
+    return FeatureSchema.from_json(json.loads(text))
 
 
 def _check_version(version: Any) -> None:
@@ -558,26 +579,35 @@ def _scored(
 
 
 def _partial_fit(state: OnlineState, batch: Rows) -> OnlineState:
-    model = state.model()
     actual = batch.actual
     if state.schema.classes is None:
         actual = (actual - state.label_centre) / state.label_scale
+    return state.learned(state.matrix(batch), actual, rows=len(batch))
+
+
+def _learned(state: OnlineState, matrix: Matrix, actual: npt.NDArray[Any], rows: int) -> OnlineState:
+    model = state.model()
     first = None if state.updates else state.schema.classes
     try:
-        _fit_part(model, state.matrix(batch), actual, first)
+        _fit_part(model, matrix, actual, first)
     except (ValueError, TypeError) as error:
         told = " ".join(str(error).split())
         raise OnlineStateError(
             f"online.estimator is {state.learner.estimator}, which can't learn these rows: {told}"
         ) from error
-    params = model.get_params(deep=False)
-    fitted = {name: value for name, value in vars(model).items() if name not in params and _is_plain(value)}
+    fitted = _fitted(model, state)
     if not all(np.isfinite(value).all() for value in fitted.values() if _is_numbers(value)):
         raise OnlineStateError(
             f"online.estimator is {state.learner.estimator}, which learned no finite numbers from these rows; "
             "lower its learning rate in online.params"
         )
-    return replace(state, fitted=fitted, updates=state.updates + 1, rows=state.rows + len(batch))
+    return replace(state, fitted=fitted, updates=state.updates + 1, rows=state.rows + rows)
+
+
+def _fitted(model: Any, state: OnlineState) -> dict[str, Any]:
+    """What an estimator has learned and is plain; a new one has its parameters alone."""
+    params = vars(state.learner.new(state.schema))
+    return {name: value for name, value in vars(model).items() if name not in params and _is_plain(value)}
 
 
 def _fit_part(model: Any, matrix: Matrix, actual: npt.NDArray[Any], classes: tuple[str, ...] | None) -> None:
@@ -663,7 +693,7 @@ class _Arrays:
     """Arrays one behind the other, and for each value the JSON that says where its parts lie."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
         self._length = 0
 
     def put(self, value: Any) -> Any:
@@ -673,15 +703,12 @@ class _Arrays:
                 return {"texts": [str(text) for text in array.flat], "shape": list(array.shape)}
             content = array.tobytes()
             placed = {"at": self._length, "dtype": array.dtype.str, "shape": list(array.shape)}
-            self._parts.append(content)
+            self.parts.append(content)
             self._length += len(content)
             return placed
         if isinstance(value, (list, tuple)):
             return {"tuple" if isinstance(value, tuple) else "list": [self.put(each) for each in value]}
         return value
-
-    def joined(self) -> npt.NDArray[np.uint8]:
-        return np.frombuffer(b"".join(self._parts), dtype=np.uint8)
 
 
 def _taken(value: Any, joined: bytes) -> Any:

@@ -169,7 +169,7 @@ def _trained(job: TrainingJob, container: Container) -> Trained:
 
 
 def _online_state(container: Container) -> bytes:
-    states = [] if container.online is None else sorted(container.online.rglob("*.npz"))
+    states = [] if container.online is None else sorted(container.online.rglob("*.state"))
     if not states:
         raise TrainingError("channel online holds no checkpoint of the online state; launch_training passes it")
     return states[0].read_bytes()

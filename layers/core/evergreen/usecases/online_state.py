@@ -91,14 +91,14 @@ def put_state(ports: Ports, after: OnlinePointer, body: bytes) -> OnlinePointer:
     The key holds the version: what an older version's key holds is nobody's any more, and can be deleted.
     """
     digest = hashlib.sha256(body).hexdigest()
-    key = f"{_folder(after)}{after.version:010d}-{digest}.npz"
+    key = f"{_folder(after)}{after.version:010d}-{digest}.state"
     ports.artifacts.put(key, body)
     return replace(after, key=key, sha256=digest)
 
 
 def checkpoint_key(model: str, number: int, sha256: str) -> str:
     """Where a checkpoint lies; it is never written over."""
-    return f"online/{model}/checkpoints/{number:010d}-{sha256}.npz"
+    return f"online/{model}/checkpoints/{number:010d}-{sha256}.state"
 
 
 def sweep(ports: Ports, pointer: OnlinePointer) -> None:
