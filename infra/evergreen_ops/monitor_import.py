@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen import outcomes
+from evergreen.domain.endpoint_names import IMPORTED
 from evergreen.formats import Capture, GroundTruth, MalformedLine, read_captures, read_ground_truth
 from evergreen.payloads import class_of
 from evergreen.schema import FeatureSchema, Task
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "ImportRefusedError", "LocalFolder", "S3Folder", "infer_spec", "read_history", "set_up"]
 
-IMPORTED = "sagemaker-model:"
-"""Begins the artifact of a version that is a SageMaker model as it was found."""
 VERSION = 1
 _MOST_CLASSES = 20
 _HOUR = re.compile(r"(\d{4})/(\d{2})/(\d{2})/(\d{2})/[^/]+$")
