@@ -30,6 +30,13 @@ _FAKE_CREDENTIALS = {
 def pytest_addoption(parser):
     parser.addoption("--faults-report", help="write what tests/faults failed, and how it ended, to this file as JSON")
     parser.addoption(
+        "--faults",
+        choices=["reduced", "full"],
+        default="reduced",
+        help="slow tests/faults: every fault at each call of one story a function, and one fault a call of the others "
+        "(reduced), or every fault at each call of all (full, about an hour)",
+    )
+    parser.addoption(
         "--simulations",
         choices=["reduced", "full"],
         default="reduced",

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
 ONE_OF_EACH = list({story.folder: story for story in reversed(STORIES)}.values())[::-1]  # the first of each function
-OF_AN_ENDPOINT = [story for story in STORIES if "endpoint" in story.name]  # dozens of calls each
+LONG = [story for story in STORIES if story.folder == "learn_online"]  # each batch is learned by scikit-learn
 WITH_A_SERVER_OF_ITS_OWN = {"update_registry"}  # test_registry_faults.py tells its stories
 
 
@@ -38,15 +38,10 @@ def test_a_call_that_fails_leaves_no_trace_once_the_event_came_again(story, faul
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("story", [story for story in STORIES if story not in OF_AN_ENDPOINT], ids=str)
-def test_each_fault_at_each_call_leaves_no_trace_once_the_event_came_again(story, fault_report):
-    held(story, every_fault, fault_report)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("story", OF_AN_ENDPOINT, ids=str)
-def test_a_fault_at_each_call_about_an_endpoint_leaves_no_trace_once_the_event_came_again(story, fault_report):
-    held(story, one_fault_a_call, fault_report)
+@pytest.mark.parametrize("story", STORIES, ids=str)
+def test_each_fault_at_each_call_leaves_no_trace_once_the_event_came_again(story, fault_report, request):
+    thorough = request.config.getoption("--faults") == "full" or (story in ONE_OF_EACH and story not in LONG)
+    held(story, every_fault if thorough else one_fault_a_call, fault_report)
 
 
 # --- what the machinery finds -----------------------------------------------------------------------------------------
