@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CORE = "layers/core/evergreen"
-COPIED = ("layers", "infra", "functions", "tests", "pyproject.toml", "template.yaml", "README.md")
+COPIED = ("layers", "infra", "functions", "tests", "docs", "pyproject.toml", "template.yaml", "README.md")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 

@@ -90,6 +90,16 @@ class ServedModel:
         yield
         worker.join()
 
+    def shadowed(self, version, *, within=120):
+        """Wait until a version's work in shadow has been counted; answers its rows that were answered and that were not."""
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            counted = (self.counted(version, "ShadowScored"), self.counted(version, "ShadowErrors"))
+            if any(counted):
+                return counted
+            time.sleep(0.2)
+        raise TimeoutError(f"version {version} did nothing in shadow for {within} s")
+
     def counted(self, version, name):
         """The sum of a version's metric."""
         dimensions = [{"Name": "Model", "Value": self._spec.model}, {"Name": "Version", "Value": str(version)}]

@@ -240,7 +240,8 @@ class LocalServer:
                 with cloud.lock:
                     cloud.advance(datetime.now(UTC))
             except Exception:  # a broken entry of the agenda must not stop the clock of a running server
-                traceback.print_exc(file=sys.stderr)
+                if not self._stopping.is_set():  # what a closing server cuts off is nobody's error
+                    traceback.print_exc(file=sys.stderr)
             due = cloud.agenda.next_time()
             pause = LONGEST_PAUSE_SECONDS if due is None else (due - datetime.now(UTC)).total_seconds()
             cloud.agenda.wake.wait(min(max(pause, 0.0), LONGEST_PAUSE_SECONDS))
