@@ -31,7 +31,8 @@ from evergreen.training.recipe import fit
 from evergreen.training.rows import Rows
 
 FEATURES, ROWS = 20, 20_000
-REQUESTS = 2_000
+REQUESTS = 2_000  # of each kind of shadow
+TURNS = 5
 ROUNDS = 2_000
 MEMORY = """
 import hashlib, json, pathlib, re, sys
@@ -154,26 +155,35 @@ def test_loading_scoring_and_memory(forest: bytes, tmp_path: Path) -> None:
 @pytest.mark.benchmark
 @pytest.mark.parametrize("trees", [False, True], ids=["a few nodes", "200 trees"])
 def test_a_load_with_the_shadow_off_on_hanging_and_throwing(trees: bool, forest: bytes) -> None:
-    """Off is measured between all others: the machine is not the same from one minute to the next."""
+    """In turns, each with as many requests as the others: the machine is not the same from one minute to the next."""
     spec = CHURN | ({"features": {name: {"type": "number"} for name in a_row()}} if trees else {})
     row, varied = (a_row(), "n00") if trees else ({"plan": "a"}, "age")
-    told: dict[str, list[Any]] = {"off": []}
+    shadows = SHADOWS | ({"on": forest} if trees else {})
+    told: dict[str, list[Any]] = {name: [] for name in ("off", *shadows)}
+    version = 1
     with served(spec, row, varied) as model:
-        model.put("production", 1, forest if trees else a_model(40))
+        model.put("production", version, forest if trees else a_model(40))
         model.asked(200)
-        for version, (name, content) in enumerate(SHADOWS.items(), start=2):
-            with model.captures_at_work():
-                told["off"].append(model.asked(REQUESTS))
-            model.put("shadow", version, forest if trees and name == "on" else content)
-            model.asked(REQUESTS)
-            with model.captures_at_work():
-                told[name] = [model.asked(REQUESTS)]
-            model.clear("shadow", version)
+        for _ in range(TURNS):
+            for name, seen in told.items():
+                if name != "off":
+                    version += 1
+                    model.put("shadow", version, shadows[name])
+                model.asked(REQUESTS // TURNS)
+                with model.captures_at_work():
+                    seen.append(model.asked(REQUESTS // TURNS))
+                if name != "off":
+                    model.shadowed(version)
+                    model.clear("shadow", version)
     answers = {one["answers"] for seen in told.values() for one in seen}
-    usual = percentiles([ms for seen in told["off"] for ms in seen["milliseconds"]])
     same = "the same answers" if len(answers) == 1 else f"{len(answers)} KINDS OF ANSWERS"
     print(f"\n{REQUESTS:,} requests of one row over HTTP, the local cloud on the same machine: {same}")
-    print(f"{'shadow':12}{'p50 ms':>9}{'p99 ms':>9}{'p50 to off':>12}{'p99 to off':>12}")
+    print(f"{'shadow':12}{'p50 ms':>9}{'p99 ms':>9}{'p50 to off':>12}{'p99 to off':>12}   (middle of {TURNS} turns)")
     for name, seen in told.items():
         middle, slowest = percentiles([ms for one in seen for ms in one["milliseconds"]])
-        print(f"{name:12}{middle:9.2f}{slowest:9.2f}{middle / usual[0]:12.2f}{slowest / usual[1]:12.2f}")
+        beside = [
+            np.divide(percentiles(one["milliseconds"]), percentiles(off["milliseconds"]))
+            for one, off in zip(seen, told["off"], strict=True)
+        ]
+        ratios = "".join(f"{ratio:12.2f}" for ratio in np.median(beside, axis=0))
+        print(f"{name:12}{middle:9.2f}{slowest:9.2f}{ratios}")

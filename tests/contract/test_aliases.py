@@ -86,6 +86,7 @@ class Endpoint:
             role_arn=ROLE,
             image="sklearn:1.4-2",
             captures=f"s3://data/captures/{model}",
+            sampling=1.0,
         )
         return EndpointAliases(
             self.sagemaker, self.cloud.client("dynamodb"), table="table", plan=plan, artifacts=self.artifacts

@@ -5,10 +5,11 @@ import hashlib
 import json
 
 import pytest
+from botocore.client import BaseClient
 from small_cloud import ROOT
-from tipping_model import ROW, a_model
+from tipping_model import NEVER, ROW, a_model
 
-from evergreen import openapi
+from evergreen import bootstrap, openapi
 from evergreen.aws.traffic import _METRICS
 from evergreen.domain.shares import is_captured
 from evergreen.formats import read_captures
@@ -17,11 +18,11 @@ from evergreen.ports import AliasRecord, Canary
 SECOND = 1_000
 
 
-def in_production(cloud, version=1, *, tipping_age=40, epoch=1, latency_ms=60_000.0, **how):
+def in_production(cloud, version=1, *, tipping_age=40, epoch=1, latency_ms=60_000.0, alias="production", **how):
     content, key = a_model(tipping_age, **how), f"models/churn/v{version}/output/model.tar.gz"
     cloud.ports.artifacts.put(key, content)
     sha256 = hashlib.sha256(content).hexdigest()
-    cloud.ports.aliases.repoint(AliasRecord("churn", "production", version, key, sha256, epoch, latency_ms))
+    cloud.ports.aliases.repoint(AliasRecord("churn", alias, version, key, sha256, epoch, latency_ms))
     return key
 
 
@@ -227,6 +228,28 @@ def test_only_the_sampled_answers_are_captured(cloud):
     captured = {capture.event_id for capture in read_captures(cloud.streamed("captures"))[0]}
     assert captured == {name for name in answered if is_captured(0.2, name)}
     assert 20 <= len(captured) <= 60
+
+
+def test_a_shadow_is_no_part_of_an_answer(cloud, monkeypatch):
+    """Whatever it is and does: AWS is asked for the same things, and the caller is told the same."""
+    called, call = [], BaseClient._make_api_call
+
+    def noted(client, operation, arguments):
+        called.append((operation, arguments.get("Key")))
+        return call(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+    in_production(cloud)
+    seen = []
+    for number, shadow in enumerate(({}, {"rounds": NEVER}, {"oldest": 0}, None)):
+        if shadow is not None:
+            in_production(cloud, version=2 + number, epoch=2 + number, alias="shadow", **shadow)
+        bootstrap.reset()
+        called.clear()
+        answer = answers(asked(cloud, ROW))
+        seen.append((answer.pop("version"), answer["predictions"][0]["prediction"], list(called)))
+    assert seen[1:] == seen[:1] * 3
+    assert len(seen[0][2]) == 3, "the alias, its artifact, the capture"
 
 
 def test_the_model_is_described_without_saying_where_it_lies(cloud):

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from evergreen import outcomes
+from evergreen.domain.shares import is_captured
 
 HOUR, LATER = "2026/03/01/00", "2026/03/01/01"
 SPEC = {"features": {"age": {"type": "number"}, "plan": {"type": "categorical"}, "spent": {"type": "number"}}}
@@ -61,6 +62,11 @@ def joined(cloud, now):
         for row in outcomes.from_parquet(cloud.ports.data.get(entry.key)).to_pylist():
             rows[row["event_id"]] = row
     return rows
+
+
+def counted(cloud, name):
+    """The sum of a metric since it was last asked for."""
+    return sum(metrics.get(name, 0) for _, metrics in cloud.counted())
 
 
 def test_the_line_of_the_documentation_becomes_a_row_of_the_version_in_production(churn, now):
@@ -143,6 +149,25 @@ def test_labels_before_their_captures_wait_and_are_joined_by_reconcile(churn, no
     assert not churn.ports.catalog.between("churn", "pending-labels", now - timedelta(days=1), now), waiting
     lines = [line for key in churn.ports.data.keys("quarantine/") for line in churn.ports.data.get(key).splitlines()]
     assert [json.loads(line)["eventMetadata"]["eventId"] for line in lines] == ["never"]
+
+
+def test_a_label_waits_for_its_capture_only_where_there_can_be_one(cloud, now):
+    cloud.applied(**SPEC, capture={"sampling": 0.2})
+    cloud.promoted(at=now - timedelta(days=2))
+    names = [f"order-{number}" for number in range(50)]
+    to_come = [name for name in names if is_captured(0.2, name)]
+    assert captured(cloud, *(record(name) for name in to_come[:4])) == {"rows": 4, "quarantined": 0}
+    wait = len(to_come) - 4
+    assert labelled(cloud, *map(label, names)) == {"joined": 4, "pending": wait, "quarantined": 0}
+    assert counted(cloud, "UnsampledLabels") == 50 - len(to_come)
+    assert 4 < len(to_come) < 20
+
+
+def test_where_sagemaker_draws_what_it_captures_every_label_may_find_its_capture_yet(cloud):
+    cloud.applied(**SPEC, capture={"sampling": 0.2}, endpoint={"kind": "sagemaker"})
+    names = [f"order-{number}" for number in range(50)]
+    assert labelled(cloud, *map(label, names)) == {"joined": 0, "pending": 50, "quarantined": 0}
+    assert counted(cloud, "UnsampledLabels") == 0
 
 
 def test_labels_in_json_and_base64_are_labels(churn, now):

@@ -8,7 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
+from botocore.config import Config
+
 from evergreen_ops.local.cloud import LocalCloud
+from evergreen_ops.local.server import LocalServer
 
 START = datetime(2026, 1, 1, 0, 0, tzinfo=UTC)
 
@@ -89,3 +93,15 @@ def messages(cloud: LocalCloud, queue: str) -> list[dict[str, Any]]:
 def pass_time(cloud: LocalCloud, **amount: float) -> None:
     """Let time pass."""
     cloud.advance(cloud.clock.now + timedelta(**amount))
+
+
+def client(server: LocalServer, service: str) -> Any:
+    """A client as any caller of a served cloud has one; a call that fails is not tried again."""
+    return boto3.session.Session().client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=server.url,
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        config=Config(retries={"total_max_attempts": 1}, proxies={}, read_timeout=120),
+    )

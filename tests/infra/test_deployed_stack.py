@@ -8,12 +8,11 @@ import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from botocore.config import Config
+from local_stacks import client
 from sam_cli import run_sam
 
 from evergreen import bootstrap
@@ -67,11 +66,6 @@ def stack(request, tmp_path_factory):
         run_sam(server.url, ROOT, home, *deploy, *capabilities)
         yield server
     bootstrap.reset()
-
-
-def client(server, service):
-    config = Config(retries={"total_max_attempts": 1}, read_timeout=120)
-    return boto3.client(service, endpoint_url=server.url, region_name="us-east-1", config=config)
 
 
 def outputs(server):

@@ -6,12 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
+from local_stacks import client
 from small_graph import SCHEMA, files
 
 from evergreen.formats import CaptureLayout, read_captures
@@ -52,17 +50,6 @@ print(json.dumps({"answers": answers, "refused": refused}))
 def server() -> Iterator[LocalServer]:
     with LocalServer(port=0) as server:
         yield server
-
-
-def client(server: LocalServer, service: str) -> Any:
-    return boto3.session.Session().client(
-        service,  # type: ignore[call-overload]
-        endpoint_url=server.url,
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-        config=Config(retries={"total_max_attempts": 1}, proxies={}, read_timeout=60),
-    )
 
 
 def given_model(server: LocalServer, name: str, environment: dict[str, str], artifact: bytes) -> None:

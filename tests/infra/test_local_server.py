@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
-from botocore.config import Config
 from botocore.exceptions import ClientError
+from local_stacks import client
 from sam_cli import run_sam
 
 from evergreen_ops.local.invokers import InProcessInvoker
@@ -31,17 +30,6 @@ HELLO = Path(__file__).parent / "fixtures" / "hello"
 def server() -> Iterator[LocalServer]:
     with LocalServer(HELLO / "template.yaml", port=0, stack_name="hello") as server:
         yield server
-
-
-def client(server: LocalServer, service: str) -> Any:
-    return boto3.session.Session().client(
-        service,  # type: ignore[call-overload]
-        endpoint_url=server.url,
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-        config=Config(retries={"total_max_attempts": 1}, proxies={}, read_timeout=60),
-    )
 
 
 def outputs(server: LocalServer, stack: str = "hello") -> dict[str, str]:

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from local_stacks import MEMORY, START, deploy, pass_time, remembered, write_function, write_template
 from moto import mock_aws
+from small_cloud import ROOT
 
 from evergreen_ops.local import patches
 from evergreen_ops.local.cloud import LocalCloud
@@ -51,6 +52,14 @@ def test_an_unsupported_property_fails_the_deploy_and_says_where(tmp_path: Path)
 def test_what_the_local_cloud_lacks_fails_the_deploy(tmp_path: Path, resource: str, why: str) -> None:
     with pytest.raises(UnsupportedResourceError, match=why):
         deploy(tmp_path, resource)
+
+
+def test_tokens_that_the_local_cloud_can_not_check_fail_the_deploy() -> None:
+    """An API that let everybody in where AWS would not is worse than none."""
+    tokens = {"JwtIssuer": "https://issuer.example", "JwtAudience": "evergreen"}
+    with LocalCloud(START) as cloud, pytest.raises(UnsupportedResourceError, match="Authorizer") as refused:
+        cloud.deploy_stack(ROOT / "template.yaml", stack_name="evergreen", parameters=tokens)
+    assert "local cloud" in str(refused.value)
 
 
 def test_a_resource_under_a_false_condition_is_neither_made_nor_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def accepted(operation, request):
     return True
 
 
-def plan(**spec):
+def plan(sampling=1.0, **spec):
     return EndpointPlan(
         model="churn_eu",
         endpoint="churn",
@@ -30,6 +30,7 @@ def plan(**spec):
         role_arn="arn:aws:iam::123456789012:role/endpoint",
         image="image",
         captures="s3://data/captures/churn_eu",
+        sampling=sampling,
     )
 
 
@@ -44,7 +45,7 @@ def test_a_model_runs_where_the_spec_says():
 
 def test_a_configuration_captures_below_its_own_name_and_keeps_what_the_endpoint_has():
     found = Instances("ml.c5.large", 3, "AllTraffic")
-    request = config_request(plan(kms_key="alias/churn", capture_share=0.5), "c", "m1", "m2", found)
+    request = config_request(plan(kms_key="alias/churn", sampling=0.5), "c", "m1", "m2", found)
     assert accepted("CreateEndpointConfig", request)
     (production,), (shadow,) = request["ProductionVariants"], request["ShadowProductionVariants"]
     assert (production["VariantName"], shadow["VariantName"]) == ("AllTraffic", "shadow")

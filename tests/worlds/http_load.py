@@ -91,7 +91,7 @@ class ServedModel:
         worker.join()
 
     def shadowed(self, version, *, within=120):
-        """Wait until a version's work in shadow has been counted; answers its rows that were answered and that were not."""
+        """How many rows a version in shadow answered and did not: waits until the first are counted."""
         until = time.monotonic() + within
         while time.monotonic() < until:
             counted = (self.counted(version, "ShadowScored"), self.counted(version, "ShadowErrors"))

@@ -101,6 +101,7 @@ class AwsPorts:
             role_arn=self.settings.endpoint_role_arn,
             image=self.settings.endpoint_image,
             captures=self.data.uri(f"captures/{spec.model}"),
+            sampling=spec.capture.sampling,
         )
         return EndpointAliases(
             self._sagemaker, self._dynamodb, table=self.settings.alias_table, plan=plan, artifacts=self.artifacts

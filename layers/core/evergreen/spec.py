@@ -184,7 +184,6 @@ class EndpointSpec(_Section):
         description="the image that runs Evergreen's inference script; None: the stack's",
     )
     guardrails: GuardrailSpec = GuardrailSpec()
-    capture_share: float = Field(1.0, ge=0.01, le=1, description="share of requests captured, in whole percent")
     kms_key: str | None = Field(
         None,
         min_length=1,
@@ -217,11 +216,6 @@ class EndpointSpec(_Section):
         at_once = GuardrailSpec(traffic="all_at_once", terminate_after=timedelta(0))
         return self.model_copy(update={"guardrails": at_once})
 
-    @property
-    def capture_percent(self) -> int:
-        """The captured share as SageMaker takes it."""
-        return max(1, round(100 * self.capture_share))
-
 
 class CaptureSpec(_Section):
     """Which answers are captured, and how captures that SageMaker wrote are read: by keys that are Model Monitor's."""
@@ -230,7 +224,8 @@ class CaptureSpec(_Section):
         1.0,
         gt=0,
         le=1,
-        description="the share of answers that are captured, by their inference ids (kind lambda); 1: all of them",
+        description="the share of requests that are captured: by their inference ids (kind lambda), or as SageMaker "
+        "draws them, in whole percent (kind sagemaker)",
     )
 
     source: FolderUri | None = Field(

@@ -32,6 +32,7 @@ class EndpointPlan:
     role_arn: str
     image: str
     captures: str  # s3 uri of the model's captures
+    sampling: float  # share of requests that are captured
 
     @property
     def head(self) -> str:
@@ -90,7 +91,7 @@ def config_request(plan: EndpointPlan, name: str, production: str, shadow: str |
         "ProductionVariants": [_variant(plan, on.variant, production, on)],
         "DataCaptureConfig": {
             "EnableCapture": True,
-            "InitialSamplingPercentage": plan.spec.capture_percent,
+            "InitialSamplingPercentage": max(1, round(100 * plan.sampling)),
             "DestinationS3Uri": f"{plan.captures}/{name}",
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             "CaptureContentTypeHeader": _CAPTURED_AS_TEXT,

@@ -60,12 +60,18 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     if done is not None:
         return JoinedLabels(file.model, done.rows, int(done.sums.get("pending", 0)), len(malformed))
     table, without_capture = _matched(labels, file, spec, now, ports)
-    missing = [label for label in without_capture if is_captured(spec.capture.sampling, label.event_id)]
+    missing = [label for label in without_capture if _may_be_captured(label, spec)]
     if missing:
         _keep_pending(missing, file, ports)
     _store(table, file, file.stem, state, ports, pending=len(missing))
     unsampled = len(without_capture) - len(missing)
     return JoinedLabels(file.model, table.num_rows, len(missing), len(malformed), unsampled)
+
+
+def _may_be_captured(label: GroundTruth, spec: ModelSpec) -> bool:
+    """Whether its capture can be waited for: where SageMaker draws the requests that it captures, each one may be."""
+    by_id = spec.endpoint.kind == "lambda" and spec.capture.source is None
+    return not by_id or is_captured(spec.capture.sampling, label.event_id)
 
 
 def _joined_before(file: FileKey, ports: Ports) -> CatalogEntry | None:
