@@ -135,7 +135,7 @@ def replay(
     found, base = _read(
         stream, label=label, time=time, label_time=label_time, task=wanted_task, rows_per_day=rows_per_day
     )
-    chosen = _spec(given, found, bundled=stream is None, seed=seed)
+    chosen, aside = specs.for_replay(_spec(given, found, bundled=stream is None, seed=seed))
     plan = _plan(found, chosen, base, step=step, template=template, drill=drill, policies=policies)
     folder = out or REPLAYS / found.name
     plan = replace(plan, mlflow=folder / "mlflow")
@@ -143,6 +143,8 @@ def replay(
     with screen() as shown:
         for note in found.notes:
             shown.say(note)
+        if aside:
+            shown.say(f"set aside: {', '.join(aside)}. The predict function answers, and the stream brings the labels")
         if stream is not None and spec is None:
             shown.say(f"no --spec: this one is inferred, and written to {folder / 'spec.yaml'}\n\n{chosen.to_yaml()}")
         result = run(plan, shown)

@@ -10,7 +10,15 @@ import pyarrow as pa
 import pytest
 
 from evergreen.spec import ModelSpec, SpecError
-from evergreen_ops.replay.specs import base_of, bundled_spec, check_spec, default_step, infer_spec, read_spec
+from evergreen_ops.replay.specs import (
+    base_of,
+    bundled_spec,
+    check_spec,
+    default_step,
+    for_replay,
+    infer_spec,
+    read_spec,
+)
 from evergreen_ops.replay.streams import Stream, StreamError, read_table
 
 
@@ -69,6 +77,15 @@ def test_a_spec_that_is_not_the_streams_is_refused(change: dict[str, object], sa
     stream = paced(5_000, None)
     with pytest.raises(StreamError, match=says):
         check_spec(ModelSpec.parse({**infer_spec(stream).to_json(), **change}), stream)
+
+
+def test_what_names_places_in_aws_is_set_aside() -> None:
+    spec = bundled_spec()
+    elsewhere = {"endpoint": {"kind": "sagemaker"}, "capture": {"source": "s3://theirs/captures", "sampling": 0.5}}
+    here, aside = for_replay(ModelSpec.parse(spec.to_json() | elsewhere))
+    assert aside == ("endpoint", "capture.source")
+    assert (here.endpoint, here.capture.source, here.capture.sampling) == (spec.endpoint, None, 0.5)
+    assert for_replay(spec) == (spec, ())
 
 
 def test_a_broken_spec_names_its_keys(tmp_path: Path) -> None:

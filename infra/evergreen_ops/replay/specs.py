@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evergreen.spec import ModelSpec, SpecError, format_duration
+from evergreen.spec import EndpointSpec, ModelSpec, SpecError, format_duration
 from evergreen_ops.replay.streams import Stream, StreamError, as_datetime, as_instant
 
 BUNDLED_SPEC = Path(__file__).with_name("late_flights.yaml")
@@ -68,6 +68,24 @@ def read_spec(path: Path) -> ModelSpec:
         raise SpecError((f"{path} can't be read: {error.strerror}",)) from error
     except UnicodeDecodeError as error:
         raise SpecError((f"{path} is not UTF-8 text: write the spec as YAML",)) from error
+
+
+def for_replay(spec: ModelSpec) -> tuple[ModelSpec, tuple[str, ...]]:
+    """Return the spec without what names places in AWS, and the keys that were set aside.
+
+    In a replay the predict function answers, and the stream brings requests and labels.
+
+    Examples
+    --------
+    >>> spec = ModelSpec.parse(bundled_spec().to_json() | {"endpoint": {"kind": "sagemaker", "name": "flights"}})
+    >>> here, aside = for_replay(spec)
+    >>> here.endpoint.kind, aside
+    ('lambda', ('endpoint',))
+    """
+    usual = {"endpoint": EndpointSpec()}
+    usual |= {name: getattr(spec, name).model_copy(update={"source": None}) for name in ("capture", "labels")}
+    aside = [name if name == "endpoint" else f"{name}.source" for name in usual if getattr(spec, name) != usual[name]]
+    return spec.model_copy(update=usual), tuple(aside)
 
 
 def check_spec(spec: ModelSpec, stream: Stream) -> None:
