@@ -26,6 +26,8 @@ from evergreen.online_rows import OutcomeRow
 from evergreen.spec import ModelSpec
 from evergreen.training.online import OnlineState, learn
 
+pytestmark = pytest.mark.slow
+
 START, DAY, HOUR = datetime(2026, 3, 1, tzinfo=UTC), timedelta(days=1), timedelta(hours=1)
 ROWS_AN_HOUR, DAYS, CHANGE = 20, 16, 4
 SPEC = ModelSpec.parse(
@@ -162,7 +164,7 @@ def true_accuracy(state: OnlineState, scene: Scene, now: datetime) -> float:
 def test_a_burst_of_flipped_labels_is_kept_out(
     flipped: int, at_once: bool, board: Board, repetitions: Callable[[int, int], int]
 ) -> None:
-    count = repetitions(1, 40)
+    count = repetitions(3, 40)
     ended = [lived(Scene(flipped, at_once=at_once), seed) for seed in range(count)]
     out = sum(each.candidate_on is not None for each in ended)
     name = f"labels flipped for {flipped} h, learned {'at once' if at_once else 'matured'}"
@@ -173,14 +175,14 @@ def test_a_burst_of_flipped_labels_is_kept_out(
 
 def test_what_the_guard_can_not_know(board: Board, repetitions: Callable[[int, int], int]) -> None:
     """Labels that stay wrong are what the world is like, for whoever has nothing but labels."""
-    count = repetitions(1, 40)
+    count = repetitions(3, 40)
     ended = [lived(Scene(10 * 24), seed) for seed in range(count)]
     out = sum(each.candidate_on is not None for each in ended)
     board.note("online guard", "labels flipped for ten days: handed on", "", f"{out} of {count}")
 
 
 def test_a_real_change_gets_past_the_guard_in_days(board: Board, repetitions: Callable[[int, int], int]) -> None:
-    count = repetitions(1, 40)
+    count = repetitions(3, 40)
     for at_once in (False, True):
         ended = [lived(Scene(drifts=True, at_once=at_once), seed) for seed in range(count)]
         name = f"a real change, learned {'at once' if at_once else 'matured'}"
@@ -195,7 +197,7 @@ def test_a_real_change_gets_past_the_guard_in_days(board: Board, repetitions: Ca
 def test_without_the_guard_a_burst_is_in_production_a_day_later(
     board: Board, repetitions: Callable[[int, int], int]
 ) -> None:
-    count = repetitions(1, 40)
+    count = repetitions(3, 40)
     ended = [lived(Scene(24, at_once=True, guarded=False), seed) for seed in range(count)]
     gains = [each.handed_on_accuracy for each in ended if each.handed_on_accuracy is not None]
     told = f"{len(gains)} of {count}, true accuracy {np.median(gains):+.2f} against production"
