@@ -301,7 +301,10 @@ def _violations(
     schema = ModelSpec.parse(ports.ledger.read(model).spec).feature_schema()
     hour = since.replace(minute=0, second=0, microsecond=0)
     entries = ports.catalog.between(model, "compact-production", hour, until)
-    tables = [outcomes.from_parquet(ports.data.get(entry.key)) for entry in entries]
+    try:
+        tables = [outcomes.from_parquet(ports.data.get(entry.key)) for entry in entries]
+    except FileNotFoundError as error:
+        raise UsageError(f"captures since {since:%Y-%m-%d %H:%M} are no longer kept: give a later --since") from error
     table = outcomes.concat(tables, outcomes.capture_schema(schema))
     if not table.num_rows:
         raise UsageError(

@@ -163,6 +163,15 @@ def test_a_label_waits_for_its_capture_only_where_there_can_be_one(cloud, now):
     assert 4 < len(to_come) < 20
 
 
+def test_labels_of_captures_that_are_no_longer_kept_wait_and_stop_nothing(churn):
+    captured(churn, record("aaaa"))
+    captured(churn, record("bbbb"), name="part-2", hour="2026/03/01/01")
+    for key in list(churn.ports.data.keys("compact/churn/")):
+        if "/00/" in key:
+            churn.ports.data.delete(key)
+    assert labelled(churn, label("aaaa"), label("bbbb")) == {"joined": 1, "pending": 1, "quarantined": 0}
+
+
 def test_where_sagemaker_draws_what_it_captures_every_label_may_find_its_capture_yet(cloud):
     cloud.applied(**SPEC, capture={"sampling": 0.2}, endpoint={"kind": "sagemaker"})
     names = [f"order-{number}" for number in range(50)]

@@ -7,6 +7,7 @@ import boto3
 import pytest
 from online_world import DAY, HOUR, open_online_world, stamp
 
+from evergreen.domain.checkpoints import CheckpointStatus
 from evergreen.domain.lifecycle import ModelPaused
 from evergreen.spec import ModelSpec
 from evergreen.usecases import explain, operate
@@ -106,6 +107,27 @@ def test_a_checkpoint_is_the_state_as_it_was(world):
     world.day(tick=False)
     assert world.ports.artifacts.get(first.key) == frozen
     assert world.pointer.rows > first.rows
+
+
+def test_rows_that_are_no_longer_kept_end_a_trial_and_stop_nothing(world):
+    """A lifecycle rule has taken the files of a trial: what is left of them proves nothing, and the next trial begins."""
+    world.begin()
+    for _ in range(3):
+        world.day()
+    on_trial = [each.number for each in world.checkpoints if each.status is CheckpointStatus.ON_TRIAL]
+    assert on_trial
+    for key in list(world.ports.data.keys("online-rows/")):
+        world.ports.data.delete(key)
+    before = rows_learned(world)
+    world.now += 4 * DAY
+    world.tick()
+    dropped = next(each for each in world.checkpoints if each.number == on_trial[0])
+    assert dropped.status is CheckpointStatus.DROPPED
+    assert "CaptureRetentionDays has to exceed labels.maturity and a trial of 1w" in dropped.because
+    for _ in range(7):
+        world.day(leaves_at=28.0)
+    assert rows_learned(world) > before
+    assert world.candidates()
 
 
 # --- a candidate ----------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
 def stack_parameters(spec: ModelSpec, span: timedelta, mlflow_uri: str) -> Mapping[str, str]:
     """Return the template's parameters: triggers are checked seven times a cycle, at most hourly and 400 times in all.
 
-    Captures are kept no longer than a label may still need them: a year of them would fill the machine's memory.
+    Captures are kept no longer than a label, or a checkpoint's trial, may still need them: a year of them would fill the machine's memory.
 
     Examples
     --------
@@ -128,11 +128,12 @@ def stack_parameters(spec: ModelSpec, span: timedelta, mlflow_uri: str) -> Mappi
     between = max(spec.triggers.cycle / EVALUATIONS_A_CYCLE, span / MOST_EVALUATIONS, timedelta(hours=1))
     hours = between / timedelta(hours=1)
     rate = _rate(round(hours) if hours < 24 else 24 * round(hours / 24))
+    needed = spec.labels.maturity + (spec.online.trial + spec.online.cycle if spec.online.enabled else timedelta(0))
     return {
         "EvaluationSchedule": rate,
         "OnlineSchedule": rate,
         "ReconcileSchedule": rate,
-        "CaptureRetentionDays": str(SHORTEST_RETENTION_DAYS + math.ceil(spec.labels.maturity / timedelta(days=1))),
+        "CaptureRetentionDays": str(SHORTEST_RETENTION_DAYS + math.ceil(needed / timedelta(days=1))),
         "MlflowTrackingUri": mlflow_uri,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -194,7 +195,11 @@ def _hours(labels: Iterable[GroundTruth], label_hour: datetime, maturity: timede
 def _captures(model: str, kind: str, hours: Sequence[datetime], schema: FeatureSchema, ports: Ports) -> pa.Table:
     wanted = set(hours)
     entries = ports.catalog.between(model, kind, hours[0], hours[-1] + _HOUR)
-    tables = [_read(ports, entry.key, entry.etag) for entry in entries if entry.time in wanted]
+    tables = []
+    for entry in entries:
+        if entry.time in wanted:
+            with suppress(FileNotFoundError):  # no longer kept: its labels have no capture
+                tables.append(_read(ports, entry.key, entry.etag))
     return outcomes.concat(tables, outcomes.capture_schema(schema))
 
 

@@ -58,6 +58,7 @@ _LATE = timedelta(days=2)  # a label file is joined again this long after its la
 _TRIES = 5
 _MOST_ROWS = 10_000  # learned in one tick; the rest waits for the next one
 _SCORED_AT_ONCE = 5_000
+_GONE = "requests of its trial are no longer kept: CaptureRetentionDays has to exceed labels.maturity and a trial of {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ def _learn_matured(state: ModelState, spec: ModelSpec, now: datetime, ports: Por
     for entry in _matured_files(spec, now, ports):
         if total.counts.rows >= _MOST_ROWS:
             return total
-        stored = from_json_lines(ports.data.get(entry.key))
+        stored = _rows_of(entry, ports) or []
         rows = [_labelled(row, fingerprint) for row in stored if _can_be_learned(row, spec)]
-        total = replace(total, ignored=total.ignored + len(stored) - len(rows))
+        total = replace(total, ignored=total.ignored + entry.rows - len(rows))
         for some in batched(rows, spec.online.batch_size, strict=False):
             distinct = list({row.name: row for row in some}.values())
             total = _sum(total, learn_rows(state, spec, distinct, expires=now + ROWS_ARE_REMEMBERED, ports=ports))
@@ -122,6 +123,14 @@ def _matured_files(spec: ModelSpec, now: datetime, ports: Ports) -> list[Catalog
     names = {entry.key: _file_name(state_fingerprint(spec), entry) for entry in ready}
     done = ports.online.learned(spec.model, list(names.values()))
     return [entry for entry in ready if names[entry.key] not in done]
+
+
+def _rows_of(entry: CatalogEntry, ports: Ports) -> list[OutcomeRow] | None:
+    """The rows of a file; None where the bucket no longer keeps it."""
+    try:
+        return from_json_lines(ports.data.get(entry.key))
+    except FileNotFoundError:
+        return None
 
 
 def _file_name(fingerprint: str, entry: CatalogEntry) -> str:
@@ -212,14 +221,17 @@ def _judge(
     due = [(each, since) for each, since in spans if _is_to_be_judged(each, since, spec, now)]
     if not due:
         return ()
-    rows = _outcomes(spec, min(since for _, since in due), now, ports)
+    rows, gone_until = _outcomes(spec, min(since for _, since in due), now, ports)
     rules = trial_rules(spec, loss_scale=_loss_scale(state, ports))
     found = []
     for checkpoint, since in due:
-        model = load_checkpoint(ports, checkpoint)
-        own = newest_labels(rows, version=production.number, since=since)
-        pairs = paired(own, _answers(model, own, spec.labels.classes), spec)
-        decision = judge_checkpoint(pairs, rules, since=since, now=now)
+        if gone_until is not None and since < gone_until:
+            decision = ShadowDecision("keep", _GONE.format(format_duration(spec.online.trial)), {})
+        else:
+            model = load_checkpoint(ports, checkpoint)
+            own = newest_labels(rows, version=production.number, since=since)
+            pairs = paired(own, _answers(model, own, spec.labels.classes), spec)
+            decision = judge_checkpoint(pairs, rules, since=since, now=now)
         if decision.verdict == "need_more_data" and is_over(checkpoint, spec, now):
             because = f"no proof within {format_duration(spec.online.trial)}: {decision.because}"
             decision = ShadowDecision("keep", because, decision.evidence)
@@ -283,11 +295,16 @@ def _act(found: Judged, now: datetime, ports: Ports) -> OnlineCheckpoint:
     return judged
 
 
-def _outcomes(spec: ModelSpec, since: datetime, now: datetime, ports: Ports) -> list[OutcomeRow]:
+def _outcomes(
+    spec: ModelSpec, since: datetime, now: datetime, ports: Ports
+) -> tuple[list[OutcomeRow], datetime | None]:
+    """The rows to judge by, and the end of the time whose rows are not all kept any more; None: they are."""
     hour = since.replace(minute=0, second=0, microsecond=0)
     entries = ports.catalog.between(spec.model, KIND, hour, now + _HOUR)
-    rows = [row for entry in entries for row in from_json_lines(ports.data.get(entry.key))]
-    return [row for row in rows if row_problem(row.features, spec) is None]
+    files = [(entry, _rows_of(entry, ports)) for entry in entries]
+    gone = [entry.time + _HOUR for entry, rows in files if rows is None]
+    kept = [row for _, rows in files for row in rows or () if row_problem(row.features, spec) is None]
+    return kept, max(gone, default=None)
 
 
 def _answers(model: OnlineState, rows: Sequence[OutcomeRow], classes: tuple[str, ...] | None) -> Predictions:
