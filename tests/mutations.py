@@ -67,6 +67,13 @@ TWO = (f"{AT_ONCE}::test_of_two_candidates_promoted_at_once_one_wins_and_the_oth
 TAMPERING = ("tests/contract/test_tampering.py",)
 LOST = ("tests/state_machines/test_any_order.py::test_a_life_of_which_the_bus_tells_nothing_is_led_by_reconcile",)
 
+MOVED = "tests/handlers/test_moved_endpoints.py"
+ALARMS = "tests/handlers/test_alarms.py"
+MOVE = (
+    "        attempt = self._attempts.read(model)\n        found = self._describe()\n"
+    "        if production is None:\n            return found\n"
+)
+
 MUTANTS = (
     Mutant(
         "an endpoint's container loads the recorded model alone",
@@ -369,6 +376,165 @@ MUTANTS = (
             ),
         ),
         ("tests/contract/test_online_states.py",),
+    ),
+    Mutant(
+        "an endpoint is looked at after what was asked of it",
+        (
+            Change(
+                "aws/endpoints.py",
+                MOVE,
+                "        found = self._describe()\n        attempt = self._attempts.read(model)\n"
+                "        if production is None:\n            return found\n",
+            ),
+        ),
+        (f"{MOVED}::test_whoever_looked_before_another_asked_does_not_take_it_for_undone",),
+    ),
+    Mutant(
+        "an endpoint's attempt is noted over the one that was read",
+        (
+            Change(
+                "aws/attempts.py",
+                '"attribute_not_exists(revision) OR revision = :read"',
+                '"attribute_not_exists(revision) OR revision = :read OR attribute_exists(revision)"',
+            ),
+        ),
+        ("tests/contract/test_attempts.py",),
+    ),
+    Mutant(
+        "an endpoint that SageMaker took back in silence is found out",
+        (Change("aws/endpoints.py", "        elif attempt.accepted:\n", "        elif False:\n"),),
+        (f"{MOVED}::test_what_sagemaker_undoes_in_silence_is_told_once_and_is_out_for_good",),
+    ),
+    Mutant(
+        "an endpoint that changes is asked for nothing else",
+        (
+            Change(
+                "aws/endpoints.py",
+                "        if found is not None and found.is_changing:\n            if attempt",
+                "        if found is not None and False:\n            if attempt",
+            ),
+        ),
+        (f"{MOVED}::test_nothing_is_asked_of_an_endpoint_that_changes",),
+    ),
+    Mutant(
+        "an endpoint leaves the shadow behind with the version that it was beside",
+        (
+            Change(
+                "aws/endpoints.py",
+                "                self._wanted.clear(record.model, _WANTED + SHADOW, record.epoch)\n",
+                "                pass\n",
+            ),
+        ),
+        (f"{MOVED}::test_a_version_that_takes_over_does_so_without_the_shadow_beside_the_other",),
+    ),
+    Mutant(
+        "an endpoint's promotion is guarded by alarms",
+        (Change("aws/endpoint_requests.py", "    if rules.alarms:\n", "    if False:\n"),),
+        (f"{MOVED}::test_a_promotion_is_guarded_and_a_rollback_is_not",),
+    ),
+    Mutant(
+        "an endpoint's rollback is not undone by the alarms that led to it",
+        (
+            Change(
+                "usecases/repoint_alias.py",
+                "    if state.repoint is not None and state.repoint.cause is None:\n",
+                "    if True:\n",
+            ),
+        ),
+        (f"{MOVED}::test_a_promotion_is_guarded_and_a_rollback_is_not",),
+    ),
+    Mutant(
+        "an endpoint's model is the artifact that its name says",
+        (
+            Change(
+                "aws/endpoints.py",
+                '.get("ModelDataUrl")) != uri:\n',
+                '.get("ModelDataUrl")) is None and uri is None:\n',
+            ),
+        ),
+        (f"{MOVED}::test_a_model_of_the_right_name_that_loads_something_else_is_never_used",),
+    ),
+    Mutant(
+        "an endpoint of somebody else's is never deleted",
+        (
+            Change(
+                "aws/endpoints.py", "        if not found.config.startswith(self._plan.head):\n", "        if False:\n"
+            ),
+        ),
+        (f"{MOVED}::test_an_endpoint_of_somebody_elses_that_never_came_up_is_left_to_them",),
+    ),
+    Mutant(
+        "an endpoint's rollback that was undone is told once an attempt, and tried again",
+        (
+            Change(
+                "usecases/repoint_alias.py",
+                "        if times and (error.asked or now - max(times) < PATIENCE):\n",
+                "        if times and now - max(times) < PATIENCE:\n",
+            ),
+        ),
+        (f"{MOVED}::test_a_rollback_that_does_not_come_about_is_told_and_asked_for_each_quarter_of_an_hour",),
+    ),
+    Mutant(
+        "an endpoint's rollback to a damaged version is told as long as it is so",
+        (
+            Change(
+                "usecases/repoint_alias.py",
+                "        if times and (error.asked or now - max(times) < PATIENCE):\n",
+                "        if times:\n",
+            ),
+        ),
+        (f"{MOVED}::test_a_rollback_to_a_damaged_version_is_told_until_it_is_whole_again",),
+    ),
+    Mutant(
+        "an endpoint's repoint that failed is not called repaired",
+        (
+            Change(
+                "usecases/repairs.py",
+                "        if repair.what == REPOINT and any(",
+                "        if False and any(",
+            ),
+        ),
+        (f"{MOVED}::test_a_rollback_to_a_damaged_version_is_told_until_it_is_whole_again",),
+    ),
+    Mutant(
+        "an endpoint is asked again for what was undone",
+        (
+            Change(
+                "usecases/reconcile.py",
+                "        aliases.try_again(model)\n        move()\n",
+                "        raise\n",
+            ),
+        ),
+        (f"{MOVED}::test_an_endpoint_that_does_not_go_back_to_what_it_has_to_be_is_asked_again",),
+    ),
+    Mutant(
+        "an endpoint's version is judged by what it answered alone",
+        (
+            Change(
+                "usecases/watch_deployment.py",
+                "    return _Alone(ports.endpoint_traffic(spec), ports.ledger.history(spec.model))",
+                "    return ports.endpoint_traffic(spec)",
+            ),
+        ),
+        (
+            f"{ALARMS}::test_what_a_canary_answered_that_sagemaker_took_back_is_not_held_against_the_version_that_stayed",
+        ),
+    ),
+    Mutant(
+        "captures that somebody else's configuration made are no version's",
+        (
+            Change(
+                "usecases/profile_capture.py",
+                '(file.variant == "shadow" or _may_be_another(state, file.hour))',
+                "False",
+            ),
+        ),
+        ("tests/handlers/test_captures_of_nobody.py",),
+    ),
+    Mutant(
+        "metrics that could not be read are no silence",
+        (Change("aws/traffic.py", 'if result["StatusCode"] in _UNREAD:', "if False:"),),
+        ("tests/contract/test_endpoint_traffic.py::test_metrics_that_could_not_be_read_are_no_silence",),
     ),
 )
 

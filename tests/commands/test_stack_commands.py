@@ -12,7 +12,7 @@ from small_cloud import CHURN, NOW
 
 from evergreen.domain.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError
 from evergreen.domain.errors import UnknownModelError as Unknown
-from evergreen.domain.lifecycle import RollbackCause, RollbackDecided, VersionRolledBack
+from evergreen.domain.lifecycle import PromotionApproved, RollbackCause, RollbackDecided, VersionRolledBack
 from evergreen.spec import ModelSpec, SpecError
 from evergreen.usecases import operate
 from evergreen_ops.options import UsageError
@@ -53,6 +53,63 @@ def test_a_spec_too_large_for_the_ledger_is_refused(stack, tmp_path):
     features = {f"a_rather_long_name_of_feature_{i}": {"type": "number"} for i in range(3_000)}
     with pytest.raises(operate.NotAppliedError, match=r"100,000 is the limit: name fewer features"):
         stack.evergreen("apply", spec_file(tmp_path, features=features))
+
+
+def at_endpoint(name=None):
+    return {"kind": "sagemaker"} | ({} if name is None else {"name": name})
+
+
+@pytest.mark.parametrize(
+    ("other", "endpoint"),
+    [("late_flights", at_endpoint("churn")), ("churn_", at_endpoint()), ("flights", at_endpoint("churn"))],
+    ids=["by name", "by the name that it would get", "by name, of another"],
+)
+def test_an_endpoint_that_is_another_models_is_refused(stack, tmp_path, other, endpoint):
+    stack.asked("apply", spec_file(tmp_path, endpoint=at_endpoint()))
+    with pytest.raises(operate.NotAppliedError) as refused:
+        stack.evergreen("apply", spec_file(tmp_path, model=other, endpoint=endpoint))
+    assert str(refused.value) == "endpoint 'churn' is model 'churn''s: set endpoint.name to another"
+    assert stack.ports.ledger.models() == ("churn",)
+
+
+def test_until_a_version_answers_an_endpoint_may_be_changed_and_left_to_another_model(stack, tmp_path):
+    stack.asked("apply", spec_file(tmp_path, endpoint=at_endpoint()))
+    changed = stack.evergreen("apply", spec_file(tmp_path, endpoint=at_endpoint("churn-eu")))
+    assert changed == "endpoint.name: none -> churn-eu\n"
+    stack.asked("apply", spec_file(tmp_path, model="flights", endpoint=at_endpoint("churn")))
+    assert stack.evergreen("apply", spec_file(tmp_path)).startswith("endpoint.kind: sagemaker -> lambda\n")
+    stack.asked("apply", spec_file(tmp_path, model="rain", endpoint=at_endpoint("churn-eu")))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ({"kind": "lambda"}, at_endpoint(), "the predict function and would answer by the SageMaker endpoint 'churn'"),
+        (at_endpoint(), {"kind": "lambda"}, "the SageMaker endpoint 'churn' and would answer by the predict function"),
+        (at_endpoint("eu"), at_endpoint("us"), "endpoint 'eu' and would answer by the SageMaker endpoint 'us'"),
+    ],
+    ids=["to an endpoint", "to the predict function", "to another endpoint"],
+)
+@pytest.mark.parametrize("answers", [True, False], ids=["it answers", "it is about to"])
+def test_a_model_that_answers_stays_where_its_callers_are(stack, tmp_path, before, after, says, answers):
+    stack.applied(endpoint=before).registered(1)
+    if answers:
+        stack.promoted(1)
+    else:
+        stack.tell(PromotionApproved, version=1, instead_of=None, evidence={})
+    left = stack.ports.ledger.history("churn")
+    with pytest.raises(operate.NotAppliedError) as refused:
+        stack.evergreen("apply", spec_file(tmp_path, endpoint=after))
+    assert says in str(refused.value)
+    assert str(refused.value).endswith("apply the spec under another model name, and move the callers to it")
+    assert stack.ports.ledger.history("churn") == left
+
+
+def test_the_guardrails_of_a_model_that_answers_may_be_changed(stack, tmp_path):
+    stack.applied(endpoint=at_endpoint()).registered(1).promoted(1)
+    more = {"guardrails": {"share": 0.2, "alarms": ["churn-errors"]}, "instance_count": 2, "name": "churn"}
+    stack.evergreen("apply", spec_file(tmp_path, endpoint=at_endpoint() | more))
+    assert ModelSpec.parse(stack.state.spec).endpoint.guardrails.alarms == ("churn-errors",)
 
 
 def rows_until(file, end, *, time="asked_at"):

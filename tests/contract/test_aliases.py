@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 from small_artifact import small_artifact
 
 from evergreen.aws.aliases import DynamoAliases
@@ -365,7 +366,11 @@ def test_an_endpoint_that_was_there_before_keeps_its_variants_name_and_its_model
     endpoint.passes()
     name = endpoint.models()[0]
     variant = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.c5.large", "InitialInstanceCount": 2}
-    endpoint.sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[variant])
+    capture = {"EnableCapture": False, "InitialSamplingPercentage": 5, "DestinationS3Uri": "s3://theirs/captures"}
+    capture["CaptureOptions"] = [{"CaptureMode": "Input"}]
+    endpoint.sagemaker.create_endpoint_config(
+        EndpointConfigName="theirs", ProductionVariants=[variant], DataCaptureConfig=capture
+    )
     endpoint.sagemaker.create_endpoint(EndpointName="old", EndpointConfigName="theirs")
     endpoint.passes()
     plan = replace(made._plan, model="old_churn", endpoint="old")
@@ -386,6 +391,10 @@ def test_an_endpoint_that_was_there_before_keeps_its_variants_name_and_its_model
     (kept,) = found["ProductionVariants"]
     assert (kept["VariantName"], kept["ModelName"]) == ("AllTraffic", name)
     assert (kept["InstanceType"], kept["InitialInstanceCount"]) == ("ml.c5.large", 2)
+    captured = found["DataCaptureConfig"]
+    assert (captured["EnableCapture"], captured["InitialSamplingPercentage"]) == (True, 100)
+    assert captured["DestinationS3Uri"] == f"{plan.captures}/evergreen-old-churn-p1-s2-e20"
+    assert [option["CaptureMode"] for option in captured["CaptureOptions"]] == ["Input", "Output"]
     assert brought.read("old_churn", "production") == theirs
 
 
@@ -402,3 +411,29 @@ def test_an_endpoint_of_several_variants_is_left_as_it_is(endpoint):
     endpoint.passes()
     with pytest.raises(EndpointRefusedError, match="it has 2 production variants"):
         endpoint.of("other").repoint(replace(SECOND, model="other"))
+
+
+def test_an_endpoint_that_the_stack_may_not_change_is_left_and_the_tag_is_named(endpoint):
+    """As AWS answers whoever asks for an endpoint without the stack's tag: the local cloud knows no permissions."""
+    aliases = endpoint.of("churn")
+    aliases.repoint(FIRST)
+    endpoint.passes()
+    aliases.repoint(FIRST)
+    denied = {
+        "Error": {"Code": "AccessDeniedException", "Message": "not authorized to perform sagemaker:UpdateEndpoint"}
+    }
+
+    def deny(**_):
+        raise ClientError(denied, "UpdateEndpoint")
+
+    events = endpoint.sagemaker.meta.events
+    events.register("before-call.sagemaker.UpdateEndpoint", deny)
+    says = "the stack may not change it: give it the tag evergreen:stack with value evergreen"
+    for _ in range(2):
+        with pytest.raises(EndpointRefusedError, match=says):
+            aliases.repoint(SECOND)
+    assert endpoint.asked() == ("production", 1)
+    events.unregister("before-call.sagemaker.UpdateEndpoint", deny)
+    aliases.repoint(SECOND)
+    endpoint.passes()
+    assert aliases.read("churn", "production") == SECOND, "as soon as it has the tag"

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from small_artifact import small_artifact
+from tipping_model import a_model
 
 from evergreen import bootstrap
 from evergreen.domain.lifecycle import VersionStatus
 from evergreen.formats import FileKey
 from evergreen.spec import ModelSpec
+from evergreen.training.artifact import pack, unpack
 from evergreen.usecases import operate
 from evergreen.usecases.verify_history import verify_history
 from evergreen_ops.local.cloud import LocalCloud
@@ -21,7 +24,9 @@ pytestmark = pytest.mark.slow  # each starts several fleets of containers, and e
 ROOT = Path(__file__).parents[2]
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-ALARM = "churn-eu-errors"
+ALARM, SLOW_ALARM = "churn-eu-errors", "churn-eu-slow"
+ROUNDS = 1_000_000  # about a second
+AT_ENDPOINT = [{"Name": "EndpointName", "Value": "churn-eu"}, {"Name": "VariantName", "Value": "production"}]
 SPEC = ModelSpec.parse(
     {
         "model": "churn",
@@ -34,7 +39,7 @@ SPEC = ModelSpec.parse(
             "guardrails": {"traffic": "canary", "share": 0.2, "wait": "10m", "alarms": [ALARM]},
         },
         "triggers": {"data_drift": {"enabled": False}, "prediction_shift": {"enabled": False}},
-        "deployment": {"ops_bake": "30m", "ops_bake_longest": "1h", "quality_bake": "1d"},
+        "deployment": {"ops_bake": "30m", "ops_bake_longest": "1h", "quality_bake": "1d", "latency_ms": 300},
     }
 )
 
@@ -58,11 +63,21 @@ class Story:
     def types(self):
         return [event["type"] for event in self.ports.ledger.history("churn")]
 
+    def repaired(self):
+        """What was found unlike the ledger: (what, found, expected)."""
+        events = [event for event in self.ports.ledger.history("churn") if event["type"] == "DifferenceRepaired"]
+        return [(event["what"], event["found"], event["expected"]) for event in events]
+
     def passes(self, span):
         self.cloud.advance(self.now + span)
 
-    def registered(self, name):
-        return operate.register_version("churn", small_artifact(name), "a story", "ada", now=self.now, ports=self.ports)
+    def registered(self, name, graph=None):
+        """A version that was trained elsewhere; with a graph, that one answers in place of what was trained."""
+        artifact = small_artifact(name)
+        if graph is not None:
+            files = unpack(artifact, ("model.json", "reference.json"))
+            artifact = pack(files | unpack(graph, ("model.onnx",)))
+        return operate.register_version("churn", artifact, "a story", "ada", now=self.now, ports=self.ports)
 
     def promote(self, version):
         operate.force_promotion("churn", version, "a story", "ada", now=self.now, ports=self.ports)
@@ -70,18 +85,22 @@ class Story:
 
     def answers(self, requests=50):
         """How many requests each version answered, by its own words; all of them by the same variant."""
-        counted = Counter()
-        for _ in range(requests):
-            self._asked += 1
+        return Counter(self.answered(20 + self._asked % 50) for _ in range(requests))
+
+    def answered(self, age):
+        """Which version answers a caller of this age, by its own words; or the status that is none."""
+        self._asked += 1
+        try:
             answer = self._runtime.invoke_endpoint(
                 EndpointName="churn-eu",
                 ContentType="application/json",
-                Body=json.dumps({"instances": [{"age": 20 + self._asked % 50, "plan": "a"}]}),
+                Body=json.dumps({"instances": [{"age": age, "plan": "a"}]}),
                 InferenceId=f"order-{self._asked}",
             )
-            assert answer["InvokedProductionVariant"] == "production"
-            counted[json.loads(answer["Body"].read())["version"]] += 1
-        return counted
+        except ClientError as error:
+            return error.response["OriginalStatusCode"]
+        assert answer["InvokedProductionVariant"] == "production"
+        return json.loads(answer["Body"].read())["version"]
 
     def target(self):
         """The endpoint's status and its real configuration: the artifacts of its variants' models."""
@@ -99,6 +118,37 @@ class Story:
         }
         return found["EndpointStatus"], versions
 
+    def people_listen(self):
+        """Whoever is told, by the stack's topic, from now on."""
+        queue = self.cloud.client("sqs").create_queue(QueueName="people")["QueueUrl"]
+        arn = "arn:aws:sqs:us-east-1:123456789012:people"
+        self.cloud.client("sns").subscribe(TopicArn=self.cloud.outputs["Notifications"], Protocol="sqs", Endpoint=arn)
+        return queue
+
+    def people_heard(self, queue):
+        """The events that people were told of, and why: (type, because)."""
+        found = self.cloud.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+        mails = [json.loads(json.loads(message["Body"])["Message"]) for message in found]
+        events = [mail["detail"] for mail in mails if "detail" in mail]
+        return [(event["type"], json.loads(event["body"])["because"]) for event in events]
+
+    def looks_at_once_when_slow(self):
+        """An alarm of the endpoint's owners, whose action is the watch_deployment function."""
+        function = self.cloud.client("lambda").get_function(FunctionName="evergreen-watch-deployment")
+        self.cloud.client("cloudwatch").put_metric_alarm(
+            AlarmName=SLOW_ALARM,
+            Namespace="AWS/SageMaker",
+            MetricName="ModelLatency",
+            Dimensions=AT_ENDPOINT,
+            ExtendedStatistic="p50",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=300_000,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+            AlarmActions=[function["Configuration"]["FunctionArn"]],
+        )
+
     def alarm(self, state):
         self.cloud.client("cloudwatch").set_alarm_state(AlarmName=ALARM, StateValue=state, StateReason="a story")
 
@@ -111,10 +161,7 @@ def story():
             AlarmName=ALARM,
             Namespace="AWS/SageMaker",
             MetricName="Invocation5XXErrors",
-            Dimensions=[
-                {"Name": "EndpointName", "Value": "churn-eu"},
-                {"Name": "VariantName", "Value": "production"},
-            ],
+            Dimensions=AT_ENDPOINT,
             Statistic="Average",
             Period=60,
             EvaluationPeriods=1,
@@ -214,6 +261,60 @@ def test_a_promotion_that_sagemaker_takes_back_by_itself_is_found_out_and_never_
     assert (story.state.production, story.target()) == (3, ("InService", {"production": 3}))
 
 
+def test_a_version_that_begins_to_fail_once_sagemaker_looks_no_more_is_rolled_back_by_the_bake(story):
+    story.passes(2 * HOUR)
+    assert story.answers(100) == {1: 100}
+    story.passes(MINUTE)
+    story.promote(story.registered("second", a_model(40, oldest=60)))
+    story.passes(30 * MINUTE)
+    assert (story.types()[-1], story.target()) == ("VersionPromoted", ("InService", {"production": 2}))
+    assert {story.answered(age) for age in range(20, 60)} == {2}
+    assert {story.answered("old") for _ in range(30)} == {422}
+    story.passes(3 * MINUTE)
+    assert story.types()[-1] == "VersionPromoted", "it is watched, and what callers do wrong is not its fault"
+
+    heard = story.people_listen()
+    assert {story.answered(age) for age in range(61, 91)} == {500}
+    story.passes(2 * MINUTE)
+    decided = story.ports.ledger.history("churn")[-1]
+    assert (decided["type"], decided["actor"], decided["cause"]) == ("RollbackDecided", "watch_deployment", "errors")
+    assert (decided["version"], decided["to_version"]) == (2, 1)
+    assert decided["because"].startswith("30 of 100 requests failed")
+    assert (decided["evidence"]["requests"], decided["evidence"]["baseline_requests"]) == (100, 100)
+    taken_back(story, heard, decided)
+
+
+def test_a_version_that_becomes_slow_long_after_its_bake_is_rolled_back_at_an_alarm_of_the_endpoint(story):
+    story.passes(2 * HOUR)
+    story.promote(story.registered("second", a_model(40, rounds=ROUNDS, slow_above=60)))
+    story.passes(2 * HOUR)
+    assert (story.state.bake.phase, story.target()) == ("quality", ("InService", {"production": 2, "shadow": 1}))
+    story.looks_at_once_when_slow()
+    assert {story.answered(20 + number % 40) for number in range(100)} == {2}
+    story.passes(HOUR)
+    assert story.types()[-1] == "BakePassed", "nothing is wrong"
+
+    heard = story.people_listen()
+    assert {story.answered(age) for age in range(61, 71)} == {2}
+    story.passes(2 * MINUTE)
+    decided = story.ports.ledger.history("churn")[-1]
+    assert (decided["type"], decided["actor"], decided["cause"]) == ("RollbackDecided", "watch_deployment", "latency")
+    assert decided["because"].startswith("10 of 10 requests took over 300 ms")
+    taken_back(story, heard, decided)
+
+
+def taken_back(story, heard, decided):
+    """The endpoint really has the version from before again, and people were told why."""
+    story.passes(10 * MINUTE)
+    assert (story.types()[-1], story.state.production) == ("VersionRolledBack", 1)
+    assert story.state.version(2).status is VersionStatus.ROLLED_BACK
+    assert {story.answered(age) for age in range(20, 90)} == {1}
+    assert story.people_heard(heard)[0] == ("RollbackDecided", decided["because"])
+    story.passes(20 * MINUTE)
+    assert story.target() == ("InService", {"production": 1})
+    assert [what for what, *_ in story.repaired() if not what.startswith("schedule ")] == []
+
+
 def test_an_endpoint_that_others_point_elsewhere_is_pointed_back_and_it_is_told(story):
     story.passes(2 * HOUR)
     story.promote(story.registered("second"))
@@ -228,9 +329,6 @@ def test_an_endpoint_that_others_point_elsewhere_is_pointed_back_and_it_is_told(
     story.passes(10 * MINUTE)
     assert story.answers() == {1: 50}
     story.passes(45 * MINUTE)
-    repaired = [event for event in story.ports.ledger.history("churn") if event["type"] == "DifferenceRepaired"]
-    assert [(event["what"], event["found"], event["expected"]) for event in repaired] == [
-        ("production alias", "version 1", "version 2")
-    ]
+    assert story.repaired() == [("production alias", "version 1", "version 2")]
     assert story.target() == ("InService", {"production": 2, "shadow": 1})
     assert story.answers() == {2: 50}

@@ -198,9 +198,13 @@ def ticking(cloud, prefix):
 
 
 def traffic(version, time, *, model="churn", **metrics):
-    dimensions = [{"Name": "Model", "Value": model}, {"Name": "Version", "Value": str(version)}]
+    counted("Evergreen", {"Model": model, "Version": str(version)}, time, **metrics)
+
+
+def counted(namespace, about, time, **metrics):
+    dimensions = [{"Name": name, "Value": value} for name, value in about.items()]
     boto3.client("cloudwatch").put_metric_data(
-        Namespace="Evergreen",
+        Namespace=namespace,
         MetricData=[
             {"MetricName": name, "Dimensions": dimensions, "Timestamp": time, "Value": value, "Unit": "Count"}
             for name, value in metrics.items()
@@ -788,6 +792,17 @@ def a_rollback_of_an_endpoint_fails(cloud):
     return changed(cloud)
 
 
+@story("watch_deployment")
+def an_alarm_of_an_endpoint_finds_too_many_errors(cloud):
+    answering(cloud, versions=2)
+    alarm, now = cloud.event("alarm_eventbridge"), NOW + 3 * HOUR
+    endpoint = {"EndpointName": "churn", "VariantName": "production"}
+    counted("AWS/SageMaker", endpoint, now - 5 * MINUTE, Invocations=2_000, Invocation5XXErrors=900)
+    metric = alarm["detail"]["configuration"]["metrics"][0]["metricStat"]["metric"]
+    metric |= {"namespace": "AWS/SageMaker", "dimensions": endpoint}
+    return alarm | {"time": at(now)}
+
+
 @story("repoint_alias", look=_but_for_how_late_it_was_wanted)
 def a_shadow_is_asked_of_an_endpoint(cloud):
     answering(cloud)
@@ -818,6 +833,18 @@ def _but_for_what_only_the_next_event_notes(cloud, answer):
     attempt = left["aliases"].pop("churn/attempt")
     body = json.loads(attempt["body"]["S"]) | {"accepted": None}
     return {**left, "attempt": body}
+
+
+@story("reconcile", look=_but_for_what_only_the_next_event_notes)
+def a_rollback_leads_to_a_version_that_is_damaged(cloud):
+    answering(cloud, versions=2)
+    first = cloud.ports.ledger.read("churn").version(1)
+    cloud.ports.artifacts.put(first.artifact.removeprefix("s3://artifacts/"), b"other bytes")
+    boto3.client("sagemaker").delete_model(ModelName=f"evergreen-churn-v1-{first.sha256[:8]}")
+    decided = {"version": 2, "to_version": 1, "cause": RollbackCause.ERRORS, "evidence": {}}
+    recorded(cloud, RollbackDecided, **decided, time=NOW - HOUR)
+    cloud.call("repoint_alias", told(cloud) | {"time": at(NOW - HOUR)})
+    return {"time": at(NOW)}
 
 
 @story("reconcile", look=_but_for_what_only_the_next_event_notes)

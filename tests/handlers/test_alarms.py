@@ -5,8 +5,16 @@ from datetime import timedelta
 
 import boto3
 import pytest
+from still_endpoints import still_endpoints
 
-from evergreen.domain.lifecycle import BakePassed, CandidateRegistered, PromotionApproved, VersionStatus
+from evergreen.domain.lifecycle import (
+    BakePassed,
+    CandidateRegistered,
+    PromotionApproved,
+    RepointFailed,
+    VersionPromoted,
+    VersionStatus,
+)
 from evergreen.usecases import operate
 from evergreen.usecases.repoint_alias import repoint_alias
 
@@ -14,22 +22,63 @@ SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "min
 SHAPES = ["alarm_direct", "alarm_eventbridge", "alarm_sns"]
 
 
-def alarm(cloud, at, *, shape="alarm_direct", state="ALARM", dimensions=None):
+def alarm(cloud, at, *, shape="alarm_direct", state="ALARM", dimensions=None, namespace="Evergreen"):
     """The alarm in one of its three shapes; its metric has these dimensions."""
     event, time = cloud.event(shape), f"{at:%Y-%m-%dT%H:%M:%S.000+0000}"
     if shape == "alarm_sns":
         message = json.loads(event["Records"][0]["Sns"]["Message"])
         message |= {"NewStateValue": state, "StateChangeTime": time}
         if dimensions:
-            named = [{"name": name, "value": value} for name, value in dimensions.items()]
-            message["Trigger"]["Dimensions"] = named
+            message["Trigger"] |= {"Namespace": namespace, "Dimensions": named(dimensions)}
         event["Records"][0]["Sns"]["Message"] = json.dumps(message)
         return event
     about = event["alarmData"] if shape == "alarm_direct" else event["detail"]
     about["state"]["value"] = state
     if dimensions:
-        about["configuration"]["metrics"][0]["metricStat"]["metric"]["dimensions"] = dimensions
+        metric = about["configuration"]["metrics"][0]["metricStat"]["metric"]
+        metric |= {"namespace": namespace, "dimensions": dimensions}
     return event | {"time": time}
+
+
+def named(dimensions):
+    """Dimensions as a mail writes them."""
+    return [{"name": name, "value": value} for name, value in dimensions.items()]
+
+
+def of_several(event, shape, metrics):
+    """The same alarm, of metric math over these metrics: (namespace, dimensions) of each."""
+    if shape == "alarm_sns":
+        message = json.loads(event["Records"][0]["Sns"]["Message"])
+        parts = [{"Namespace": space, "MetricName": "Errors", "Dimensions": named(about)} for space, about in metrics]
+        told = [
+            {"Id": f"m{i}", "MetricStat": {"Metric": part, "Period": 60, "Stat": "Sum"}, "ReturnData": False}
+            for i, part in enumerate(parts)
+        ]
+        message["Trigger"] = {"Metrics": [{"Expression": "m0 / m1", "Id": "e1", "ReturnData": True}, *told]}
+        event["Records"][0]["Sns"]["Message"] = json.dumps(message)
+        return event
+    parts = [{"namespace": space, "name": "Errors", "dimensions": about} for space, about in metrics]
+    told = [
+        {"id": f"m{i}", "metricStat": {"metric": part, "period": 60, "stat": "Sum"}, "returnData": False}
+        for i, part in enumerate(parts)
+    ]
+    about = event["alarmData"] if shape == "alarm_direct" else event["detail"]
+    about["configuration"]["metrics"] = [{"expression": "m0 / m1", "id": "e1", "returnData": True}, *told]
+    return event
+
+
+def composite(event, shape):
+    """The same alarm, made of others: it says a rule, and no metric."""
+    rule = "ALARM(failed-requests) OR ALARM(slow-requests)"
+    if shape == "alarm_sns":
+        message = json.loads(event["Records"][0]["Sns"]["Message"])
+        del message["Trigger"]
+        message |= {"AlarmRule": rule, "TriggeringChildren": [{"Arn": message["AlarmArn"], "State": {}}]}
+        event["Records"][0]["Sns"]["Message"] = json.dumps(message)
+        return event
+    about = event["alarmData"] if shape == "alarm_direct" else event["detail"]
+    about["configuration"] = {"alarmRule": rule}
+    return event
 
 
 def promoted(cloud, version, instead_of, at, *, good=True):
@@ -284,3 +333,176 @@ def test_a_person_may_still_roll_back(two_versions, now):
     operate.force_rollback("churn", "customers complain", "ada", now=now, ports=two_versions.ports)
     assert (last(two_versions)["type"], last(two_versions)["actor"]) == ("RollbackDecided", "ada")
     assert two_versions.call("watch_deployment", alarm(two_versions, now)) == {"churn": None}
+
+
+# --- of SageMaker endpoints -------------------------------------------------------------------------------------------
+
+AT_CHURN_EU = {"EndpointName": "churn-eu", "VariantName": "production"}
+
+
+def told(cloud, kind, at, **fields):
+    """Record that something happened; what the endpoint really did is other stories'."""
+    event = kind(time=at, actor="ada", because="a story", **fields)
+    cloud.ports.ledger.record(cloud.ports.ledger.read("churn"), event)
+
+
+def behind_an_endpoint(cloud, version, at, *, good=True):
+    """The version answers since, and has passed its bakes; otherwise its promotion has only been decided."""
+    before = cloud.ports.ledger.read("churn").production
+    registered = {"decision_id": "", "sha256": "1" * 64, "rows_trained": 500, "trained_until": None, "reference": ""}
+    registered |= {"fingerprint": cloud.ports.ledger.read("churn").fingerprint, "gate": {}}
+    artifact = f"s3://artifacts/models/churn/v{version}/output/model.tar.gz"
+    told(cloud, CandidateRegistered, at, version=version, artifact=artifact, **registered)
+    told(cloud, PromotionApproved, at, version=version, instead_of=before, evidence={})
+    if good:
+        told(cloud, VersionPromoted, at + HOUR, version=version, replaced=before, endpoint={})
+    while good and (bake := cloud.ports.ledger.read("churn").bake) is not None:
+        told(cloud, BakePassed, at + 2 * HOUR, version=version, phase=bake.phase, evidence={})
+
+
+def invoked(cloud, at, *, requests, errors=0, endpoint="churn-eu", variant="production"):
+    """What an endpoint's variant answered in a minute, as SageMaker counts it: of whichever version."""
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
+    counts = {"Invocations": requests, "Invocation5XXErrors": errors, "InvocationModelErrors": errors}
+    boto3.client("cloudwatch").put_metric_data(
+        Namespace="AWS/SageMaker",
+        MetricData=[
+            {"MetricName": name, "Dimensions": dimensions, "Value": value, "Timestamp": at}
+            for name, value in counts.items()
+        ],
+    )
+
+
+@pytest.fixture
+def endpoints(cloud, now):
+    """Version 2 answers at the endpoint churn-eu since three days; two other models answer elsewhere."""
+    with still_endpoints() as found:
+        found.configs["theirs"] = {"ProductionVariants": [{"VariantName": "production"}]}
+        for name in ("churn-eu", "flights"):
+            found.endpoints[name] = {
+                "EndpointName": name,
+                "EndpointConfigName": "theirs",
+                "EndpointStatus": "InService",
+            }
+        cloud.applied(endpoint={"kind": "sagemaker", "name": "churn-eu"})
+        cloud.applied(model="late_flights", endpoint={"kind": "sagemaker", "name": "flights"})
+        cloud.applied(model="rain")
+        behind_an_endpoint(cloud, 1, now - 9 * DAY)
+        behind_an_endpoint(cloud, 2, now - 3 * DAY)
+        invoked(cloud, now - 5 * HOUR, requests=5_000, errors=5)
+        yield cloud
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("namespace", ["AWS/SageMaker", "/aws/sagemaker/Endpoints"])
+def test_an_alarm_of_an_endpoint_has_its_model_looked_at_and_no_other(endpoints, now, shape, namespace):
+    invoked(endpoints, now - 2 * MINUTE, requests=300, errors=120)
+    event = alarm(endpoints, now, shape=shape, dimensions=AT_CHURN_EU, namespace=namespace)
+    found = endpoints.call("watch_deployment", event)
+    assert list(found) == ["churn"]
+    assert found["churn"].startswith("120 of 300 requests failed")
+    assert (last(endpoints)["type"], last(endpoints)["to_version"]) == ("RollbackDecided", 1)
+    assert last(endpoints)["evidence"]["baseline_requests"] == 5_000
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_alarm_of_an_endpoint_that_nobody_knows_is_nobodys(endpoints, now, shape):
+    invoked(endpoints, now - 2 * MINUTE, requests=300, errors=120)
+    left = endpoints.history()
+    dimensions = {"EndpointName": "of-another-team", "VariantName": "AllTraffic"}
+    event = alarm(endpoints, now, shape=shape, dimensions=dimensions, namespace="AWS/SageMaker")
+    assert endpoints.call("watch_deployment", event) == {}
+    assert endpoints.history() == left
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("metrics", "looked_at"),
+    [
+        ([("AWS/SageMaker", AT_CHURN_EU), ("AWS/SageMaker", AT_CHURN_EU)], ["churn"]),
+        ([("AWS/SageMaker", AT_CHURN_EU), ("AWS/Lambda", {"FunctionName": "f"})], ["churn"]),
+        (
+            [("AWS/SageMaker", AT_CHURN_EU), ("AWS/SageMaker", {"EndpointName": "flights"})],
+            ["churn", "late_flights", "rain"],
+        ),
+        ([("Shop", {"EndpointName": "churn-eu"}), ("Shop", {})], ["churn", "late_flights", "rain"]),
+    ],
+    ids=["errors by requests", "and something else", "two endpoints", "somebody's own metric"],
+)
+def test_metric_math_is_about_the_one_endpoint_it_names_or_about_any_model(endpoints, now, shape, metrics, looked_at):
+    event = of_several(alarm(endpoints, now, shape=shape), shape, metrics)
+    assert sorted(endpoints.call("watch_deployment", event)) == looked_at
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_composite_alarm_names_no_metric_and_has_every_model_looked_at(endpoints, now, shape):
+    invoked(endpoints, now - 2 * MINUTE, requests=300, errors=120)
+    event = composite(alarm(endpoints, now, shape=shape), shape)
+    found = endpoints.call("watch_deployment", event)
+    assert {model for model, because in found.items() if because} == {"churn"}
+    assert set(found) == {"churn", "late_flights", "rain"}
+    assert last(endpoints)["type"] == "RollbackDecided"
+
+
+def test_what_other_endpoints_and_the_shadow_answered_is_no_evidence(endpoints, now):
+    invoked(endpoints, now - 2 * MINUTE, requests=300)
+    invoked(endpoints, now - 2 * MINUTE, requests=300, errors=300, endpoint="flights")
+    invoked(endpoints, now - 2 * MINUTE, requests=300, errors=300, variant="shadow")
+    left = endpoints.history()
+    of_shadow = AT_CHURN_EU | {"VariantName": "shadow"}
+    event = alarm(endpoints, now, dimensions=of_shadow, namespace="AWS/SageMaker")
+    assert endpoints.call("watch_deployment", event)["churn"].startswith("0 of 300 requests failed")
+    assert endpoints.history() == left
+
+
+def test_an_alarm_that_goes_off_as_a_guardrail_is_left_to_sagemaker(endpoints, now):
+    behind_an_endpoint(endpoints, 3, now - 5 * MINUTE, good=False)
+    invoked(endpoints, now - 2 * MINUTE, requests=300, errors=60)
+    left = endpoints.history()
+    event = alarm(endpoints, now, dimensions=AT_CHURN_EU, namespace="AWS/SageMaker")
+    assert endpoints.call("watch_deployment", event) == {"churn": None}
+    assert endpoints.history() == left
+
+
+def test_what_a_canary_answered_that_sagemaker_took_back_is_not_held_against_the_version_that_stayed(endpoints, now):
+    behind_an_endpoint(endpoints, 3, now - 20 * MINUTE, good=False)
+    invoked(endpoints, now - 6 * MINUTE, requests=300, errors=60)
+    back = {"version": 3, "instead_of": 2, "cause": None, "endpoint": {"endpoint": "churn-eu", "config": "c"}}
+    told(endpoints, RepointFailed, now - 4 * MINUTE, **back)
+    invoked(endpoints, now - 2 * MINUTE, requests=70)
+    left = endpoints.history()
+    flapping = alarm(endpoints, now, dimensions=AT_CHURN_EU, namespace="AWS/SageMaker")
+    found = endpoints.call("watch_deployment", flapping)
+    assert endpoints.history() == left
+    assert found == {"churn": "0 of 70 requests failed, 0 were slow"}
+
+
+def test_an_alarm_about_what_the_version_itself_answered_after_that_is_heard(endpoints, now):
+    behind_an_endpoint(endpoints, 3, now - 20 * MINUTE, good=False)
+    back = {"version": 3, "instead_of": 2, "cause": None, "endpoint": {"endpoint": "churn-eu", "config": "c"}}
+    told(endpoints, RepointFailed, now - 10 * MINUTE, **back)
+    invoked(endpoints, now - 2 * MINUTE, requests=300, errors=120)
+    endpoints.call("watch_deployment", alarm(endpoints, now, dimensions=AT_CHURN_EU, namespace="AWS/SageMaker"))
+    assert (last(endpoints)["type"], last(endpoints)["version"]) == ("RollbackDecided", 2)
+
+
+def test_a_canary_that_went_back_in_the_middle_of_a_bake_is_not_held_against_the_version_that_bakes(endpoints, now):
+    behind_an_endpoint(endpoints, 3, now - 90 * MINUTE, good=False)
+    told(endpoints, VersionPromoted, now - 25 * MINUTE, version=3, replaced=2, endpoint={})
+    behind_an_endpoint(endpoints, 4, now - 20 * MINUTE, good=False)
+    invoked(endpoints, now - 12 * MINUTE, requests=300, errors=90)
+    back = {"version": 4, "instead_of": 3, "cause": None, "endpoint": {"endpoint": "churn-eu", "config": "c"}}
+    told(endpoints, RepointFailed, now - 10 * MINUTE, **back)
+    invoked(endpoints, now - 2 * MINUTE, requests=80)
+    assert endpoints.ports.ledger.read("churn").bake.version == 3
+    event = alarm(endpoints, now, dimensions=AT_CHURN_EU, namespace="AWS/SageMaker")
+    assert endpoints.call("watch_deployment", event) == {"churn": "watched 0:25:00, the bake lasts 0:30:00"}
+    assert last(endpoints)["type"] == "RepointFailed"
+
+
+def test_an_endpoint_that_somebody_deleted_gives_no_evidence_and_no_error(endpoints, now):
+    boto3.client("sagemaker").delete_endpoint(EndpointName="churn-eu")
+    left = endpoints.history()
+    event = alarm(endpoints, now, dimensions=AT_CHURN_EU, namespace="AWS/SageMaker")
+    assert endpoints.call("watch_deployment", event) == {"churn": "0 of 0 requests failed, 0 were slow"}
+    assert endpoints.history() == left

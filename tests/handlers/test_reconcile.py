@@ -212,7 +212,8 @@ def test_schedules_of_what_is_over_are_removed_and_those_of_others_are_not(in_sh
     keep = {"start": now + HOUR, "end": now + DAY, "function": "compare-shadow", "payload": {}}
     for other in ("churn2.challenger.v2.1", "churn.report.weekly"):
         in_shadow.ports.schedules.every(other, DAY, **keep)
-    repaired_once(in_shadow, now, (f"schedule {name}", "one", "none"))
+    assert reconciled(in_shadow, now) == [], "within a day it fires once more, finds nothing to judge, and ends itself"
+    repaired_once(in_shadow, now + DAY, (f"schedule {name}", "one", "none"))
     assert sorted(in_shadow.schedules()) == ["churn.report.weekly", "churn2.challenger.v2.1"]
 
 

@@ -110,7 +110,7 @@ def test_a_checkpoint_is_the_state_as_it_was(world):
 
 
 def test_rows_that_are_no_longer_kept_end_a_trial_and_stop_nothing(world):
-    """A lifecycle rule has taken the files of a trial: what is left of them proves nothing, and the next trial begins."""
+    """A lifecycle rule has taken a trial's files: what is left of them proves nothing, and the next trial begins."""
     world.begin()
     for _ in range(3):
         world.day()

@@ -17,12 +17,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from living_cloud import DAY, HOUR, MINUTE, LivingCloud
+from living_endpoint import open_endpoint
 from small_cloud import open_cloud
 from what_must_hold import always, in_the_end
 
 from evergreen.domain.errors import EvergreenError
 
 BEGINNINGS = ("new", "first candidate", "good", "challenger", "promoted", "watched by its predecessor")
+FATES = ("goes on", "undone by an alarm", "undone for want of instances")
 ENDS = ("Completed", "Completed", "Completed", "fails its gate", "Failed", "Stopped")
 
 
@@ -32,11 +34,17 @@ class ModelLife(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self._opened = contextlib.ExitStack()
-        self._opened.enter_context(crossing())
-        self.cloud = self._opened.enter_context(open_cloud(LivingCloud))
+        self.passing = self._opened.enter_context(crossing())
+        self.cloud = self._opened.enter_context(self.world())
+
+    def world(self):
+        return open_cloud(LivingCloud)
 
     @initialize(beginning=st.sampled_from(BEGINNINGS), approval=st.sampled_from(["auto", "auto", "manual"]))
     def begin(self, beginning, approval):
+        self.told_so_far(beginning, approval)
+
+    def told_so_far(self, beginning, approval):
         """The first chapters are told quickly, so that there is time for the others."""
         cloud, chapters = self.cloud, BEGINNINGS.index(beginning)
         cloud.known(approval=approval)
@@ -49,12 +57,12 @@ class ModelLife(RuleBasedStateMachine):
         if chapters >= 4:
             cloud.promote(2)
             cloud.collect()
-            cloud.deliver_all()
+            cloud.carry_out()
         if chapters >= 5:
             cloud.traffic()
             cloud.pass_time(31 * MINUTE)
             cloud.ticks()
-            cloud.deliver_all()
+            cloud.carry_out()
 
     # --- the world ----------------------------------------------------------------------------------------------------
 
@@ -138,6 +146,14 @@ class ModelLife(RuleBasedStateMachine):
         order.shuffle(self.cloud.pending)
         self.cloud.deliver_all()
 
+    @precondition(lambda self: self.cloud.pending)
+    @rule(place=st.integers(0, 20), calls=st.integers(0, 12))
+    def an_invocation_dies_and_its_event_comes_again(self, place, calls):
+        delivery = self.cloud.pending[place % len(self.cloud.pending)]
+        with self.passing.dying_after(calls):
+            self.cloud.call(delivery.function, delivery.event)
+        self.cloud.collect()
+
     @precondition(lambda self: self.cloud.delivered)
     @rule(place=st.integers(0, 60))
     def an_event_is_delivered_again(self, place):
@@ -177,6 +193,48 @@ class ModelLife(RuleBasedStateMachine):
             self._opened.close()
 
 
+class EndpointLife(ModelLife):
+    """The same of kind sagemaker: a change takes its time, and SageMaker may undo it without a word."""
+
+    def world(self):
+        return open_endpoint()
+
+    @initialize(beginning=st.sampled_from(BEGINNINGS[3:]), fate=st.sampled_from(FATES), told=st.booleans())
+    def begin(self, beginning, fate, told):
+        """The first change is under way, or undone already; whether anybody heard of it or not."""
+        self.told_so_far(beginning, "auto")
+        self.somebody_promotes(2) if beginning == "challenger" else self.somebody_rolls_back()
+        self.cloud.deliver_all()
+        if fate != "goes on":
+            self.a_change_is_undone_in_silence(by_alarm=fate == "undone by an alarm")
+        if not told:
+            self.cloud.pending.clear()
+
+    @rule(minutes=st.sampled_from([2, 6, 12, 25]))
+    def a_change_goes_on(self, minutes):
+        self.cloud.pass_time(minutes * MINUTE)
+
+    @precondition(lambda self: self.cloud.is_changing())
+    @rule(by_alarm=st.booleans())
+    def a_change_is_undone_in_silence(self, by_alarm):
+        """By an alarm while the canary answers, where there is one, or because its instances don't come up."""
+        self.cloud.scarce = not by_alarm
+        self.cloud.pass_time(6 * MINUTE)
+        if by_alarm:
+            self.cloud.guardrail("ALARM")
+        self.cloud.pass_time(2 * MINUTE)
+        self.cloud.scarce = False
+        self.cloud.guardrail("OK")
+
+    @rule(scarce=st.booleans())
+    def instances_are_scarce_or_to_be_had(self, scarce):
+        self.cloud.scarce = scarce
+
+    @rule(state=st.sampled_from(["ALARM", "OK"]))
+    def the_alarm_of_the_guardrails_changes(self, state):
+        self.cloud.guardrail(state)
+
+
 def test_a_life_of_which_the_bus_tells_nothing_is_led_by_reconcile():
     lost = {"evergreen", "aws.sagemaker"}
     with crossing(), open_cloud(LivingCloud) as cloud:
@@ -208,6 +266,15 @@ def test_whatever_is_delivered_what_must_hold_holds():
     run_state_machine_as_test(ModelLife, settings=settings(max_examples=12, stateful_step_count=25))
 
 
+def test_whatever_becomes_of_an_endpoints_changes_what_must_hold_holds():
+    run_state_machine_as_test(EndpointLife, settings=settings(max_examples=3, stateful_step_count=20))
+
+
 @pytest.mark.slow
 def test_whatever_is_delivered_what_must_hold_holds_for_long():
     run_state_machine_as_test(ModelLife, settings=settings(max_examples=60, stateful_step_count=40))
+
+
+@pytest.mark.slow
+def test_whatever_becomes_of_an_endpoints_changes_what_must_hold_holds_for_long():
+    run_state_machine_as_test(EndpointLife, settings=settings(max_examples=40, stateful_step_count=40))

@@ -107,12 +107,65 @@ ENDPOINT = {"model": "churn", "task": "regression", "features": {"age": {"type":
         ({"kind": "sagemaker", "guardrails": {"wait": "1h"}}, "endpoint.guardrails.max_time is 1h, but waiting alone"),
         ({"kind": "sagemaker", "subnets": ["subnet-1"]}, "endpoint.subnets is set without endpoint.security_groups"),
         ({"kind": "sagemaker", "name": "churn_eu"}, "endpoint.name is 'churn_eu'"),
+        ({"kind": "sagemaker", "name": f"a{62 * '-'}b"}, "at most 63 characters"),
+        ({"kind": "sagemaker", "name": ""}, "endpoint.name is ''"),
+        ({"kind": "sagemake"}, "endpoint.kind is 'sagemake': input should be 'lambda' or 'sagemaker'"),
+        ({"guardrails": {"share": 0.2}}, "endpoint.guardrails is set, but endpoint.kind is lambda"),
+        ({"kind": "sagemaker", "capture_share": 0.5}, "endpoint.capture_share: unknown key"),
+        ({"kind": "sagemaker", "instance_type": "m5.large"}, "endpoint.instance_type is 'm5.large'"),
+        ({"kind": "sagemaker", "instance_count": 0}, "endpoint.instance_count is 0"),
+        ({"kind": "sagemaker", "image": "my image"}, "endpoint.image is 'my image'"),
+        ({"kind": "sagemaker", "kms_key": "my key"}, "endpoint.kms_key is 'my key'"),
+        ({"kind": "sagemaker", "security_groups": ["sg-1"]}, "endpoint.security_groups is set without endpoint.subn"),
+        ({"kind": "sagemaker", "subnets": ["a"], "security_groups": ["sg-1"]}, "endpoint.subnets.0 is 'a'"),
+        ({"kind": "sagemaker", "guardrails": {"traffic": "rolling"}}, "endpoint.guardrails.traffic is 'rolling'"),
+        ({"kind": "sagemaker", "guardrails": {"wait": -60}}, "endpoint.guardrails.wait is -1m"),
+        ({"kind": "sagemaker", "guardrails": {"wait": "2h"}}, "endpoint.guardrails.wait is 2h"),
+        ({"kind": "sagemaker", "guardrails": {"terminate_after": -1}}, "endpoint.guardrails.terminate_after is -1s"),
+        ({"kind": "sagemaker", "guardrails": {"max_time": "5m"}}, "endpoint.guardrails.max_time is 5m"),
+        ({"kind": "sagemaker", "guardrails": {"alarms": [" "]}}, "endpoint.guardrails.alarms.0 is ' '"),
+        ({"kind": "sagemaker", "guardrails": {"alarm": []}}, "endpoint.guardrails.alarm: unknown key"),
     ],
 )
-def test_an_endpoint_that_sagemaker_would_refuse_is_refused_by_the_spec(endpoint, says):
-    with pytest.raises(SpecError) as refused:
-        ModelSpec.parse(ENDPOINT | {"endpoint": endpoint})
-    assert says in str(refused.value)
+def test_an_endpoint_that_sagemaker_would_refuse_is_refused_by_the_spec_in_one_sentence(endpoint, says):
+    (problem,) = refused(endpoint=endpoint)
+    assert says in problem
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"deployment": {"canary_share": 0.2}}, "remove it, and set endpoint.guardrails.share"),
+        ({"capture": {"sampling": 0.125}}, "capture.sampling is 0.125, but endpoint.kind is sagemaker"),
+        ({"capture": {"sampling": 0.001}}, "give 0.01 or more"),
+        ({"capture": {"sampling": 0}}, "capture.sampling is 0: "),
+        ({"capture": {"source": "https://bucket/captures"}}, "write s3://bucket/prefix"),
+        ({"capture": {"probability_threshold": 1}}, "capture.probability_threshold is 1: "),
+        ({"capture": {"inference_attribute": 3}}, "capture.inference_attribute is 3: "),
+        ({"capture": {"attribute": "0"}}, "capture.attribute: unknown key"),
+    ],
+)
+def test_what_an_endpoint_can_not_do_is_refused_with_what_to_write_instead(more, says):
+    (problem,) = refused(endpoint={"kind": "sagemaker"}, **more)
+    assert says in problem
+
+
+@pytest.mark.parametrize("share", [0.01, 0.07, 0.29, 0.57, 1.0])
+def test_every_whole_percentage_is_one(share):
+    told = {"endpoint": {"kind": "sagemaker"}, "capture": {"sampling": share}}
+    assert ModelSpec.parse(ENDPOINT | told).capture.sampling == share
+
+
+def test_the_predict_function_keeps_its_own_canary_and_any_share_of_its_captures():
+    spec = ModelSpec.parse(ENDPOINT | {"deployment": {"canary_share": 0.2}, "capture": {"sampling": 0.001}})
+    assert (spec.deployment.canary_share, spec.capture.sampling) == (0.2, 0.001)
+
+
+def refused(**more):
+    """The problems of a spec, a line each."""
+    with pytest.raises(SpecError) as found:
+        ModelSpec.parse(ENDPOINT | more)
+    return found.value.problems
 
 
 def test_an_endpoint_is_called_as_the_spec_says_or_as_the_model():

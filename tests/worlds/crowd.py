@@ -18,18 +18,28 @@ from moto.core.models import botocore_stubber
 from moto.sagemaker.models import sagemaker_backends
 
 
+class ProcessDiedError(BaseException):
+    """Nothing of the invocation runs any more, and no `except` sees it."""
+
+
 class Crossing:
     """Where all requests of a process pass one at a time, and what the services refused."""
 
     def __init__(self):
         self.calls, self.refused = Counter(), Counter()
         self.turns = None
+        self.meanwhile = {}  # what happens right after the next call of a name was answered
+        self._calls_to_live = None
         self._lock = threading.Lock()
 
     def answer(self, request, event_name, **_):
         """botocore's before-send: wait for the turn, then let moto answer."""
         if self.turns is not None:
             self.turns.wait()
+        if self._calls_to_live is not None:
+            self._calls_to_live -= 1
+            if self._calls_to_live < 0:
+                raise ProcessDiedError(event_name)
         with self._lock:
             if event_name.endswith(".CreateTrainingJob"):
                 return _create_training_job(request, event_name)
@@ -44,6 +54,19 @@ class Crossing:
             self.calls[call] += 1
             if "Error" in parsed:
                 self.refused[f"{call}: {parsed['Error']['Code']}"] += 1
+        if (happens := self.meanwhile.pop(call, None)) is not None:
+            happens()
+
+    @contextlib.contextmanager
+    def dying_after(self, calls):
+        """The invocation of the block is gone after so many calls, if it has not ended by then."""
+        self._calls_to_live = calls
+        try:
+            yield
+        except ProcessDiedError:
+            pass
+        finally:
+            self._calls_to_live = None
 
     def conflicts(self):
         """How many writes were refused because somebody else had written first."""

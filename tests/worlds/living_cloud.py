@@ -81,6 +81,11 @@ class LivingCloud(SmallCloud):
         self._seen, self._left = [], 0  # event items that were read, and how many of them have left by the outbox
         self._cloudwatch, self._scheduler = boto3.client("cloudwatch"), boto3.client("scheduler")
         self._files = 0
+        self.endpoint = {"kind": "lambda"}  # of the spec
+        self.went_back, self.became = (
+            {},
+            set(),
+        )  # configurations: undone (whether as a repoint), and those that were had
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -124,7 +129,7 @@ class LivingCloud(SmallCloud):
 
     def known(self, **deployment):
         """A model with data to train on, that nobody has trained yet."""
-        spec = CHURN | SPEC | {"deployment": SPEC["deployment"] | deployment}
+        spec = CHURN | SPEC | {"deployment": SPEC["deployment"] | deployment, "endpoint": self.endpoint}
         operate.apply_model(ModelSpec.parse(spec), now=self.now, ports=self.ports)
         time = self.now - DAY
         self.ports.catalog.add(CatalogEntry(MODEL, "base-data", time, "base-data/churn/x.parquet", 5_000, "etag"))
@@ -217,13 +222,18 @@ class LivingCloud(SmallCloud):
         if version is None:
             return
         errors = _REQUESTS * (_FAILING if failing else _HEALTHY)
-        counts = {"Requests": _REQUESTS, "Errors": errors, "SlowRequests": 0}
-        dimensions = [{"Name": "Model", "Value": MODEL}, {"Name": "Version", "Value": str(version)}]
+        namespace, names, dimensions = self.counted(version)
+        counts = dict(zip(names, (_REQUESTS, errors), strict=True))
+        told = [{"Name": name, "Value": value} for name, value in dimensions.items()]
         data = [
-            {"MetricName": name, "Dimensions": dimensions, "Timestamp": self.now, "Value": value, "Unit": "Count"}
+            {"MetricName": name, "Dimensions": told, "Timestamp": self.now, "Value": value, "Unit": "Count"}
             for name, value in counts.items()
         ]
-        self._cloudwatch.put_metric_data(Namespace="Evergreen", MetricData=data)
+        self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
+
+    def counted(self, version):
+        """Where requests and errors are counted."""
+        return "Evergreen", ("Requests", "Errors"), {"Model": MODEL, "Version": str(version)}
 
     def labels(self, *, shadow_is_better, days=4):
         """Some days pass, and what was true of their requests comes in: who was right, the shadow or production."""
@@ -288,6 +298,20 @@ class LivingCloud(SmallCloud):
         while self.pending:
             self.deliver(self.pending.pop(0))
 
+    def is_changing(self):
+        """Whether an endpoint is on its way from one version to another: an alias is there at once."""
+        return False
+
+    def carry_out(self):
+        """Deliver all that waits, until what was asked of an endpoint is there too."""
+        self.deliver_all()
+        for _ in range(30):
+            if not self.is_changing():
+                return
+            self.pass_time(2 * MINUTE)
+            self.deliver_all()
+        raise AssertionError("the endpoint changes for ever")
+
     def settle(self):
         """Lose nothing any more: deliver and reconcile until there is nothing left to do."""
         self.deliver_all()
@@ -296,7 +320,7 @@ class LivingCloud(SmallCloud):
             self.pass_time(20 * MINUTE)
             self.reconciliation()
             self.deliver_all()
-            if self.state.epoch == before:
+            if self.state.epoch == before and not self.is_changing():
                 return
         raise AssertionError(f"it never settles: {[item['type']['S'] for item in self.told()[-8:]]}")
 
@@ -306,11 +330,11 @@ class LivingCloud(SmallCloud):
         """A retraining that was asked for has led to a candidate; the first one answers at once."""
         self.pass_time(2 * HOUR)
         self.business_event()
-        self.deliver_all()
+        self.carry_out()
         (job,) = self.running_jobs()
         self.pass_time(HOUR)
         self.end_job(job)
-        self.deliver_all()
+        self.carry_out()
 
     def baked(self):
         """The version in production has passed its bakes."""
@@ -322,5 +346,5 @@ class LivingCloud(SmallCloud):
                 self.traffic()
                 self.pass_time(31 * MINUTE)
             self.ticks()
-            self.deliver_all()
+            self.carry_out()
             assert self.state.bake != bake, "the bake goes on"

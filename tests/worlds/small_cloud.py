@@ -93,7 +93,7 @@ class SmallCloud:
             "FEEDBACK_QUEUE_URL": self.queue,
             "TRAINING_ROLE_ARN": ARN.format("iam", "role/training"),
             "TRAINING_IMAGE": "image",
-            "ENDPOINT_ROLE_ARN": ARN.format("iam", "role/endpoint"),
+            "ENDPOINT_ROLE_ARN": "arn:aws:iam::123456789012:role/endpoint",
             "ENDPOINT_IMAGE": "image",
             "SCHEDULER_ROLE_ARN": ARN.format("iam", "role/scheduler"),
             "SCHEDULE_GROUP": "evergreen",

@@ -13,11 +13,11 @@ ROW = {"age": 41, "plan": "a"}
 NEVER = 10**15
 
 
-def a_model(tipping_age, rows=None, *, oldest=None, rounds=0):
+def a_model(tipping_age, rows=None, *, oldest=None, rounds=0, slow_above=None):
     """Says 1 with certainty above an age.
 
     With `rows`, it fails on any other number of rows; with `oldest`, on rows that are older; with `rounds`, it counts
-    to as many before it answers, to `NEVER` for ever.
+    to as many before it answers, to `NEVER` for ever; with `slow_above`, only for rows that are older.
     """
     constants = {
         "tip": np.float32([[tipping_age]]),
@@ -54,7 +54,17 @@ def a_model(tipping_age, rows=None, *, oldest=None, rounds=0):
                 helper.make_tensor_value_info("w", TensorProto.FLOAT, [1, 1]),
             ],
         )
-        nodes.insert(2, helper.make_node("Loop", ["rounds", "go", "zero"], ["counted"], body=body))
+        turns = "rounds"
+        if slow_above is not None:
+            constants["slow"], turns = np.float32([[slow_above]]), "turns"
+            nodes[2:2] = [
+                helper.make_node("Greater", ["age", "slow"], ["late"]),
+                helper.make_node("Cast", ["late"], ["each"], to=TensorProto.INT64),
+                helper.make_node("ReduceMax", ["each"], ["any"], keepdims=0),
+                helper.make_node("Mul", ["any", "rounds"], ["turns"]),
+            ]
+        counting = helper.make_node("Loop", [turns, "go", "zero"], ["counted"], body=body)
+        nodes.insert(2 if slow_above is None else 6, counting)
         added.append("counted")
     nodes.insert(-3, helper.make_node("Sum", added, ["p"]))
     graph = helper.make_graph(

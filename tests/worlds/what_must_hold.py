@@ -26,6 +26,7 @@ def always(cloud):
     _one_run_at_a_time(told)
     _production_is_replaced_as_it_was_decided(told)
     _only_the_proven_come_back(told)
+    _what_went_back_is_told_once(cloud, told)
     _one_job_an_attempt(cloud, told)
     _somebody_answers(cloud, state)
 
@@ -35,7 +36,9 @@ def in_the_end(cloud):
     always(cloud)
     assert cloud.told() == cloud.items(), "the history was written over"
     state = cloud.state
+    assert not cloud.is_changing(), "the endpoint changes for ever"
     assert state.repoint is None, "a repoint was never carried out"
+    _what_went_back_was_told_or_asked_again(cloud)
     assert cloud.alias("production") == state.production
     _only_a_version_in_its_ops_bake_is_a_canary(cloud, state)
     assert cloud.alias("shadow") == (None if state.shadow is None else state.shadow.version)
@@ -93,6 +96,12 @@ def _production_is_replaced_as_it_was_decided(told):
             assert decided[0] == "PromotionApproved"
             assert (event["version"], event["replaced"]) == (decided[1]["version"], decided[1]["instead_of"])
             production, decided = event["version"], None
+        elif name == "RepointFailed":
+            assert decided is not None, "what was never decided has failed"
+            assert event["instead_of"] == production, "it answers as before"
+            if event["cause"] is None:  # a rollback goes on
+                assert (decided[0], decided[1]["version"]) == ("PromotionApproved", event["version"])
+                decided = None
         elif name == "VersionRolledBack":
             assert decided is not None, "rolled back twice, or never decided"
             assert decided[0] == "RollbackDecided"
@@ -115,8 +124,27 @@ def _only_the_proven_come_back(told):
             good.discard(version)
         elif name == "RollbackDecided":
             assert event["to_version"] in good - bad, "rolled back to a version that is not known to be good"
-        elif name == "VersionRolledBack":
+        elif name == "VersionRolledBack" or (name == "RepointFailed" and event["cause"] is None):
             bad.add(version)
+
+
+def _configs_told(told):
+    """The configurations of an endpoint that a repoint is told to have failed with."""
+    return [event["endpoint"]["config"] for name, event in told if name == "RepointFailed"]
+
+
+def _what_went_back_is_told_once(cloud, told):
+    """A repoint that SageMaker undid, silently as it does, and nothing else."""
+    configs = _configs_told(told)
+    assert len(configs) == len(set(configs)), "it is told twice that an endpoint went back"
+    assert set(configs) <= set(cloud.went_back), "it is told that an endpoint went back, and it did not"
+
+
+def _what_went_back_was_told_or_asked_again(cloud):
+    """A repoint that SageMaker undid is told, or was asked for once more (nobody had noted it) and is there."""
+    told = _configs_told([(item["type"]["S"], json.loads(item["body"]["S"])) for item in cloud.told()])
+    repoints = {config for config, is_repoint in cloud.went_back.items() if is_repoint}
+    assert repoints <= cloud.became | set(told), "an endpoint went back, and nobody knows"
 
 
 def _one_job_an_attempt(cloud, told):
@@ -145,6 +173,9 @@ def _somebody_answers(cloud, state):
 def _only_a_version_in_its_ops_bake_is_a_canary(cloud, state):
     """With a good version beside it; every other version answers all requests."""
     record = cloud.ports.aliases.read(MODEL, "production")
+    if state.spec["endpoint"]["kind"] != "lambda":
+        assert record is None, "the predict function answers for an endpoint"
+        return
     bake = state.bake
     watched = bake is not None and bake.phase is BakePhase.OPS and bake.replaced is not None
     good = [v.number for v in state.versions if v.status is VersionStatus.GOOD and v.number != state.production]

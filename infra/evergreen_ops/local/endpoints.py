@@ -55,11 +55,14 @@ class Endpoints:
     ----------
     limits
         How long containers may take, in real seconds.
+    make_fleet
+        What makes a configuration's containers: those of this machine unless another is given.
     """
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
         self.limits = Limits()
+        self.make_fleet: Callable[..., Fleet] = Fleet
         self.captures = Captures(cloud, self._let_shadows_finish)
         self.traffic = Traffic(cloud, self.captures)
         self._fleets: set[Fleet] = set()
@@ -443,7 +446,7 @@ class Endpoints:
         return found
 
     def _fleet(self, backend: SageMakerModelBackend, config: LocalEndpointConfig) -> Fleet:
-        return Fleet(
+        return self.make_fleet(
             config.settings,
             self._models_of(backend, config),
             capture=config.settings.capture,

@@ -117,7 +117,8 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
 def stack_parameters(spec: ModelSpec, span: timedelta, mlflow_uri: str) -> Mapping[str, str]:
     """Return the template's parameters: triggers are checked seven times a cycle, at most hourly and 400 times in all.
 
-    Captures are kept no longer than a label, or a checkpoint's trial, may still need them: a year of them would fill the machine's memory.
+    Captures are kept no longer than a label, or a checkpoint's trial, may still need them: a year of them would fill
+    the machine's memory.
 
     Examples
     --------

@@ -121,15 +121,21 @@ class GuardrailSpec(_Section):
     )
     share: float = Field(0.1, ge=0.01, le=0.5, description="canary, or each step of linear (0.1 or more), in whole %")
     wait: Duration = Field(
-        timedelta(minutes=10), le=timedelta(hours=1), description="how long a share is watched before the next"
+        timedelta(minutes=10),
+        ge=timedelta(0),
+        le=timedelta(hours=1),
+        description="how long a share is watched before the next",
     )
     terminate_after: Duration = Field(
-        timedelta(minutes=5), le=timedelta(hours=1), description="how long the old instances stay once all has moved"
+        timedelta(minutes=5),
+        ge=timedelta(0),
+        le=timedelta(hours=1),
+        description="how long the old instances stay once all has moved",
     )
     max_time: Duration = Field(
         timedelta(hours=1), ge=timedelta(minutes=10), le=timedelta(hours=8), description="a longer deployment goes back"
     )
-    alarms: tuple[Annotated[str, Field(min_length=1, max_length=255)], ...] = Field(
+    alarms: tuple[Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")], ...] = Field(
         (), max_length=10, description="CloudWatch alarms by name: one that goes off meanwhile takes the version back"
     )
 
@@ -165,6 +171,7 @@ class EndpointSpec(_Section):
     )
     name: str | None = Field(
         None,
+        max_length=63,
         pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
         description="the endpoint's name, of one that is there or that is made; None: the model's, with dashes",
     )
@@ -594,6 +601,7 @@ class ModelSpec(_Section):
                 raise ValueError(f"labels.classes is {list(classes)}: sort it and list each class once")
         self._metric_fits()
         self._online_fits()
+        self._endpoint_fits()
         return self
 
     def _metric_fits(self) -> None:
@@ -626,6 +634,20 @@ class ModelSpec(_Section):
                     "online.new_classes is learn, which takes online.estimator SGDClassifier without average: "
                     "no other one can learn a class later"
                 )
+
+    def _endpoint_fits(self) -> None:
+        share = self.deployment.canary_share
+        if self.endpoint.kind == "sagemaker" and share < 1:
+            raise ValueError(
+                f"deployment.canary_share is {share}, but endpoint.kind is sagemaker, whose canary is SageMaker's: "
+                "remove it, and set endpoint.guardrails.share"
+            )
+        percent = 100 * self.capture.sampling
+        if self.endpoint.kind == "sagemaker" and (percent < 1 or abs(percent - round(percent)) > 1e-9):
+            raise ValueError(
+                f"capture.sampling is {self.capture.sampling}, but endpoint.kind is sagemaker, which captures whole "
+                "percents: give 0.01 or more, such as 0.13"
+            )
 
     @property
     def shadow_metric(self) -> Metric:

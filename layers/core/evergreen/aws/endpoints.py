@@ -202,12 +202,13 @@ class EndpointAliases:
             SageMaker does not take it.
         """
         production = self._wanted.read(model, _WANTED + PRODUCTION)
+        # Before the endpoint: one that was looked at before another took its attempt would seem to have gone back.
+        attempt = self._attempts.read(model)
         found = self._describe()
         if production is None:
             return found
         shadow = self._wanted.read(model, _WANTED + SHADOW)
         models = (self._plan.model_name(production), None if shadow is None else self._plan.model_name(shadow))
-        attempt = self._attempts.read(model)
         if found is not None and found.is_changing:
             if attempt is not None and not attempt.accepted and found.pending == attempt.config:
                 self._attempts.write(model, replace(attempt, accepted=True))  # whoever asked died before noting it
@@ -263,7 +264,11 @@ class EndpointAliases:
                     EndpointName=name, EndpointConfigName=config, DeploymentConfig=deployment
                 )
         except ClientError as error:
-            if error.response["Error"]["Code"] not in _REFUSED:
+            code = error.response["Error"]["Code"]
+            if code == "AccessDeniedException" and found is not None:
+                reason = f"the stack may not change it: give it the tag evergreen:stack with value {self._plan.stack}"
+                raise EndpointRefusedError(name, config, reason) from error
+            if code not in _REFUSED:
                 raise
             now = self._describe()
             if now is not None and config in (now.pending, now.config):
@@ -343,7 +348,8 @@ class EndpointAliases:
                 source_uri=self._artifacts.uri(key),
             )
         except (ArtifactError, FileNotFoundError) as error:
-            raise EndpointWentBackError(self._plan.endpoint, self._plan.model_name(record), str(error)) from error
+            name = self._plan.model_name(record)
+            raise EndpointWentBackError(self._plan.endpoint, name, str(error), asked=False) from error
         return environment | {_SHA256: record.sha256}
 
     def _ensure_config(self, attempt: Attempt, on: Instances) -> None:

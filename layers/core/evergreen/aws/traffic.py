@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
+from evergreen.aws.endpoint_requests import PRODUCTION
 from evergreen.domain.bake import Traffic
+from evergreen.domain.errors import UnreadMetricsError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 NAMESPACE = "Evergreen"
 _METRICS = ("Requests", "Errors", "SlowRequests")
+_MINUTE = timedelta(minutes=1)
+_UNREAD = ("InternalError", "Forbidden")
 
 
 class CloudWatchTraffic:
@@ -45,6 +51,7 @@ class EndpointTraffic:
 
     Failed is what the container did not answer with a 2xx or a 4xx: a 5xx, an answer that can't be read, none in time.
     A caller's mistake (4xx) is not the version's failure. Slow is what the container alone took too long for.
+    The metrics know whole minutes and no versions: a minute in which one span ends and the next begins is the first's.
     """
 
     def __init__(self, client: CloudWatchClient, sagemaker: SageMakerClient, endpoint: str, latency_ms: float) -> None:
@@ -54,6 +61,9 @@ class EndpointTraffic:
         self._slow = f"TC({round(1_000 * latency_ms)}:)"  # microseconds; how many values are above
 
     def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:  # noqa: ARG002 - see the port
+        start, end = _next_minute(start), _next_minute(end)
+        if start >= end:
+            return Traffic(0, 0, 0)
         dimensions = {"EndpointName": self._endpoint, "VariantName": self._variant}
         metrics = [
             ("Invocations", "Sum"),
@@ -72,9 +82,24 @@ class EndpointTraffic:
 
     @cached_property
     def _variant(self) -> str:
-        """The variant that answers, whatever whoever made the endpoint called it."""
-        endpoint = self._sagemaker.describe_endpoint(EndpointName=self._endpoint)
-        return endpoint["ProductionVariants"][0]["VariantName"]
+        """The variant that answers, whatever whoever made the endpoint called it.
+
+        An endpoint that is gone, or that is still being made, has none: the next one is made by us.
+        """
+        try:
+            endpoint = self._sagemaker.describe_endpoint(EndpointName=self._endpoint)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ValidationException":
+                raise
+            return PRODUCTION
+        variants = endpoint.get("ProductionVariants", [])
+        return variants[0]["VariantName"] if variants else PRODUCTION
+
+
+def _next_minute(time: datetime) -> datetime:
+    """The time itself where it is a whole minute."""
+    minute = time.replace(second=0, microsecond=0)
+    return minute if minute == time else minute + _MINUTE
 
 
 def _totals(
@@ -106,5 +131,7 @@ def _totals(
         MetricDataQueries=queries, StartTime=start, EndTime=end
     ):
         for result in page["MetricDataResults"]:
+            if result["StatusCode"] in _UNREAD:
+                raise UnreadMetricsError(result["Label"], result["StatusCode"])
             totals[result["Id"]] += sum(result["Values"])
     return [round(total) for total in totals.values()]

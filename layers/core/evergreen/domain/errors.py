@@ -128,14 +128,25 @@ def what_failed(error: Exception) -> str:
     return f"{type(error).__name__}{place}{message}"
 
 
-class EndpointWentBackError(EvergreenError):
-    """SageMaker took a change of an endpoint and then undid it; ``reason`` is for the history."""
+class UnreadMetricsError(EvergreenError):
+    """CloudWatch answered, but not with the metrics: silence would look like requests that all went well."""
 
-    def __init__(self, endpoint: str, config: str, reason: str) -> None:
+    def __init__(self, metric: str, status: str) -> None:
+        super().__init__(f"metric {metric!r} could not be read from CloudWatch ({status}): try again in a minute")
+
+
+class EndpointWentBackError(EvergreenError):
+    """SageMaker took a change of an endpoint and then undid it; ``reason`` is for the history.
+
+    Not ``asked``: it would have, with an artifact that is damaged or gone, and was spared it.
+    """
+
+    def __init__(self, endpoint: str, config: str, reason: str, *, asked: bool = True) -> None:
         super().__init__(f"endpoint {endpoint!r} did not become {config!r}: {reason}")
         self.endpoint = endpoint
         self.config = config
         self.reason = reason
+        self.asked = asked
 
 
 class EndpointRefusedError(EvergreenError):

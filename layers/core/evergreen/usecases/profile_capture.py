@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen import outcomes
+from evergreen.domain.endpoint_names import IMPORTED
 from evergreen.domain.errors import UnknownVersionError
 from evergreen.domain.lifecycle import ModelState
 from evergreen.formats import Capture, FileKey, MalformedLine, quarantine_body, read_captures
@@ -72,15 +73,21 @@ def _answers(file: FileKey, spec: ModelSpec, state: ModelState) -> int | None:
     if file.versions is not None:
         answered = file.versions.shadow if file.variant == "shadow" else file.versions.production
         return NOWHERE if answered is None else answered
+    if spec.endpoint.kind == "sagemaker" and (file.variant == "shadow" or _may_be_another(state, file.hour)):
+        return NOWHERE
     if file.variant == "shadow":
         return None if state.shadow is None else state.shadow.version
-    if spec.endpoint.kind == "sagemaker" and _may_be_another(state, file.hour):
-        return NOWHERE
     return state.production
 
 
 def _may_be_another(state: ModelState, hour: datetime) -> bool:
-    """Whether another version than the one in production may have answered in an hour."""
+    """Whether another than the version in production may have answered in an hour, by a configuration that isn't ours.
+
+    Versions answer by configurations of ours, all but the one that was there before Evergreen.
+    """
+    production = state.production_version
+    if production is not None and not production.artifact.startswith(IMPORTED):
+        return True
     others = any(v.promoted_at is not None and v.number != state.production for v in state.versions)
     since = state.production_since
     return state.repoint is not None or (others and since is not None and hour < since)

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 
 from evergreen.domain.endpoint_names import IMPORTED
+from evergreen.domain.errors import EndpointWentBackError
 from evergreen.domain.lifecycle import BakePhase, ModelState, Run, ShadowRole
 from evergreen.formats import FileKey, read_ground_truth
 from evergreen.ports import NOWHERE, Aliases, AliasRecord, Ports, TrainingStatus
@@ -21,7 +22,7 @@ from evergreen.usecases.join_labels import join_labels, join_pending
 from evergreen.usecases.launch_training import job_name, launch_training
 from evergreen.usecases.profile_capture import profile_capture
 from evergreen.usecases.recording import noted
-from evergreen.usecases.repairs import PATIENCE, Difference, Repair, is_under_way, repair_all
+from evergreen.usecases.repairs import PATIENCE, REPOINT, Difference, Repair, is_under_way, repair_all
 from evergreen.usecases.repoint_alias import alias_record, aliases_of, answers_with, point_alias, repoint_alias
 from evergreen.usecases.watch_deployment import start_watch
 
@@ -39,6 +40,7 @@ _PENDING_WINDOW = timedelta(days=62)
 _NOTE = "differences"
 _SHADOW_PLACE = "shadow"
 _COMPACTED = ("production", "shadow")
+_NEXT_LOOK = timedelta(days=1) + PATIENCE  # a schedule of what is over ends itself the next time that it fires
 _SCHEDULE_KINDS = frozenset({"ops-bake", "retry", *ShadowRole})
 
 
@@ -133,7 +135,7 @@ def _repoint(state: ModelState, now: datetime, ports: Ports) -> list[Difference]
     if aliases.is_changing(state.model):
         return []  # it is being carried out
     carry_out = partial(_carry_out, state.model, aliases, now, ports)
-    return [Difference("repoint", "not carried out", f"version {state.repoint.version}", carry_out)]
+    return [Difference(REPOINT, "not carried out", f"version {state.repoint.version}", carry_out)]
 
 
 def _carry_out(model: str, aliases: Aliases, now: datetime, ports: Ports) -> None:
@@ -142,6 +144,15 @@ def _carry_out(model: str, aliases: Aliases, now: datetime, ports: Ports) -> Non
         return
     aliases.try_again(model)
     repoint_alias(model, now=now, ports=ports)
+
+
+def _once_more(move: Callable[[], object], model: str, aliases: Aliases) -> None:
+    """Have it moved; where SageMaker went back from that once, ask again: nobody else would."""
+    try:
+        move()
+    except EndpointWentBackError:
+        aliases.try_again(model)
+        move()
 
 
 def _production_alias(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
@@ -176,7 +187,8 @@ def _shadow(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
         return found
     # One configuration holds both aliases, and a shadow that can't be had ends: both are repoint_alias' to know.
     carry_out = partial(repoint_alias, state.model, now=now, ports=ports)
-    return [replace(difference, repair=carry_out) for difference in found]
+    once_more = partial(_once_more, carry_out, state.model, aliases)
+    return [replace(difference, repair=once_more) for difference in found]
 
 
 def _aliases(state: ModelState, ports: Ports) -> Aliases:
@@ -204,7 +216,8 @@ def _alias(wanted: AliasRecord, aliases: Aliases, ports: Ports) -> list[Differen
     told = (_told(found), _told(wanted))
     if told[0] == told[1]:
         told = (f"{told[0]} with other contents", told[1])
-    return [Difference(f"{wanted.alias} alias", *told, partial(point_alias, wanted, aliases, ports))]
+    point = partial(point_alias, wanted, aliases, ports)
+    return [Difference(f"{wanted.alias} alias", *told, partial(_once_more, point, wanted.model, aliases))]
 
 
 def _told(record: AliasRecord) -> str:
@@ -221,7 +234,7 @@ def _told(record: AliasRecord) -> str:
 
 
 def _schedules(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
-    """A bake or a shadow without its schedule, and a schedule of something that is over."""
+    """A bake or a shadow without its schedule, and a schedule of something that has long been over."""
     if state.repoint is not None or is_under_way(state, now):
         return []
     model, there = state.model, ports.schedules.names(f"{state.model}.")
@@ -236,6 +249,8 @@ def _schedules(state: ModelState, now: datetime, ports: Ports) -> list[Differenc
         for name, make in needed.items()
         if ports.schedules.name_of(name) not in there
     ]
+    if is_under_way(state, now, _NEXT_LOOK):
+        return found
     kept = {ports.schedules.name_of(name) for name in (*needed, *_retry(state))}
     left = sorted(name for name in there - kept if name.split(".")[1] in _SCHEDULE_KINDS)
     remove = ports.schedules.remove

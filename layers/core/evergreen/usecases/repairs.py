@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from evergreen.domain.lifecycle import AnyEvent, DifferenceRepaired, ModelState
+from evergreen.domain.lifecycle import AnyEvent, DifferenceRepaired, ModelState, RepointFailed
 from evergreen.ports import Ports
 from evergreen.usecases.recording import decide_and_record, noted
 
 PATIENCE = timedelta(minutes=15)
 """What is younger is simply under way: its own event, retried if need be, will finish it."""
+
+REPOINT = "repoint"
+"""What a repoint that was not carried out is called; the one repair that may fail and be told so."""
 
 _MOST_AT_ONCE = 50  # what is left is found again the next time
 
@@ -73,12 +76,13 @@ def repair_all(
 
 
 def _record(model: str, repair: Repair, actor: str, now: datetime, ports: Ports) -> bool:
-    """Tell of the repair, unless an earlier call for the same time did."""
+    """Tell of the repair, unless an earlier call for the same time did, or it is told that it failed."""
 
     def decide(_: ModelState) -> Sequence[AnyEvent]:
-        history = ports.ledger.history(model)
-        repaired = [event for event in history if event["type"] == DifferenceRepaired.__name__]
-        if any(e["what"] == repair.what and datetime.fromisoformat(e["time"]) == now for e in repaired):
+        told = [event for event in ports.ledger.history(model) if datetime.fromisoformat(event["time"]) == now]
+        if any(e["type"] == DifferenceRepaired.__name__ and e["what"] == repair.what for e in told):
+            return ()
+        if repair.what == REPOINT and any(e["type"] == RepointFailed.__name__ for e in told):
             return ()
         return (_event(repair, actor, now),)
 

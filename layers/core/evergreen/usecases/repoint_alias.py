@@ -25,6 +25,7 @@ from evergreen.domain.lifecycle import (
 from evergreen.ports import Aliases, AliasRecord, Canary, Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.recording import decide_and_record
+from evergreen.usecases.repairs import PATIENCE
 
 ACTOR = "repoint_alias"
 
@@ -126,15 +127,22 @@ def repoint_alias(model: str, *, now: datetime, ports: Ports) -> Sequence[AnyEve
 def _went_back(
     state: ModelState, repoint: Repoint, error: EndpointWentBackError, now: datetime, ports: Ports
 ) -> Sequence[AnyEvent]:
-    """Tell that the endpoint answers as before although SageMaker had taken the change; each attempt is told once."""
+    """Tell that the endpoint answers as before, once an attempt.
+
+    What was refused before SageMaker heard of it (a damaged artifact) goes by one name however often it is tried: it is
+    told again as long as it is so, no more often than reconcile comes.
+    """
     what = "promoted" if repoint.cause is None else "rolled back to"
 
     def failed(current: ModelState) -> Sequence[AnyEvent]:
         if current.repoint != repoint:
             return ()
-        history = ports.ledger.history(state.model)
-        told = [event["endpoint"].get("config") for event in history if event["type"] == RepointFailed.__name__]
-        if error.config in told:
+        times = [
+            datetime.fromisoformat(event["time"])
+            for event in ports.ledger.history(state.model)
+            if event["type"] == RepointFailed.__name__ and event["endpoint"].get("config") == error.config
+        ]
+        if times and (error.asked or now - max(times) < PATIENCE):
             return ()
         event = RepointFailed(
             time=now,

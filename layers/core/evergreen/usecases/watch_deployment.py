@@ -115,7 +115,7 @@ def look_at_alarm(model: str, *, now: datetime, ports: Ports, version: int | Non
     start = max(now - spec.deployment.ops_bake, state.production_since or now - spec.deployment.ops_bake)
     counted = _counted(spec, ports)
     traffic = counted.traffic(model, number, start, now + _TICK)
-    decision = judge_alarm(spec, traffic, _usual(partial(_while_alone(spec, ports).traffic, model, number), start))
+    decision = judge_alarm(spec, traffic, _usual(partial(counted.traffic, model, number), start))
     cause = decision.cause
     if cause is None:
         return decision
@@ -130,14 +130,10 @@ def look_at_alarm(model: str, *, now: datetime, ports: Ports, version: int | Non
 
 
 def _counted(spec: ModelSpec, ports: Ports) -> TrafficMetrics:
-    """What the model's endpoint answered."""
-    return ports.traffic if spec.endpoint.kind == "lambda" else ports.endpoint_traffic(spec)
-
-
-def _while_alone(spec: ModelSpec, ports: Ports) -> TrafficMetrics:
-    """The same of the past, in which others answered too: a SageMaker endpoint's metrics don't tell them apart."""
-    counted = _counted(spec, ports)
-    return counted if spec.endpoint.kind == "lambda" else _Alone(counted, ports.ledger.history(spec.model))
+    """What the model's versions answered: at a SageMaker endpoint, whose metrics don't tell them apart, alone."""
+    if spec.endpoint.kind == "lambda":
+        return ports.traffic
+    return _Alone(ports.endpoint_traffic(spec), ports.ledger.history(spec.model))
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,7 @@ def _baseline(model: str, bake: Bake, ports: Ports) -> Traffic:
     if bake.replaced is None:
         return Traffic(0, 0, 0)
     spec = ModelSpec.parse(ports.ledger.read(model).spec)
-    return _usual(partial(_with_crashes, _while_alone(spec, ports), model, bake.replaced), bake.since)
+    return _usual(partial(_with_crashes, _counted(spec, ports), model, bake.replaced), bake.since)
 
 
 def _usual(measure: Callable[[datetime, datetime], Traffic], until: datetime) -> Traffic:
