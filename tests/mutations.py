@@ -5,11 +5,14 @@ and the mutant has to follow it. Exits 1 when a mutant survives.
 """
 
 import os
+import queue
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +54,17 @@ class Mutant:
     safeguard: str
     changes: tuple[Change, ...]
     tests: tuple[str, ...]
+
+    @contextmanager
+    def made(self, tree):
+        """While the block lasts, the safeguard is off in the tree."""
+        before = []
+        try:
+            before.extend(change.make(tree) for change in self.changes)
+            yield
+        finally:
+            for path, text in reversed(before):
+                path.write_text(text)
 
 
 EPOCH = Change("aws/ledger.py", '"epoch = :read"', '"epoch = :read OR attribute_exists(sk)"')
@@ -541,12 +555,23 @@ MUTANTS = (
 
 def copy_tree(to):
     """Copy what tests need."""
+    to.mkdir()
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         else:
             shutil.copy(source, to / name)
+
+
+@contextmanager
+def one_of(trees):
+    """A tree that nobody else works on meanwhile."""
+    tree = trees.get()
+    try:
+        yield tree
+    finally:
+        trees.put(tree)
 
 
 def failing(tree, tests):
@@ -568,27 +593,30 @@ def main(word=""):
     chosen = [mutant for mutant in MUTANTS if word in mutant.safeguard]
     if not chosen:
         raise SystemExit(f"no safeguard has {word!r} in its name: {', '.join(m.safeguard for m in MUTANTS)}")
-    survivors = 0
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        copy_tree(tree)
-        for mutant in chosen:  # all of them first: a source that has changed is said at once
-            for path, before in reversed([change.make(tree) for change in mutant.changes]):
-                path.write_text(before)
-        for tests in sorted({mutant.tests for mutant in chosen}):
-            if (broken := failing(tree, tests)) is not None:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        trees = queue.SimpleQueue()
+        for number in range(os.cpu_count() or 1):
+            copy_tree(Path(folder) / str(number))
+            trees.put(Path(folder) / str(number))
+        with one_of(trees) as tree:
+            for mutant in chosen:  # all of them first: a source that has changed is said at once
+                with mutant.made(tree):
+                    pass
+            if (broken := failing(tree, sorted({test for mutant in chosen for test in mutant.tests}))) is not None:
                 raise RuntimeError(f"{broken} fails without any mutant: repair it first")
+
+        def killer(mutant):
+            with one_of(trees) as tree, mutant.made(tree):
+                return failing(tree, mutant.tests)
+
         width = max(len(mutant.safeguard) for mutant in chosen)
         print(f"{'safeguard turned off':{width}}  killed by")
-        for mutant in chosen:
-            made = [change.make(tree) for change in mutant.changes]
-            killer = failing(tree, mutant.tests)
-            for path, before in reversed(made):
-                path.write_text(before)
-            survivors += killer is None
-            print(f"{mutant.safeguard:{width}}  {killer or 'NOTHING: it survived'}", flush=True)
-    print(f"{len(chosen)} mutants, {survivors} survived")
-    return survivors
+        killers = []
+        for mutant, found in zip(chosen, pool.map(killer, chosen), strict=True):
+            killers.append(found)
+            print(f"{mutant.safeguard:{width}}  {found or 'NOTHING: it survived'}", flush=True)
+    print(f"{len(chosen)} mutants, {killers.count(None)} survived")
+    return killers.count(None)
 
 
 if __name__ == "__main__":

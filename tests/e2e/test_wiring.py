@@ -188,7 +188,7 @@ def test_every_function_of_the_loop_was_called(whole_story):
     ("wire", "missing", "until_day"),
     [
         (("WatchDeployment", "Promoted"), "BakePassed", 6),
-        (("CompareShadow", "ShadowPlace"), "ShadowStarted", 10),
+        pytest.param(("CompareShadow", "ShadowPlace"), "ShadowStarted", 10, marks=pytest.mark.slow),
     ],
 )
 def test_a_wire_that_is_cut_from_the_template_is_missed(tmp_path, wire, missing, until_day):
@@ -197,6 +197,7 @@ def test_a_wire_that_is_cut_from_the_template_is_missed(tmp_path, wire, missing,
     assert not kinds(events)[missing]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", [("EvaluateTriggers", "Evaluation"), ("JoinLabels", "LabelsArrived")])
 def test_without_evaluations_or_labels_nobody_sees_that_the_world_has_turned(tmp_path, wire):
     events, *_ = replayed(without(tmp_path, wire), until_day=9)
@@ -250,6 +251,7 @@ def test_without_the_rule_that_repoints_nothing_answers(tmp_path):
         replayed(without(tmp_path, ("RepointAlias", "Decided")), until_day=6)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_history_twice():
     first, *_ = replayed(ROOT / "template.yaml", until_day=8)
     second, *_ = replayed(ROOT / "template.yaml", until_day=8)

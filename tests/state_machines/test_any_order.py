@@ -263,7 +263,7 @@ def test_a_life_of_which_the_bus_tells_nothing_is_led_by_reconcile():
 
 
 def test_whatever_is_delivered_what_must_hold_holds():
-    run_state_machine_as_test(ModelLife, settings=settings(max_examples=12, stateful_step_count=25))
+    run_state_machine_as_test(ModelLife, settings=settings(max_examples=8, stateful_step_count=25))
 
 
 def test_whatever_becomes_of_an_endpoints_changes_what_must_hold_holds():
