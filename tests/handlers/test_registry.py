@@ -28,6 +28,12 @@ def store(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A store without a server puts artifacts into the folder that it is called in."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def client(store):
     client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
