@@ -91,7 +91,7 @@ def config_request(plan: EndpointPlan, name: str, production: str, shadow: str |
         "ProductionVariants": [_variant(plan, on.variant, production, on)],
         "DataCaptureConfig": {
             "EnableCapture": True,
-            "InitialSamplingPercentage": max(1, round(100 * plan.sampling)),
+            "InitialSamplingPercentage": round(100 * plan.sampling),  # whole percents: the spec takes no others
             "DestinationS3Uri": f"{plan.captures}/{name}",
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             "CaptureContentTypeHeader": _CAPTURED_AS_TEXT,
