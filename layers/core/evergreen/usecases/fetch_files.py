@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from evergreen.domain.uris import split_uri
 from evergreen.ports import Files, Ports
 from evergreen.spec import ModelSpec
 
@@ -38,7 +39,7 @@ def fetch_files(model: str, *, now: datetime, ports: Ports, look_back: timedelta
 def _fetch(source: str | None, target: str, hours: list[datetime], ports: Ports) -> int:
     if source is None:
         return 0
-    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    bucket, prefix = split_uri(source)
     theirs = ports.bucket(bucket)
     return sum(
         _copy(theirs, f"{prefix}/{_folder(hour)}".lstrip("/"), f"{target}/{_folder(hour)}", ports) for hour in hours

@@ -14,6 +14,7 @@ from evergreen.domain.model_events import TrainingFailed, TrainingStarted
 from evergreen.domain.state import ModelState, Run, Version
 from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, manifest_of, snapshot_sha256
 from evergreen.domain.training_rows import RowsChoice, choose_rows, window_start
+from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import ConflictingWriteError, TrainingRefusedError
 from evergreen.formats.captures import format_time
 from evergreen.ports import Ports
@@ -127,7 +128,7 @@ def _own_source(uri: str, spec: ModelSpec, ports: Ports) -> bytes:
             spec.model, f"training.source_dir is {uri}: put it under {folder}, where jobs may read"
         )
     try:
-        return ports.artifacts.get(f"source/{uri.removeprefix(folder)}")
+        return ports.artifacts.get(split_uri(uri)[1])
     except FileNotFoundError as error:
         raise TrainingRefusedError(
             spec.model, f"training.source_dir is {uri}, which does not exist: upload it"
@@ -233,7 +234,7 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
 def _comparable(state: ModelState) -> Version | None:
     """Production, where it is an artifact that a job can score: an imported endpoint's model is none."""
     production = state.production_version
-    return production if production is not None and production.artifact.startswith("s3://") else None
+    return production if production is not None and is_uri(production.artifact) else None
 
 
 def _reason(model: str, run: Run, ports: Ports) -> str:

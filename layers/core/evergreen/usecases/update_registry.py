@@ -10,6 +10,7 @@ from typing import Any
 
 from evergreen.domain.state import ModelState, Version
 from evergreen.domain.training_jobs import job_name_of, manifest_of
+from evergreen.domain.uris import is_uri, split_uri
 from evergreen.model.archive import ArtifactError, unpack
 from evergreen.ports import Described, Ports, Registry, RegistryView
 from evergreen.training.run_record import JOB_TAG, Provenance, RunRecord, run_record
@@ -98,10 +99,10 @@ class _Told:
 
         The version is registered all the same: that its artifact is refused is told by whoever would load it.
         """
-        if not version.artifact.startswith("s3://"):
+        if not is_uri(version.artifact):
             return None  # a model that SageMaker has had from before
         try:
-            body = self._ports.artifacts.get(version.artifact.removeprefix("s3://").split("/", 1)[1])
+            body = self._ports.artifacts.get(split_uri(version.artifact)[1])
             if hashlib.sha256(body).hexdigest() != version.sha256:
                 return None
             files = unpack(body, _ARTIFACT_FILES)

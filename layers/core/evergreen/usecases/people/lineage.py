@@ -20,6 +20,7 @@ from evergreen.domain import event_json
 from evergreen.domain.state import ModelState
 from evergreen.domain.training_jobs import job_name_of, snapshot_sha256
 from evergreen.domain.transitions import transition
+from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import EvergreenError, UnknownVersionError
 from evergreen.formats.keys import FileKey
 from evergreen.ports import Ports
@@ -339,10 +340,9 @@ def _run(model: str, version: int, ports: Ports) -> Run | None:
 
 
 def _bytes_found(registered: Mapping[str, Any], ports: Ports) -> tuple[Found, Found]:
-    if not registered["artifact"].startswith("s3://"):
+    if not is_uri(registered["artifact"]):
         return Found.NOT_LOOKED_AT, Found.NOT_LOOKED_AT  # a model that only SageMaker holds
-    key = registered["artifact"].removeprefix("s3://").split("/", 1)[1]
-    artifact = _hash_found(ports, key, registered["sha256"])
+    artifact = _hash_found(ports, split_uri(registered["artifact"])[1], registered["sha256"])
     reference = registered["reference"]
     if not reference:
         return artifact, Found.NOT_LOOKED_AT
@@ -468,7 +468,7 @@ def trace_data(model: str, asked: str, *, ports: Ports) -> DataLineage:
 
 def _key_of(asked: str, ports: Ports) -> str:
     root = ports.data.uri("")
-    if not asked.startswith("s3://"):
+    if not is_uri(asked):
         return asked.removeprefix("/")
     if not asked.startswith(root):
         raise NoLineageError(f"{asked} is not in the data bucket: give an object below {root}, or its key")

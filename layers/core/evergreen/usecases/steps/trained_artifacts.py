@@ -13,6 +13,7 @@ from typing import Any
 from evergreen.domain.model_events import CandidateRegistered
 from evergreen.domain.state import ModelState
 from evergreen.domain.transitions import next_version
+from evergreen.domain.uris import split_uri
 from evergreen.model.archive import ArtifactError, unpack
 from evergreen.model.schema import FeatureSchema, SchemaError
 from evergreen.ports import Ports
@@ -49,7 +50,7 @@ def read_artifact(ports: Ports, uri: str) -> TrainedArtifact:
     FileNotFoundError
         There is no such object.
     """
-    key = uri.removeprefix("s3://").split("/", 1)[1]
+    _, key = split_uri(uri)
     body = ports.artifacts.get(key)
     files = unpack(body, _FILES)
     for name in _FILES:
