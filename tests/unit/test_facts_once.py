@@ -47,3 +47,10 @@ def test_what_is_no_uri_is_said_to_be_none(place):
     assert not is_uri(place) or place in ("s3://", "s3:///key")
     with pytest.raises(UriError, match="is no place in S3: write it as s3://bucket/key"):
         split_uri(place)
+
+
+# --- the columns of features ------------------------------------------------------------------------------------------
+
+
+def test_only_one_module_says_how_the_column_of_a_feature_is_called():
+    assert written(lambda text: text.startswith("feature."), but="model/schema.py") == []

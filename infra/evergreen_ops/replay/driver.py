@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from evergreen.domain.event_json import NOTE_TYPES
 from evergreen.formats import request_ids
-from evergreen.formats.outcomes import FEATURE_PREFIX, outcome_schema
+from evergreen.formats.outcomes import outcome_schema
+from evergreen.model.schema import FEATURE_PREFIX
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen_ops.replay.policies import base_rows

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from evergreen.domain.shadow import Answers, PairedOutcomes
 from evergreen.formats.captures import Capture, GroundTruth
-from evergreen.model.schema import FeatureSchema, Kind, Task
+from evergreen.model.schema import FEATURE_PREFIX, FeatureSchema, Kind, Task
 from evergreen.spec import Metric, ModelSpec
 from evergreen.statistics.losses import brier
 
-FEATURE_PREFIX = "feature."
 _TIME = pa.timestamp("us", tz="UTC")
 
 

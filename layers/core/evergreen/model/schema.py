@@ -18,6 +18,9 @@ Columns = dict[str, Any]
 
 __all__ = ["Feature", "FeatureSchema", "Kind", "SchemaError", "Task"]
 
+FEATURE_PREFIX = "feature."
+"""How the columns of a table of captures, outcomes or labelled rows that hold a feature begin."""
+
 MISSING_CATEGORY = ""
 """How a missing category is encoded. A missing number is NaN."""
 

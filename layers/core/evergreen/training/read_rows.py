@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from evergreen.model.schema import MISSING_CATEGORY, FeatureSchema, Kind
+from evergreen.model.schema import FEATURE_PREFIX, MISSING_CATEGORY, FeatureSchema, Kind
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.labelled_rows import Category, Rows
 
 __all__ = ["Category", "Rows", "read_rows"]
 
-FEATURE_PREFIX = "feature."
 _TIME = pa.timestamp("us", tz="UTC")
 
 
