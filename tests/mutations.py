@@ -229,7 +229,7 @@ MUTANTS = (
     ),
     Mutant(
         "own source is run from where its bytes can not change",
-        (Change("usecases/launch_training.py", "    ports.artifacts.put(source_key(source), source)\n", ""),),
+        (Change("usecases/launch_training.py", "    ports.artifacts.put(source_key(sha256), source)\n", ""),),
         ("tests/handlers/test_launch_training.py",),
     ),
     Mutant(

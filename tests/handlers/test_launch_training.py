@@ -1,5 +1,6 @@
 """launch_training: on which rows, with which source, beside which production, and what becomes of it when it can't."""
 
+import hashlib
 import json
 from datetime import timedelta
 
@@ -11,8 +12,9 @@ from small_cloud import NOW
 from evergreen.domain.catalog import CatalogEntry
 from evergreen.domain.model_events import RetrainingRequested
 from evergreen.domain.training_jobs import snapshot_sha256
+from evergreen.formats.keys import source_key
 from evergreen.model.archive import pack
-from evergreen.training.source import pack_source, source_key
+from evergreen.training.source import pack_source
 from evergreen.usecases.launch_training import launch_training
 
 RUN = "20260301020000-2"
@@ -161,9 +163,9 @@ def test_own_source_is_run_from_where_its_bytes_can_not_change(cloud):
     labelled(cloud, 3)
     launched(cloud)
     told = job(cloud)["HyperParameters"]
-    assert told["sagemaker_submit_directory"] == f"s3://artifacts/{source_key(archive)}"
+    assert told["sagemaker_submit_directory"] == f"s3://artifacts/{source_key(hashlib.sha256(archive).hexdigest())}"
     assert told["sagemaker_program"] == "ours/train.py"
-    assert cloud.ports.artifacts.get(source_key(archive)) == archive
+    assert cloud.ports.artifacts.get(source_key(hashlib.sha256(archive).hexdigest())) == archive
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from evergreen.domain.uris import UriError, is_uri, split_uri, uri_of
+from evergreen.formats.keys import ArtifactPrefix, DataPrefix
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "layers/core/evergreen"
@@ -47,6 +48,18 @@ def test_what_is_no_uri_is_said_to_be_none(place):
     assert not is_uri(place) or place in ("s3://", "s3:///key")
     with pytest.raises(UriError, match="is no place in S3: write it as s3://bucket/key"):
         split_uri(place)
+
+
+# --- where a file lies ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", [*DataPrefix, *ArtifactPrefix])
+def test_only_one_module_says_where_files_lie(prefix):
+    assert written(lambda text: text.startswith(f"{prefix}/"), but="formats/keys.py") == []
+
+
+def test_only_one_module_says_where_the_files_of_an_hour_lie():
+    assert written(lambda text: "%Y/%m/%d" in text, but="formats/keys.py") == []
 
 
 # --- the columns of features ------------------------------------------------------------------------------------------

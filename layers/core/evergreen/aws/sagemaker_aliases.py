@@ -28,6 +28,7 @@ from evergreen.domain.aliases import IMPORTED, AliasRecord
 from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import EndpointRefusedError, EndpointWentBackError
 from evergreen.formats.endpoint_names import ConfigVersions, version_of
+from evergreen.formats.keys import source_key
 from evergreen.model.archive import ArtifactError
 
 if TYPE_CHECKING:
@@ -408,4 +409,4 @@ def _source() -> tuple[bytes, str]:
     from evergreen.serving.source import pack_source
 
     body = pack_source()
-    return body, f"source/{hashlib.sha256(body).hexdigest()}/sourcedir.tar.gz"
+    return body, source_key(hashlib.sha256(body).hexdigest())

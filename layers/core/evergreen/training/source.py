@@ -5,13 +5,12 @@ Standard library only: launch_training calls it.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from evergreen.model.archive import pack
 
-__all__ = ["METRIC_DEFINITIONS", "PROGRAM", "REQUIREMENTS", "pack_source", "source_key"]
+__all__ = ["METRIC_DEFINITIONS", "PROGRAM", "REQUIREMENTS", "pack_source"]
 
 PROGRAM = "train.py"
 """The hyperparameter sagemaker_program."""
@@ -57,8 +56,3 @@ def pack_source() -> bytes:
     files[PROGRAM] = (package / "training" / "train.py").read_bytes()
     files["requirements.txt"] = ("\n".join(REQUIREMENTS) + "\n").encode()
     return pack(files)
-
-
-def source_key(content: bytes) -> str:
-    """Return the archive's key in the artifact bucket, by what it holds."""
-    return f"source/{hashlib.sha256(content).hexdigest()}/sourcedir.tar.gz"

@@ -17,6 +17,7 @@ from evergreen.domain.model_events import (
 from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide, judged_until
 from evergreen.domain.state import BakePhase, ModelState, RollbackCause, Shadow, ShadowRole, Version
 from evergreen.formats import outcomes
+from evergreen.formats.keys import is_of_version
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.placing import place_shadow
@@ -139,7 +140,7 @@ def _answered(model: str, shadow: Shadow, until: datetime, ports: Ports, *, skip
     """Requests of the judged time that the shadow answered too, labelled or not."""
     hour = shadow.since.replace(minute=0, second=0, microsecond=0) + skipped
     entries = ports.catalog.between(model, "compact-shadow", hour, until)
-    return sum(entry.rows for entry in entries if f".v{shadow.version}." in entry.key)
+    return sum(entry.rows for entry in entries if is_of_version(entry.key, shadow.version))
 
 
 def _answered_share(model: str, shadow: Shadow, until: datetime, ports: Ports) -> float | None:

@@ -24,6 +24,7 @@ from evergreen.domain.triggers.checks import (
     matured_days,
     rows_since,
 )
+from evergreen.formats.keys import profile_of_day
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.statistics.profile import Profile
@@ -193,7 +194,7 @@ def _store_day(
     document = {"features": base64.b64encode(features.to_bytes()).decode()}
     if predictions is not None:
         document["prediction"] = base64.b64encode(predictions.to_bytes()).decode()
-    key = f"profiles/{model}/days/{day:%Y-%m-%d}.v{version.number}.json"
+    key = profile_of_day(model, version.number, day)
     ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
     rows = sum(file.rows for file in files)
     ports.catalog.add(CatalogEntry(model, f"profile-day-v{version.number}", day, key, rows))

@@ -15,6 +15,7 @@ from evergreen.domain.model_events import (
 )
 from evergreen.domain.state import ModelState
 from evergreen.domain.training_jobs import JobEnd, job_name, retry_schedule_name
+from evergreen.formats.keys import artifact_key
 from evergreen.model.archive import ArtifactError
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
@@ -52,7 +53,7 @@ def finish_training(model: str, end: JobEnd, *, now: datetime, ports: Ports) -> 
 
 def _require_own(model: str, end: JobEnd, ports: Ports) -> None:
     """Refuse an artifact that lies where this job does not write."""
-    expected = ports.artifacts.uri(f"models/{model}/{end.job_name}/output/model.tar.gz")
+    expected = ports.artifacts.uri(artifact_key(model, end.job_name))
     if end.artifact != expected:
         raise ArtifactError(f"the artifact of job {end.job_name} is {end.artifact}, expected {expected}")
 

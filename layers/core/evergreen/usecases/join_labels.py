@@ -22,7 +22,7 @@ from evergreen.formats.captures import (
     quarantine_body,
     read_ground_truth,
 )
-from evergreen.formats.keys import FileKey
+from evergreen.formats.keys import FileKey, Quarantined
 from evergreen.formats.payloads import class_of
 from evergreen.model.schema import FeatureSchema, Task
 from evergreen.ports import Ports
@@ -57,7 +57,7 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     labels, refused = _fitting(labels, spec)
     malformed = [*malformed, *refused]
     if malformed:
-        ports.data.put(file.beside("quarantine/ground-truth", "jsonl"), quarantine_body(malformed))
+        ports.data.put(file.quarantined(Quarantined.GROUND_TRUTH), quarantine_body(malformed))
     done = _joined_before(file, ports)
     if done is not None:
         return JoinedLabels(file.model, done.rows, int(done.sums.get("pending", 0)), len(malformed))
@@ -65,7 +65,7 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     missing = [label for label in without_capture if _may_be_captured(label, spec)]
     if missing:
         _keep_pending(missing, file, ports)
-    _store(table, file, file.stem, state, ports, pending=len(missing))
+    _store(table, file, state, ports, pending=len(missing))
     unsampled = len(without_capture) - len(missing)
     return JoinedLabels(file.model, table.num_rows, len(missing), len(malformed), unsampled)
 
@@ -78,9 +78,8 @@ def _may_be_captured(label: GroundTruth, spec: ModelSpec) -> bool:
 
 def _joined_before(file: FileKey, ports: Ports) -> CatalogEntry | None:
     """The entry of the file's own outcomes: the last thing that a join writes."""
-    key = file.beside("outcomes", "parquet")
     entries = ports.catalog.between(file.model, "outcomes", file.hour, file.hour + _HOUR)
-    return next((entry for entry in entries if entry.key == key), None)
+    return next((entry for entry in entries if entry.key == file.outcomes), None)
 
 
 def _fitting(labels: Sequence[GroundTruth], spec: ModelSpec) -> tuple[list[GroundTruth], list[MalformedLine]]:
@@ -119,11 +118,11 @@ def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedL
     table, missing = _matched(labels, file, spec, now, ports)
     joined = table.num_rows
     if joined:
-        _store(table, file, f"{file.stem}.late", state, ports)
+        _store(table, file.late, state, ports)
     overdue = now - file.hour > spec.labels.maturity + timedelta(days=1)
     if missing and overdue:
         lines = b"".join(ground_truth_line(label, model=file.model) + b"\n" for label in missing)
-        ports.data.put(file.beside("quarantine/labels-without-capture", "jsonl"), lines)
+        ports.data.put(file.quarantined(Quarantined.LABELS_WITHOUT_CAPTURE), lines)
     if not missing or overdue:
         ports.catalog.remove(entry)
         return JoinedLabels(file.model, joined, 0, len(missing))
@@ -132,7 +131,7 @@ def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedL
 
 def _keep_pending(missing: Sequence[GroundTruth], file: FileKey, ports: Ports) -> None:
     lines = b"".join(ground_truth_line(label, model=file.model) + b"\n" for label in missing)
-    key = file.beside("pending-labels", "jsonl")
+    key = file.pending_labels
     ports.data.put(key, lines)
     ports.catalog.add(CatalogEntry(file.model, "pending-labels", file.hour, key, len(missing)))
 
@@ -150,19 +149,19 @@ def _matched(
     return outcomes.join(labels, now, production, shadow, schema)
 
 
-def _store(table: pa.Table, file: FileKey, stem: str, state: ModelState, ports: Ports, *, pending: int = 0) -> None:
-    key = file.beside("outcomes", "parquet", stem=stem)
+def _store(table: pa.Table, file: FileKey, state: ModelState, ports: Ports, *, pending: int = 0) -> None:
+    key = file.outcomes
     etag = ports.data.put(key, outcomes.to_parquet(table))
     daily = outcomes.daily_counts(table, error_tolerance=_error_tolerance(state, ports))
     if table.num_rows and ModelSpec.parse(state.spec).online.enabled:
-        _store_online_rows(table, file, stem, ports)
+        _store_online_rows(table, file, ports)
     sums = {"daily": daily, "pending": pending}
     ports.catalog.add(CatalogEntry(file.model, "outcomes", file.hour, key, table.num_rows, etag, sums))
 
 
-def _store_online_rows(table: pa.Table, file: FileKey, stem: str, ports: Ports) -> None:
+def _store_online_rows(table: pa.Table, file: FileKey, ports: Ports) -> None:
     """The same rows for learn_online, with the time of the newest request: a file is learned when all have matured."""
-    key = file.beside(outcome_lines.KIND, "jsonl.gz", stem=stem)
+    key = file.online_rows
     etag = ports.data.put(key, outcome_lines.to_json_lines(table))
     newest = max(table["inference_time"].to_pylist())
     sums = {"newest": newest.isoformat()}

@@ -12,14 +12,15 @@ from typing import Any
 from evergreen.domain.catalog import CatalogEntry
 from evergreen.domain.model_events import TrainingFailed, TrainingStarted
 from evergreen.domain.state import ModelState, Run, Version
-from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, manifest_of, snapshot_sha256
+from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, snapshot_sha256
 from evergreen.domain.training_rows import RowsChoice, choose_rows, window_start
 from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import ConflictingWriteError, TrainingRefusedError
 from evergreen.formats.captures import format_time
+from evergreen.formats.keys import ArtifactPrefix, artifacts_of, checkpoints_of, manifest_key, snapshot_key, source_key
 from evergreen.ports import Ports
 from evergreen.spec import LONGEST_HYPERPARAMETER, ModelSpec, RowsPolicy
-from evergreen.training.source import PROGRAM, pack_source, source_key
+from evergreen.training.source import PROGRAM, pack_source
 from evergreen.usecases.steps.recording import decide_and_record
 
 ACTOR = "launch_training"
@@ -117,12 +118,13 @@ def _source(spec: ModelSpec, ports: Ports) -> str:
     """Put the source where the job reads it, under its own hash; answers that hash."""
     given = spec.training.source_dir
     source = pack_source() if given is None else _own_source(given, spec, ports)
-    ports.artifacts.put(source_key(source), source)
-    return hashlib.sha256(source).hexdigest()
+    sha256 = hashlib.sha256(source).hexdigest()
+    ports.artifacts.put(source_key(sha256), source)
+    return sha256
 
 
 def _own_source(uri: str, spec: ModelSpec, ports: Ports) -> bytes:
-    folder = ports.artifacts.uri("source/")
+    folder = ports.artifacts.uri(f"{ArtifactPrefix.SOURCE}/")
     if not uri.startswith(folder):
         raise TrainingRefusedError(
             spec.model, f"training.source_dir is {uri}: put it under {folder}, where jobs may read"
@@ -165,13 +167,9 @@ def _newest(entries: Sequence[CatalogEntry], choice: RowsChoice, max_rows: int) 
     return chosen[::-1]
 
 
-def _folder(model: str, run: Run) -> str:
-    return f"snapshots/{model}/{run.decision_id}/{run.attempt}"
-
-
 def _stored(snapshot: Snapshot, model: str, run: Run, ports: Ports) -> Snapshot:
     """Store the attempt's snapshot, once: a delivery that died may have started the job on the one it stored."""
-    key = f"{_folder(model, run)}/snapshot.json"
+    key = snapshot_key(model, run.decision_id, run.attempt)
     try:
         ports.artifacts.put_if(key, json.dumps(asdict(snapshot), indent=1).encode(), etag=None)
     except ConflictingWriteError:
@@ -187,9 +185,9 @@ def _unchanged(snapshot: Snapshot, key: str, model: str) -> Snapshot:
 
 def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Snapshot, ports: Ports) -> TrainingRequest:
     """The job of a run on a snapshot, whose manifest is put where the job reads it."""
-    manifest_key = manifest_of(state.model, run.decision_id, run.attempt)
+    manifest_place = manifest_key(state.model, run.decision_id, run.attempt)
     manifest = [{"prefix": ports.data.uri("")}, *(file["key"] for file in snapshot.files)]
-    ports.artifacts.put(manifest_key, json.dumps(manifest).encode())
+    ports.artifacts.put(manifest_place, json.dumps(manifest).encode())
     production, training = _comparable(state), spec.training
     hyperparameters = {
         **recipe(spec),
@@ -200,7 +198,7 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
         "because": _reason(state.model, run, ports)[:_LONGEST_REASON],
         "snapshot": snapshot.sha256,
         "snapshot_rows": snapshot.rows,
-        "manifest": ports.artifacts.uri(manifest_key),
+        "manifest": ports.artifacts.uri(manifest_place),
         "source_sha256": snapshot.source,
     }
     if run.checkpoint:
@@ -211,12 +209,12 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
         job_name=job_name(state.model, run),
         model=state.model,
         hyperparameters={name: json.dumps(value) for name, value in hyperparameters.items()},
-        source=ports.artifacts.uri(f"source/{snapshot.source}/sourcedir.tar.gz"),
+        source=ports.artifacts.uri(source_key(snapshot.source)),
         program=training.entry_point or PROGRAM,
-        manifest=ports.artifacts.uri(manifest_key),
+        manifest=ports.artifacts.uri(manifest_place),
         production=None if production is None else production.artifact,
-        output=ports.artifacts.uri(f"models/{state.model}"),
-        checkpoints=ports.artifacts.uri(f"checkpoints/{state.model}/{run.decision_id}"),
+        output=ports.artifacts.uri(artifacts_of(state.model)),
+        checkpoints=ports.artifacts.uri(checkpoints_of(state.model, run.decision_id)),
         image=training.image,
         instance_type=training.instance_type,
         instance_count=training.instance_count,

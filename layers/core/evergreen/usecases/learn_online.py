@@ -12,6 +12,7 @@ from evergreen.domain.checkpoint_trial import row_name
 from evergreen.domain.checkpoints import OnlinePointer, Sums
 from evergreen.domain.state import ModelState
 from evergreen.errors import ConflictingWriteError, UnknownModelError
+from evergreen.formats.keys import online_of
 from evergreen.formats.requests import LONGEST_CLASS, FeedbackMessage
 from evergreen.model.schema import Task
 from evergreen.ports import Ports
@@ -173,7 +174,7 @@ def learn_rows(
             ports.online.advance(before, pointer, [row.name for row in fresh], expires=expires)
         except (ConflictingWriteError, StateGoneError) as error:
             if attempt == _TRIES - 1:
-                raise ConflictingWriteError(f"online/{model}") from error
+                raise ConflictingWriteError(online_of(model)) from error
         else:
             sweep(ports, pointer)
             return Learned(model, counts, len(known), updates=pointer.updates, rows=pointer.rows)

@@ -16,7 +16,7 @@ from evergreen.domain.state import ModelState
 from evergreen.errors import UnknownVersionError
 from evergreen.formats import outcomes
 from evergreen.formats.captures import Capture, MalformedLine, layout_of, quarantine_body, read_captures
-from evergreen.formats.keys import FileKey
+from evergreen.formats.keys import FileKey, Quarantined
 from evergreen.model.schema import FeatureSchema
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
@@ -58,7 +58,7 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
         malformed = [*malformed, *refused]
         table = outcomes.captures_to_table(captures, schema)
     if malformed:
-        ports.data.put(file.beside("quarantine/captures", "jsonl"), quarantine_body(malformed))
+        ports.data.put(file.quarantined(Quarantined.CAPTURES), quarantine_body(malformed))
     target = file.compacted
     target_etag = ports.data.put(target, outcomes.to_parquet(table))
     kind = f"compact-{file.variant}"
@@ -133,7 +133,7 @@ def _profile(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) ->
         if reference.prediction_binning is not None:
             answers = dict(outcomes.prediction_column(rows, schema))
             document["prediction"] = _encode(Profile.count(answers, reference.prediction_binning))
-        key = file.beside("profiles", f"v{number}.json")
+        key = file.profile(number)
         ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
         ports.catalog.add(CatalogEntry(file.model, f"profile-v{number}", file.hour, key, rows.num_rows))
         profiled += rows.num_rows

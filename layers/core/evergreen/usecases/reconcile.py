@@ -13,8 +13,9 @@ from evergreen.domain.aliases import IMPORTED, NOWHERE, AliasRecord, alias_recor
 from evergreen.domain.state import BakePhase, ModelState, Run, ShadowRole
 from evergreen.domain.training_jobs import JobEnd, TrainingStatus, job_name, retry_schedule_name
 from evergreen.errors import EndpointWentBackError
+from evergreen.formats import keys
 from evergreen.formats.captures import read_ground_truth
-from evergreen.formats.keys import FileKey
+from evergreen.formats.keys import FileKey, Quarantined
 from evergreen.ports import Aliases, Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases import compare_shadow, watch_deployment
@@ -279,7 +280,7 @@ def _captures(state: ModelState, now: datetime, ports: Ports) -> list[Difference
         entry.key for kind in _COMPACTED for entry in ports.catalog.between(state.model, f"compact-{kind}", *span)
     }
     for folder in _aliases(state, ports).folders(state.model):
-        files = _files(f"captures/{state.model}/{folder}", hours, ports)
+        files = _files(keys.captures_of(state.model, folder), hours, ports)
         found += [key for key, file in files.items() if file.compacted not in compacted]
     return [
         _lost(key, "compacted", partial(profile_capture, key, "", now=now, ports=ports)) for key in found[:_MOST_FILES]
@@ -291,7 +292,7 @@ def _ground_truth(state: ModelState, now: datetime, ports: Ports) -> list[Differ
     if state.production is None:
         return []
     model, hours = state.model, _settled_hours(now)
-    files = _files(f"ground-truth/{model}", hours, ports)
+    files = _files(keys.ground_truth_of(model), hours, ports)
     if not files:
         return []
     span = (hours[0], hours[-1] + _HOUR)
@@ -300,15 +301,14 @@ def _ground_truth(state: ModelState, now: datetime, ports: Ports) -> list[Differ
     }
     unjoined = [key for key, file in files.items() if known.isdisjoint(_left_by_joining(file))]
     if unjoined:  # a file whose labels were all refused leaves nothing else
-        refused = _files(f"quarantine/ground-truth/{model}", hours, ports)
-        unjoined = [key for key in unjoined if files[key].beside("quarantine/ground-truth", "jsonl") not in refused]
+        refused = _files(keys.refused_labels_of(model), hours, ports)
+        unjoined = [key for key in unjoined if files[key].quarantined(Quarantined.GROUND_TRUTH) not in refused]
     lost = islice((key for key in unjoined if any(read_ground_truth(ports.data.get(key)))), _MOST_FILES)
     return [_lost(key, "joined", partial(join_labels, key, now=now, ports=ports)) for key in lost]
 
 
 def _left_by_joining(file: FileKey) -> set[str]:
-    late = file.beside("outcomes", "parquet", stem=f"{file.stem}.late")
-    return {file.beside("outcomes", "parquet"), late, file.beside("pending-labels", "jsonl")}
+    return {file.outcomes, file.late.outcomes, file.pending_labels}
 
 
 def _lost(key: str, done: str, repair: Callable[[], object]) -> Difference:
@@ -321,10 +321,10 @@ def _settled_hours(now: datetime) -> Sequence[datetime]:
     return [newest - i * _HOUR for i in reversed(range(_LOOK_BACK_HOURS))]
 
 
-def _files(prefix: str, hours: Iterable[datetime], ports: Ports) -> dict[str, FileKey]:
+def _files(folder: str, hours: Iterable[datetime], ports: Ports) -> dict[str, FileKey]:
     """The files of these hours by key; what is laid out otherwise is none of ours."""
     files: dict[str, FileKey] = {}
-    for key in (key for hour in hours for key in ports.data.keys(f"{prefix}/{hour:%Y/%m/%d/%H}/")):
+    for key in (key for hour in hours for key in ports.data.keys(keys.hour_of(folder, hour))):
         with suppress(ValueError):
             files[key] = FileKey.parse(key)
     return files

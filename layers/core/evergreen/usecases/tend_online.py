@@ -32,6 +32,7 @@ from evergreen.domain.state import ModelState
 from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger
 from evergreen.domain.triggers.governance import FORCED, hold_back
 from evergreen.errors import ConflictingWriteError
+from evergreen.formats.keys import online_checkpoint_key
 from evergreen.formats.outcome_lines import KIND, from_json_lines
 from evergreen.model.scorer import Predictions
 from evergreen.ports import Ports
@@ -47,7 +48,6 @@ from evergreen.usecases.learn_online import (
 )
 from evergreen.usecases.steps.online_states import (
     StateGoneError,
-    checkpoint_key,
     load_checkpoint,
     state_bytes,
     state_fingerprint,
@@ -175,7 +175,7 @@ def _keep(pointer: OnlinePointer, spec: ModelSpec, now: datetime, ports: Ports) 
         return None
     number = known[-1].number + 1 if known else 1
     body = state_bytes(ports, pointer)
-    key = checkpoint_key(pointer.model, number, pointer.sha256)
+    key = online_checkpoint_key(pointer.model, number, pointer.sha256)
     ports.artifacts.put(key, body)
     checkpoint = OnlineCheckpoint(
         model=pointer.model,

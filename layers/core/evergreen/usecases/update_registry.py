@@ -9,8 +9,8 @@ from functools import cached_property, partial
 from typing import Any
 
 from evergreen.domain.state import ModelState, Version
-from evergreen.domain.training_jobs import job_name_of, manifest_of
 from evergreen.domain.uris import is_uri, split_uri
+from evergreen.formats.keys import job_name_of, manifest_key
 from evergreen.model.archive import ArtifactError, unpack
 from evergreen.ports import Described, Ports, Registry, RegistryView
 from evergreen.training.run_record import JOB_TAG, Provenance, RunRecord, run_record
@@ -125,7 +125,7 @@ def provenance_of(model: str, version: Version, history: Sequence[Mapping[str, A
         because=asked.get("because", ""),
         decision_id=version.decision_id,
         snapshot=started["snapshot"],
-        manifest=ports.artifacts.uri(manifest_of(model, version.decision_id, started["attempt"])),
+        manifest=ports.artifacts.uri(manifest_key(model, version.decision_id, started["attempt"])),
         source_sha256=started.get("source", ""),
     )
 

@@ -18,11 +18,18 @@ from typing import Any
 
 from evergreen.domain import event_json
 from evergreen.domain.state import ModelState
-from evergreen.domain.training_jobs import job_name_of, snapshot_sha256
+from evergreen.domain.training_jobs import snapshot_sha256
 from evergreen.domain.transitions import transition
 from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import EvergreenError, UnknownVersionError
-from evergreen.formats.keys import FileKey
+from evergreen.formats.keys import (
+    DataPrefix,
+    FileKey,
+    job_name_of,
+    reference_sha256,
+    snapshot_key,
+    snapshot_of_decision,
+)
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people.verify import verify_history
@@ -323,7 +330,7 @@ def _is_deployment(item: Mapping[str, Any], version: int) -> bool:
 
 def _recorded_data(model: str, decision_id: str, attempt: Attempt) -> Data:
     recorded = attempt.started.fields
-    place = f"snapshots/{model}/{decision_id}/{attempt.attempt}/snapshot.json"
+    place = snapshot_key(model, decision_id, attempt.attempt)
     return Data(recorded["snapshot"], place, Found.NOT_LOOKED_AT, recorded["rows"], None, None)
 
 
@@ -346,7 +353,7 @@ def _bytes_found(registered: Mapping[str, Any], ports: Ports) -> tuple[Found, Fo
     reference = registered["reference"]
     if not reference:
         return artifact, Found.NOT_LOOKED_AT
-    return artifact, _hash_found(ports, reference, reference.removesuffix(".json").rpartition(".")[2])
+    return artifact, _hash_found(ports, reference, reference_sha256(reference))
 
 
 def _hash_found(ports: Ports, key: str, sha256: str) -> Found:
@@ -380,8 +387,7 @@ def _looked_up(model: str, lineage: Lineage, ports: Ports) -> Data:
 
 def _snapshot(model: str, data: Data, ports: Ports) -> tuple[str, dict[str, Any] | None]:
     """The snapshot of the attempt; of trainings from before each attempt had its own, that of the decision."""
-    older = "/".join((*data.place.split("/")[:3], "snapshot.json"))
-    for place in (data.place, older):
+    for place in (data.place, snapshot_of_decision(data.place)):
         found = ports.artifacts.get_with_etag(place)
         if found is not None:
             return place, _read_snapshot(found[0])
@@ -478,20 +484,20 @@ def _key_of(asked: str, ports: Ports) -> str:
 def _training_keys(model: str, key: str, spec: ModelSpec, ports: Ports) -> tuple[tuple[str, ...], str]:
     """The keys of training data that an object is or became, and how that is known."""
     kind = key.split("/", 1)[0]
-    if kind in ("outcomes", "base-data"):
+    if kind in (DataPrefix.OUTCOMES, DataPrefix.BASE_DATA):
         return (key,), "training data itself"
-    if kind not in ("captures", "compact", "ground-truth"):
+    if kind not in (DataPrefix.CAPTURES, DataPrefix.COMPACT, DataPrefix.GROUND_TRUTH):
         raise NoLineageError(
-            f"{key!r} is no training data and becomes none: give an object below outcomes/, base-data/, captures/ or "
-            "ground-truth/, or one of these prefixes"
+            f"{key!r} is no training data and becomes none: give an object below {DataPrefix.OUTCOMES}/, "
+            f"{DataPrefix.BASE_DATA}/, {DataPrefix.CAPTURES}/ or {DataPrefix.GROUND_TRUTH}/, or one of these prefixes"
         )
     files = [found for found in _files(key, ports) if found.model == model][:_MOST_FILES_FOLLOWED]
     if not files:
         raise NoLineageError(f"nothing of model {model!r} lies at {key!r}: an older file may have been deleted since")
-    if kind == "ground-truth":
-        became = {name for file in files for name in _joined(file)}
+    if kind == DataPrefix.GROUND_TRUTH:
+        became = {name for file in files for name in (file.outcomes, file.late.outcomes)}
         return tuple(sorted(became)), f"labels of {len(files)} files, joined to outcomes of the same name"
-    asked_ids = {event_id for file in files for event_id in _event_ids(ports, file.beside("compact", "parquet"))}
+    asked_ids = {event_id for file in files for event_id in _event_ids(ports, file.compacted)}
     span = (min(file.hour for file in files), max(file.hour for file in files) + spec.labels.maturity + 2 * _DAY)
     entries = ports.catalog.between(model, "outcomes", *span)
     became = {entry.key for entry in entries if not asked_ids.isdisjoint(_event_ids(ports, entry.key))}
@@ -507,10 +513,6 @@ def _files(key: str, ports: Ports) -> Iterator[FileKey]:
             yield FileKey.parse(each)
         except ValueError:
             continue
-
-
-def _joined(file: FileKey) -> tuple[str, str]:
-    return file.beside("outcomes", "parquet"), file.beside("outcomes", "parquet", stem=f"{file.stem}.late")
 
 
 def _event_ids(ports: Ports, key: str) -> frozenset[str]:
