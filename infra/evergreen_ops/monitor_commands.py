@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergreen.domain.catalog import CatalogKind
 from evergreen_ops.operate_commands import WHERE, AsJson, Local, Model, StackName
 from evergreen_ops.options import REFUSED, UsageError, instant
 
@@ -300,7 +301,7 @@ def _violations(
 
     schema = ModelSpec.parse(ports.ledger.read(model).spec).feature_schema()
     hour = since.replace(minute=0, second=0, microsecond=0)
-    entries = ports.catalog.between(model, "compact-production", hour, until)
+    entries = ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, hour, until)
     try:
         tables = [outcomes.from_parquet(ports.data.get(entry.key)) for entry in entries]
     except FileNotFoundError as error:

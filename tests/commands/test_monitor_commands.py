@@ -7,6 +7,7 @@ import boto3
 import numpy as np
 import pytest
 
+from evergreen.domain.catalog import CatalogKind
 from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
 from evergreen_ops.monitor_import import ImportRefusedError
@@ -152,14 +153,14 @@ def test_what_was_imported_is_watched_from_then_on(theirs):
         for key in list(theirs.ports.data.keys(prefix)):
             event["detail"]["object"]["key"] = key
             theirs.call(function, event)
-    entries = theirs.ports.catalog.between("churn", "outcomes", START, START + timedelta(hours=HOURS))
+    entries = theirs.ports.catalog.between("churn", CatalogKind.OUTCOMES, START, START + timedelta(hours=HOURS))
     table = outcomes.concat(
         [outcomes.from_parquet(theirs.ports.data.get(entry.key)) for entry in entries],
         outcomes.outcome_schema(ModelSpec.parse(theirs.state.spec).feature_schema()),
     )
     assert table.num_rows == 42 * A_HOUR
     assert set(table["production_version"].to_pylist()) == {1}
-    assert theirs.ports.catalog.between("churn", "profile-v1", START, START + timedelta(hours=HOURS))
+    assert theirs.ports.catalog.between("churn", CatalogKind.PROFILE, START, START + timedelta(hours=HOURS), version=1)
 
 
 def test_violations_are_written_in_model_monitors_format(theirs, tmp_path):

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from small_cloud import CHURN, NOW
 
 from evergreen import errors
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import PromotionApproved, RollbackDecided, VersionRolledBack
 from evergreen.domain.state import RollbackCause
 from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError
@@ -131,7 +132,7 @@ def test_labelled_rows_from_before_come_with_a_spec(stack, tmp_path):
     again = stack.asked("apply", spec_file(tmp_path), "--base-data", base, "--time", "asked_at")
     assert again["base_rows"] == 1_000
     span = (A_MONTH_AGO - timedelta(days=9), A_MONTH_AGO + timedelta(days=9))
-    entries = stack.ports.catalog.between("churn", "base-data", *span)
+    entries = stack.ports.catalog.between("churn", CatalogKind.BASE_DATA, *span)
     assert sum(entry.rows for entry in entries) == 1_000, "handed over twice, they are there once"
 
 

@@ -12,6 +12,7 @@ from small_artifact import small_artifact
 from tipping_model import a_model
 
 from evergreen import bootstrap
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.state import VersionStatus
 from evergreen.formats.keys import FileKey
 from evergreen.model.archive import pack, unpack
@@ -222,7 +223,7 @@ def captured_by_version(story):
     story.cloud.drain()
     rows = Counter()
     for variant in ("production", "shadow"):
-        for entry in story.ports.catalog.between("churn", f"compact-{variant}", START, story.now + DAY):
+        for entry in story.ports.catalog.between("churn", CatalogKind.of_captures(variant), START, story.now + DAY):
             versions = read_versions(story, entry.key)
             rows += Counter({(variant, version): count for version, count in versions.items()})
     assert rows[("production", 1)] + rows[("production", 2)] == 50 + 200 + 50 + 50 + 50

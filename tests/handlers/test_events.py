@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from evergreen.domain.aliases import AliasRecord
+from evergreen.domain.catalog import CatalogKind
 from evergreen.errors import UnknownModelError
 from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 
@@ -122,7 +123,7 @@ def test_labels_meet_their_captures_and_what_can_not_be_read_is_kept_aside(cloud
         assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 2}
     reasons = [line["reason"] for line in cloud.kept_aside()]
     assert reasons[1:] == ["label 'nan' is not a finite number", "label 'late' is not a finite number"]
-    (joined,) = cloud.ports.catalog.between("churn", "outcomes", now - timedelta(hours=1), now)
+    (joined,) = cloud.ports.catalog.between("churn", CatalogKind.OUTCOMES, now - timedelta(hours=1), now)
     assert joined.rows == 1
 
 
@@ -165,6 +166,6 @@ def test_a_label_file_that_comes_again_after_its_late_captures_joins_nothing_twi
     assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 0}
     cloud.call("reconcile", "schedule_evaluate")
     assert cloud.call("join_labels", file)["joined"] == 1
-    joined = cloud.ports.catalog.between("churn", "outcomes", now - timedelta(hours=1), now)
+    joined = cloud.ports.catalog.between("churn", CatalogKind.OUTCOMES, now - timedelta(hours=1), now)
     assert sorted(entry.rows for entry in joined) == [1, 1]
-    assert not cloud.ports.catalog.between("churn", "pending-labels", now - timedelta(hours=2), now)
+    assert not cloud.ports.catalog.between("churn", CatalogKind.PENDING_LABELS, now - timedelta(hours=2), now)

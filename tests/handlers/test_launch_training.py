@@ -9,7 +9,7 @@ from moto.core.exceptions import JsonRESTError
 from moto.sagemaker.responses import SageMakerResponse
 from small_cloud import NOW
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums, FileSums
 from evergreen.domain.model_events import RetrainingRequested
 from evergreen.domain.training_jobs import snapshot_sha256
 from evergreen.formats.keys import source_key
@@ -34,8 +34,8 @@ def labelled(cloud, days_ago, rows=400, *, right=None, name="a"):
     """A file of outcomes in the catalog; of its rows so many were answered rightly by version 3."""
     time = NOW - days_ago * DAY
     key = f"outcomes/churn/{time:%Y/%m/%d/%H}/{name}.parquet"
-    daily = {"3": {f"{time:%Y-%m-%d}": [rows, rows if right is None else right]}}
-    cloud.ports.catalog.add(CatalogEntry("churn", "outcomes", time, key, rows, f"etag-{name}", {"daily": daily}))
+    sums = FileSums(DailySums({3: {f"{time:%Y-%m-%d}": (rows, rows if right is None else right)}}))
+    cloud.ports.catalog.add(CatalogEntry("churn", CatalogKind.OUTCOMES, time, key, rows, f"etag-{name}", sums))
     return key
 
 

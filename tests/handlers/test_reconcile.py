@@ -10,6 +10,7 @@ from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 
 from evergreen.domain.aliases import AliasRecord
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import (
     BakePassed,
     CandidateRegistered,
@@ -357,7 +358,7 @@ def test_files_whose_events_were_lost_are_worked_on_once_their_hour_has_settled(
         (f"file {captures}", "not compacted", "compacted"),
         (f"file {labels}", "not joined", "joined"),
     ]
-    (outcomes,) = settled.ports.catalog.between("churn", "outcomes", hour, hour + HOUR)
+    (outcomes,) = settled.ports.catalog.between("churn", CatalogKind.OUTCOMES, hour, hour + HOUR)
     assert outcomes.rows == 1
     assert reconciled(settled, at + 15 * MINUTE) == []
 

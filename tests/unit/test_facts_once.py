@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.uris import UriError, is_uri, split_uri, uri_of
 from evergreen.formats.keys import ArtifactPrefix, DataPrefix
 
@@ -60,6 +61,29 @@ def test_only_one_module_says_where_files_lie(prefix):
 
 def test_only_one_module_says_where_the_files_of_an_hour_lie():
     assert written(lambda text: "%Y/%m/%d" in text, but="formats/keys.py") == []
+
+
+# --- kinds of files ---------------------------------------------------------------------------------------------------
+
+# A prefix of the bucket may be called like a kind; what is called a profile in a reference is no file.
+ELSEWHERE = {"profile"}
+
+
+@pytest.mark.parametrize("kind", CatalogKind)
+def test_only_one_module_names_a_kind_of_files(kind):
+    def named(text):
+        return text.startswith(f"{kind}-") or (text == kind and text not in ELSEWHERE)
+
+    prefixes = set(DataPrefix)
+    assert [
+        place
+        for place in written(named, but="domain/catalog.py")
+        if not (kind in prefixes and place.startswith("layers/core/evergreen/formats/keys.py:"))
+    ] == []
+
+
+def test_compacted_captures_are_named_by_their_kind():
+    assert written(lambda text: text.startswith("compact-"), but="domain/catalog.py") == []
 
 
 # --- the columns of features ------------------------------------------------------------------------------------------

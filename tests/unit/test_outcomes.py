@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evergreen.domain.catalog import DailySums
 from evergreen.formats import outcomes
 from evergreen.formats.captures import Capture, GroundTruth
 from evergreen.model.schema import FeatureSchema
@@ -179,15 +180,15 @@ def test_a_pair_remembers_what_both_said_and_what_was_true():
 
 def test_days_are_counted_by_the_version_that_answered():
     found = both_answered(("a", "1", "0", "0"), ("b", "1", "1", "1"))
-    assert outcomes.daily_counts(found, error_tolerance=None) == {"1": {"2026-01-01": [2, 1]}}
-    assert outcomes.daily_counts(found.slice(0, 0), error_tolerance=None) == {}
+    assert outcomes.daily_sums(found, error_tolerance=None) == DailySums({1: {"2026-01-01": (2, 1)}})
+    assert outcomes.daily_sums(found.slice(0, 0), error_tolerance=None) == DailySums()
 
 
 def test_a_regressions_answer_is_right_within_its_tolerance():
     captures = [Capture(event_id, NOON, 1, {}, 2.0, None) for event_id in ("a", "b")]
     labels = [GroundTruth("a", "2.5"), GroundTruth("b", "2.6")]
     found, _ = joined(labels, table(*captures, schema=REGRESSION), schema=REGRESSION)
-    assert outcomes.daily_counts(found, error_tolerance=0.5) == {"1": {"2026-01-01": [2, 1]}}
+    assert outcomes.daily_sums(found, error_tolerance=0.5) == DailySums({1: {"2026-01-01": (2, 1)}})
 
 
 def test_features_are_given_as_profiles_take_them():

@@ -16,7 +16,7 @@ from samtranslator.yaml_helper import yaml_parse
 from small_artifact import small_artifact
 from small_cloud import CHURN, NOW, ROOT, SmallCloud
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.state import ShadowRole
 from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
@@ -132,7 +132,9 @@ class LivingCloud(SmallCloud):
         spec = CHURN | SPEC | {"deployment": SPEC["deployment"] | deployment, "endpoint": self.endpoint}
         apply.apply_model(ModelSpec.parse(spec), now=self.now, ports=self.ports)
         time = self.now - DAY
-        self.ports.catalog.add(CatalogEntry(MODEL, "base-data", time, "base-data/churn/x.parquet", 5_000, "etag"))
+        self.ports.catalog.add(
+            CatalogEntry(MODEL, CatalogKind.BASE_DATA, time, "base-data/churn/x.parquet", 5_000, "etag")
+        )
         self.collect()
 
     def pass_time(self, delta):
@@ -266,7 +268,7 @@ class LivingCloud(SmallCloud):
         self._files += 1
         key = f"outcomes/{MODEL}/{self._files}.parquet"
         etag = self.ports.data.put(key, outcomes.to_parquet(table))
-        self.ports.catalog.add(CatalogEntry(MODEL, "outcomes", self.now - MINUTE, key, _REQUESTS, etag))
+        self.ports.catalog.add(CatalogEntry(MODEL, CatalogKind.OUTCOMES, self.now - MINUTE, key, _REQUESTS, etag))
 
     # --- what people do -----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from evergreen.spec import ModelSpec
     from evergreen.training.run_record import RunRecord
 from evergreen.domain.aliases import AliasRecord
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.training_jobs import TrainingRequest, TrainingStatus
 
 
@@ -95,8 +95,10 @@ class Catalog(Protocol):
     def remove(self, entry: CatalogEntry) -> None:
         """Forget the file."""
 
-    def between(self, model: str, kind: str, start: datetime, end: datetime) -> list[CatalogEntry]:
-        """Files with start <= time < end, in order of time and key."""
+    def between(
+        self, model: str, kind: CatalogKind, start: datetime, end: datetime, *, version: int | None = None
+    ) -> list[CatalogEntry]:
+        """Files of a kind, of profiles those of a version, with start <= time < end, in order of time and key."""
 
 
 class Aliases(Protocol):

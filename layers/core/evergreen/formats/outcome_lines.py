@@ -18,9 +18,6 @@ from evergreen.model.schema import FEATURE_PREFIX
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KIND = "online-rows"
-"""Of the files' entries in the catalog."""
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from evergreen.domain.catalog import Counts, DailySums
 from evergreen.domain.shadow import Answers, PairedOutcomes
 from evergreen.formats.captures import Capture, GroundTruth
 from evergreen.model.schema import FEATURE_PREFIX, FeatureSchema, Kind, Task
@@ -230,24 +231,24 @@ def _numbers(column: Any) -> NDArray[np.float64]:
     return numbers
 
 
-def daily_counts(table: pa.Table, *, error_tolerance: float | None) -> dict[str, dict[str, list[int]]]:
-    """Labelled and right answers by production version and day of the request: ``{"2": {"2026-01-31": [n, correct]}}``.
+def daily_sums(table: pa.Table, *, error_tolerance: float | None) -> DailySums:
+    """Labelled and right answers by production version and day of the request.
 
     A regression's answer is right when it is within `error_tolerance` of the label.
     """
-    counts: dict[str, dict[str, list[int]]] = {}
     if not table.num_rows:
-        return counts
+        return DailySums()
+    counts: dict[int, dict[str, Counts]] = {}
     if error_tolerance is None:
         right = pc.equal(table["prediction"], table["actual"]).to_pylist()
     else:
         right = list(np.abs(_numbers(table["prediction"]) - _numbers(table["actual"])) <= error_tolerance)
     days = pc.strftime(table["inference_time"].cast(pa.timestamp("us")), "%Y-%m-%d").to_pylist()
     for version, day, correct in zip(table["production_version"].to_pylist(), days, right, strict=True):
-        cell = counts.setdefault(str(version), {}).setdefault(day, [0, 0])
-        cell[0] += 1
-        cell[1] += bool(correct)
-    return counts
+        by_day = counts.setdefault(version, {})
+        n, right_before = by_day.get(day, (0, 0))
+        by_day[day] = (n + 1, right_before + bool(correct))
+    return DailySums(counts)
 
 
 def feature_columns(table: pa.Table, schema: FeatureSchema) -> dict[str, NDArray[Any]]:

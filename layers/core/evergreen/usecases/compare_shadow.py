@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from evergreen.domain.bake import roll_back
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import (
     AnyEvent,
     BakePassed,
@@ -121,7 +122,7 @@ def compare_shadow(
 
 
 def _paired(state: ModelState, shadow: Shadow, spec: ModelSpec, now: datetime, ports: Ports) -> PairedOutcomes:
-    entries = ports.catalog.between(state.model, "outcomes", shadow.since - timedelta(hours=1), now)
+    entries = ports.catalog.between(state.model, CatalogKind.OUTCOMES, shadow.since - timedelta(hours=1), now)
     tables = [outcomes.from_parquet(ports.data.get(entry.key), outcomes.PAIR_COLUMNS) for entry in entries]
     table = outcomes.concat(tables, outcomes.outcome_schema(spec.feature_schema()))
     pairs = outcomes.paired(table, spec, production=shadow.judged_against, shadow=shadow.version)
@@ -139,7 +140,7 @@ def _loss_scale(state: ModelState, shadow: Shadow, ports: Ports) -> float:
 def _answered(model: str, shadow: Shadow, until: datetime, ports: Ports, *, skipped: timedelta = timedelta(0)) -> int:
     """Requests of the judged time that the shadow answered too, labelled or not."""
     hour = shadow.since.replace(minute=0, second=0, microsecond=0) + skipped
-    entries = ports.catalog.between(model, "compact-shadow", hour, until)
+    entries = ports.catalog.between(model, CatalogKind.COMPACT_SHADOW, hour, until)
     return sum(entry.rows for entry in entries if is_of_version(entry.key, shadow.version))
 
 
@@ -149,7 +150,7 @@ def _answered_share(model: str, shadow: Shadow, until: datetime, ports: Ports) -
     The hour in which it began does not count: its files hold requests from before.
     """
     first = shadow.since.replace(minute=0, second=0, microsecond=0) + _HOUR
-    asked = sum(entry.rows for entry in ports.catalog.between(model, "compact-production", first, until))
+    asked = sum(entry.rows for entry in ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, first, until))
     if not asked:
         return None
     return round(min(_answered(model, shadow, until, ports, skipped=_HOUR) / asked, 1.0), 6)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.model_events import TrainingFailed, TrainingStarted
 from evergreen.domain.state import ModelState, Run, Version
 from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, snapshot_sha256
@@ -143,9 +143,9 @@ def _snapshot(model: str, run: Run, spec: ModelSpec, source: str, ports: Ports) 
     It depends on the time of the decision, not of the call: a second attempt trains on the same rows.
     """
     start = window_start(spec.training, run.requested_at)
-    outcomes = ports.catalog.between(model, "outcomes", start, run.requested_at)
-    entries = ports.catalog.between(model, "base-data", start, run.requested_at) + outcomes
-    sums = [entry.sums["daily"] for entry in outcomes if "daily" in entry.sums]
+    outcomes = ports.catalog.between(model, CatalogKind.OUTCOMES, start, run.requested_at)
+    entries = ports.catalog.between(model, CatalogKind.BASE_DATA, start, run.requested_at) + outcomes
+    sums = [entry.sums.daily for entry in outcomes if entry.sums.daily is not None]
     choice = choose_rows(spec.training, sums, maturity=spec.labels.maturity, decided_at=run.requested_at)
     told = {"policy": spec.training.rows.value, "because": choice.because, "source": source}
     return Snapshot.of(_newest(entries, choice, spec.training.max_rows), trained_from=_trained_from(choice), **told)

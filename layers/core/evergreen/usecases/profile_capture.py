@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.domain.aliases import IMPORTED, NOWHERE
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.state import ModelState
 from evergreen.errors import UnknownVersionError
 from evergreen.formats import outcomes
@@ -61,8 +61,9 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
         ports.data.put(file.quarantined(Quarantined.CAPTURES), quarantine_body(malformed))
     target = file.compacted
     target_etag = ports.data.put(target, outcomes.to_parquet(table))
-    kind = f"compact-{file.variant}"
-    ports.catalog.add(CatalogEntry(file.model, kind, file.hour, target, table.num_rows, target_etag))
+    kind = CatalogKind.of_captures(file.variant)
+    if kind is not None:
+        ports.catalog.add(CatalogEntry(file.model, kind, file.hour, target, table.num_rows, target_etag))
     profiled = _profile(file, table, state, ports) if file.variant == "production" else 0
     return CompactedCapture(file.model, file.variant, table.num_rows, len(malformed), profiled)
 
@@ -135,7 +136,8 @@ def _profile(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) ->
             document["prediction"] = _encode(Profile.count(answers, reference.prediction_binning))
         key = file.profile(number)
         ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
-        ports.catalog.add(CatalogEntry(file.model, f"profile-v{number}", file.hour, key, rows.num_rows))
+        entry = CatalogEntry(file.model, CatalogKind.PROFILE, file.hour, key, rows.num_rows, version=number)
+        ports.catalog.add(entry)
         profiled += rows.num_rows
     return profiled
 

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 
 from evergreen.domain.aliases import IMPORTED, NOWHERE, AliasRecord, alias_record, answers_with
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.state import BakePhase, ModelState, Run, ShadowRole
 from evergreen.domain.training_jobs import JobEnd, TrainingStatus, job_name, retry_schedule_name
 from evergreen.errors import EndpointWentBackError
@@ -43,7 +44,8 @@ _MOST_FILES = 20
 _PENDING_WINDOW = timedelta(days=62)
 _NOTE = "differences"
 _SHADOW_PLACE = "shadow"
-_COMPACTED = ("production", "shadow")
+_COMPACTED = (CatalogKind.COMPACT_PRODUCTION, CatalogKind.COMPACT_SHADOW)
+_LABELS = (CatalogKind.OUTCOMES, CatalogKind.PENDING_LABELS)
 _NEXT_LOOK = timedelta(days=1) + PATIENCE  # a schedule of what is over ends itself the next time that it fires
 _SCHEDULE_KINDS = frozenset({"ops-bake", "retry", *ShadowRole})
 
@@ -66,7 +68,7 @@ def reconcile(model: str, *, now: datetime, ports: Ports) -> tuple[Repair, ...]:
     repairs = repair_all(state, _NOTE, found, actor=ACTOR, now=now, ports=ports)
     if trouble is not None:
         raise trouble
-    for entry in ports.catalog.between(model, "pending-labels", now - _PENDING_WINDOW, now + _HOUR):
+    for entry in ports.catalog.between(model, CatalogKind.PENDING_LABELS, now - _PENDING_WINDOW, now + _HOUR):
         join_pending(entry, now=now, ports=ports)
     return repairs
 
@@ -276,9 +278,7 @@ def _captures(state: ModelState, now: datetime, ports: Ports) -> list[Difference
     hours = _settled_hours(now)
     found: list[str] = []
     span = (hours[0], hours[-1] + _HOUR)
-    compacted = {
-        entry.key for kind in _COMPACTED for entry in ports.catalog.between(state.model, f"compact-{kind}", *span)
-    }
+    compacted = {entry.key for kind in _COMPACTED for entry in ports.catalog.between(state.model, kind, *span)}
     for folder in _aliases(state, ports).folders(state.model):
         files = _files(keys.captures_of(state.model, folder), hours, ports)
         found += [key for key, file in files.items() if file.compacted not in compacted]
@@ -296,9 +296,7 @@ def _ground_truth(state: ModelState, now: datetime, ports: Ports) -> list[Differ
     if not files:
         return []
     span = (hours[0], hours[-1] + _HOUR)
-    known = {
-        entry.key for kind in ("outcomes", "pending-labels") for entry in ports.catalog.between(model, kind, *span)
-    }
+    known = {entry.key for kind in _LABELS for entry in ports.catalog.between(model, kind, *span)}
     unjoined = [key for key, file in files.items() if known.isdisjoint(_left_by_joining(file))]
     if unjoined:  # a file whose labels were all refused leaves nothing else
         refused = _files(keys.refused_labels_of(model), hours, ports)

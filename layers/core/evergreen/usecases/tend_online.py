@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.checkpoint_trial import (
     KEPT_CHECKPOINTS,
     is_due,
@@ -33,7 +33,7 @@ from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger
 from evergreen.domain.triggers.governance import FORCED, hold_back
 from evergreen.errors import ConflictingWriteError
 from evergreen.formats.keys import online_checkpoint_key
-from evergreen.formats.outcome_lines import KIND, from_json_lines
+from evergreen.formats.outcome_lines import from_json_lines
 from evergreen.model.scorer import Predictions
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec, format_duration
@@ -122,8 +122,10 @@ def _learn_matured(state: ModelState, spec: ModelSpec, now: datetime, ports: Por
 def _matured_files(spec: ModelSpec, now: datetime, ports: Ports) -> list[CatalogEntry]:
     """Files that have not been learned yet and all of whose labels have come."""
     matured = now - spec.labels.maturity
-    entries = ports.catalog.between(spec.model, KIND, matured - spec.labels.maturity - _LATE, now + _HOUR)
-    ready = [entry for entry in entries if datetime.fromisoformat(entry.sums["newest"]) <= matured]
+    entries = ports.catalog.between(
+        spec.model, CatalogKind.ONLINE_ROWS, matured - spec.labels.maturity - _LATE, now + _HOUR
+    )
+    ready = [entry for entry in entries if entry.sums.newest is not None and entry.sums.newest <= matured]
     names = {entry.key: _file_name(state_fingerprint(spec), entry) for entry in ready}
     done = ports.online.learned(spec.model, list(names.values()))
     return [entry for entry in ready if names[entry.key] not in done]
@@ -304,7 +306,7 @@ def _outcomes(
 ) -> tuple[list[OutcomeRow], datetime | None]:
     """The rows to judge by, and the end of the time whose rows are not all kept any more; None: they are."""
     hour = since.replace(minute=0, second=0, microsecond=0)
-    entries = ports.catalog.between(spec.model, KIND, hour, now + _HOUR)
+    entries = ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, hour, now + _HOUR)
     files = [(entry, _rows_of(entry, ports)) for entry in entries]
     gone = [entry.time + _HOUR for entry, rows in files if rows is None]
     kept = [row for _, rows in files for row in rows or () if row_problem(row.features, spec) is None]

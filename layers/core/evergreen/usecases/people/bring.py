@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.model_events import AnyEvent, BakePassed, CandidateRegistered, PromotionApproved, VersionPromoted
 from evergreen.domain.state import BakePhase, ModelState
 from evergreen.formats.keys import artifact_key, base_data_key
@@ -27,7 +27,7 @@ def add_base_data(model: str, table: pa.Table, *, now: datetime, ports: Ports) -
     key = base_data_key(model, hashlib.sha256(body).hexdigest())
     etag = ports.data.put(key, body)
     newest: datetime = max(table["inference_time"].to_pylist())
-    ports.catalog.add(CatalogEntry(model, "base-data", newest, key, table.num_rows, etag))
+    ports.catalog.add(CatalogEntry(model, CatalogKind.BASE_DATA, newest, key, table.num_rows, etag))
     return key
 
 

@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import Any
 
 from evergreen.domain import event_json
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.state import ModelState
 from evergreen.domain.training_jobs import snapshot_sha256
 from evergreen.domain.transitions import transition
@@ -499,7 +500,7 @@ def _training_keys(model: str, key: str, spec: ModelSpec, ports: Ports) -> tuple
         return tuple(sorted(became)), f"labels of {len(files)} files, joined to outcomes of the same name"
     asked_ids = {event_id for file in files for event_id in _event_ids(ports, file.compacted)}
     span = (min(file.hour for file in files), max(file.hour for file in files) + spec.labels.maturity + 2 * _DAY)
-    entries = ports.catalog.between(model, "outcomes", *span)
+    entries = ports.catalog.between(model, CatalogKind.OUTCOMES, *span)
     became = {entry.key for entry in entries if not asked_ids.isdisjoint(_event_ids(ports, entry.key))}
     until = f"{span[1]:%Y-%m-%d %H:%M}"
     return tuple(sorted(became)), f"{len(asked_ids):,} captured requests, found by id in the outcomes up to {until}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer, Sums
 from evergreen.domain.state import ModelState
 from evergreen.model.schema import Task
@@ -87,10 +88,10 @@ def _production(state: ModelState, now: datetime, ports: Ports) -> dict[str, Any
     if state.production is None:
         return None
     first = f"{now - LATELY:%Y-%m-%d}"
-    entries = ports.catalog.between(state.model, "outcomes", now - LATELY - _DAY, now + _DAY)
+    entries = ports.catalog.between(state.model, CatalogKind.OUTCOMES, now - LATELY - _DAY, now + _DAY)
     answered = correct = 0
-    for entry in entries:
-        for day, (n, right) in entry.sums["daily"].get(str(state.production), {}).items():
+    for sums in (entry.sums.daily for entry in entries if entry.sums.daily is not None):
+        for day, (n, right) in sums.of_version(state.production).items():
             if day >= first:
                 answered, correct = answered + n, correct + right
     share = round(correct / answered, 6) if answered else None
