@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from evergreen.model.schema import FeatureSchema, Kind
 from evergreen.model.scorer import Artifact, ArtifactError, ArtifactHashError, Predictions, Scorer
@@ -34,7 +34,7 @@ _BESIDE_ROWS = frozenset({"inference_ids", "groups"})
 _MOST_PROBLEMS = 20
 _LONGEST_PROBLEM = 300
 
-Row = Union[Mapping[str, Any], Sequence[Any]]
+Row = Mapping[str, Any] | Sequence[Any]
 """Values by feature name, or in the model's order."""
 
 
@@ -75,7 +75,7 @@ class Answers:
     """What the model answered, and the names of its classes (None for regression), in order."""
 
     predictions: Predictions
-    classes: Union[Sequence[str], None]
+    classes: Sequence[str] | None
 
 
 class _RefusedError(Exception):
@@ -111,7 +111,7 @@ def model_fn(model_dir: str) -> Scorer:
     return Artifact.load(folder).scorer()
 
 
-def input_fn(body: Union[str, bytes], content_type: str) -> Union[Table, Refusal]:
+def input_fn(body: str | bytes, content_type: str) -> Table | Refusal:
     r"""Read a request's body; names and values are looked at by :func:`predict_fn`, which knows the model.
 
     Parameters
@@ -146,7 +146,7 @@ def input_fn(body: Union[str, bytes], content_type: str) -> Union[Table, Refusal
     return Refusal(415, (f"content type {kind!r} is not served: send {CSV}, {JSON} or {JSON_LINES}",))
 
 
-def predict_fn(request: Union[Table, Refusal], model: Scorer) -> Union[Answers, Refusal]:
+def predict_fn(request: Table | Refusal, model: Scorer) -> Answers | Refusal:
     """Answer the rows, or say what is wrong with them, each problem with its row and feature."""
     if isinstance(request, Refusal):
         return request
@@ -169,7 +169,7 @@ def predict_fn(request: Union[Table, Refusal], model: Scorer) -> Union[Answers, 
     return Answers(model.score_rows(rows), model.schema.classes)
 
 
-def output_fn(prediction: Union[Answers, Refusal], accept: str) -> Any:
+def output_fn(prediction: Answers | Refusal, accept: str) -> Any:
     """Write the answer as JSON or CSV, or the refusal as a JSON problem.
 
     JSON: ``{"model": ..., "version": ..., "predictions": [{"prediction": ..., "probabilities": {class: ...}}]}``,
@@ -192,7 +192,7 @@ def output_fn(prediction: Union[Answers, Refusal], accept: str) -> Any:
     return _problem(Refusal(406, (f"an answer as {accept!r} can't be given: accept {JSON} or {CSV}",)))
 
 
-def _text(body: Union[str, bytes]) -> str:
+def _text(body: str | bytes) -> str:
     if isinstance(body, str):
         return body
     try:
@@ -248,7 +248,7 @@ def _split_rows(split: Mapping[str, Any]) -> list[Any]:
     if wrong is not None or not all(isinstance(name, str) for name in columns):
         width = len(columns if wrong is None else wrong)
         raise _RefusedError(400, f"dataframe_split has {len(columns)} columns and a row of {width}: name each value")
-    return [dict(zip(columns, row)) for row in data]
+    return [dict(zip(columns, row, strict=True)) for row in data]
 
 
 def _named(row: Row, schema: FeatureSchema, as_text: bool) -> Mapping[str, Any]:
@@ -261,8 +261,8 @@ def _named(row: Row, schema: FeatureSchema, as_text: bool) -> Mapping[str, Any]:
     if len(row) != len(schema.features):
         raise _RefusedError(422, f"it has {len(row)} values: the model takes {len(schema.features)}")
     if not as_text:
-        return dict(zip(schema.names, row))
-    return {feature.name: _from_field(feature.kind, field) for feature, field in zip(schema.features, row)}
+        return dict(zip(schema.names, row, strict=True))
+    return {feature.name: _from_field(feature.kind, field) for feature, field in zip(schema.features, row, strict=True)}
 
 
 def _from_field(kind: Kind, field: str) -> Any:
@@ -291,8 +291,8 @@ def _unwritable(row: Mapping[str, Any]) -> list[str]:
 def _as_json(answers: Answers) -> str:
     found, classes = answers.predictions, answers.classes or ()
     rows = [
-        {"prediction": answer, "probabilities": None if chances is None else dict(zip(classes, chances))}
-        for answer, chances in zip(found.predictions, found.probability_rows)
+        {"prediction": answer, "probabilities": None if chances is None else dict(zip(classes, chances, strict=True))}
+        for answer, chances in zip(found.predictions, found.probability_rows, strict=True)
     ]
     return json.dumps({**_served(), "predictions": rows}, allow_nan=False)
 
@@ -307,7 +307,7 @@ def _as_csv(answers: Answers) -> str:
     found = answers.predictions
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
-    for answer, chances in zip(found.predictions, found.probability_rows):
+    for answer, chances in zip(found.predictions, found.probability_rows, strict=True):
         writer.writerow([answer] if chances is None else [answer, json.dumps(chances)])
     return lines.getvalue()
 

@@ -243,7 +243,7 @@ def _scored(
         return replace(counts, scored=len(truth), loss=float(error.sum()))
     places = [schema.classes.index(label) for label in truth]
     likely = np.clip(answered.probabilities[range(len(truth)), places], _CLIP, 1.0)
-    correct = sum(given == label for given, label in zip(answered.labels, truth))
+    correct = sum(given == label for given, label in zip(answered.labels, truth, strict=True))
     return replace(counts, scored=len(truth), correct=correct, loss=float(-np.log(likely).sum()))
 
 

@@ -92,7 +92,7 @@ def _labelled(table: pa.Table, wanted: dict[str, pa.DataType], job: TrainingJob,
             raise TrainingError(
                 f"column {name!r} of {file} is {table[name].type}, which does not read as {kind}: {_one_line(error)}"
             ) from error
-    labelled = pa.table(dict(zip(wanted, columns)))
+    labelled = pa.table(dict(zip(wanted, columns, strict=True)))
     for limit, keep in ((job.trained_from, pc.greater_equal), (job.trained_until, pc.less_equal)):
         if limit is not None:
             labelled = labelled.filter(keep(labelled["inference_time"], pa.scalar(limit, _TIME)))
