@@ -232,7 +232,7 @@ def train_in_local_cloud(given: Trial, say: Say) -> TrainedModel:
             )
         )
         say(f"job {given.name} runs in the local cloud")
-        cloud.advance(cloud.clock.now + timedelta(seconds=cloud.training_seconds))
+        cloud.advance(cloud.clock.now + timedelta(seconds=cloud.options.training_seconds))
         for line in _log(cloud, given.name):
             say(line)
         status = trainer.status(given.name)

@@ -19,7 +19,6 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from evergreen.training.artifact import pack
-from evergreen_ops.local import endpoints_api
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.local.endpoints_container import Limits
 from evergreen_ops.local.endpoints_shadow import Copy, Mirror
@@ -293,7 +292,7 @@ def test_an_endpoint_comes_up_and_its_model_answers(world: World) -> None:
 
 
 def test_a_fleet_takes_its_time_on_the_virtual_clock(world: World) -> None:
-    world.cloud.endpoint_seconds = 90
+    world.cloud.options.endpoint_seconds = 90
     world.given_model("a")
     world.given_config("a")
     world.sagemaker.create_endpoint(EndpointName="churn", EndpointConfigName="a")
@@ -669,7 +668,7 @@ def test_guardrails_are_checked_as_sagemaker_checks_them(world: World) -> None:
 
 def test_a_deployment_that_takes_too_long_is_rolled_back(world: World) -> None:
     world.given_endpoint("a")
-    world.cloud.endpoint_seconds = 3_600
+    world.cloud.options.endpoint_seconds = 3_600
     slow = canary(wait=60, terminate_after=0)
     slow["BlueGreenUpdatePolicy"]["MaximumExecutionTimeoutInSeconds"] = 600
     world.when_updated("b", slow)
@@ -859,14 +858,6 @@ def test_a_cloud_that_closes_takes_its_containers_with_it_and_gives_moto_back() 
     assert "evergreen_ops" not in SageMakerResponse.create_endpoint.__module__
     assert not hasattr(SageMakerResponse, "update_endpoint")
     assert SageMakerRuntimeResponse.use_raw_body is False
-
-
-def test_what_is_replaced_is_still_there_in_moto() -> None:
-    for owner, name, _ in endpoints_api.PATCHES:
-        if name not in endpoints_api.NOT_IN_MOTO:
-            assert callable(getattr(owner, name, None)), f"moto changed {owner.__name__}.{name}"
-        else:
-            assert not hasattr(owner, name), f"moto has {owner.__name__}.{name} now"
 
 
 def gone(pid: int) -> bool:

@@ -15,9 +15,10 @@ from local_stacks import MEMORY, START, deploy, pass_time, remembered, write_fun
 from moto import mock_aws
 from small_cloud import ROOT
 
-from evergreen_ops.local import patches
+from evergreen_ops.local import core, server, speed
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.local.errors import CloudAlreadyOpenError, MotoChangedError, TemplateError, UnsupportedResourceError
+from evergreen_ops.local.patches import Patch
 
 
 def test_an_unsupported_property_fails_the_deploy_and_says_where(tmp_path: Path) -> None:
@@ -233,24 +234,32 @@ def test_a_template_that_is_already_read_can_be_deployed() -> None:
 # -- the house rules -------------------------------------------------------------------------------------------------
 
 
-def test_every_symbol_that_is_replaced_still_exists_in_moto() -> None:
-    for patch in patches.PATCHES:
-        patch.owner()
-    assert len({patch.symbol for patch in patches.PATCHES}) == len(patches.PATCHES)
+def replaced() -> list[Patch]:
+    """Every patch of a cloud."""
+    with LocalCloud(START) as cloud:
+        parts = cloud.parts
+    return [*core.PATCHES, *speed.PATCHES, *(patch for part in parts for patch in part.patches)]
+
+
+def test_every_symbol_that_is_replaced_still_exists_in_moto_and_what_is_added_does_not() -> None:
+    for patch in [*replaced(), *server.PATCHES]:
+        owner, attribute = patch.owner()
+        assert hasattr(owner, attribute) is not patch.adds
+    assert len({patch.symbol for patch in replaced()}) == len(replaced())
 
 
 def test_a_symbol_that_moto_moved_is_named() -> None:
     with pytest.raises(MotoChangedError, match=r"moto 5\.2\.\d+ changed moto\.events\.models:Rule\.gone"):
-        patches.Patch("moto.events.models:Rule.gone", lambda cloud, original: original).owner()
+        Patch("moto.events.models:Rule.gone", lambda service, original: original).owner()
+    with pytest.raises(MotoChangedError, match=r"moto\.events\.models:Rule\.put_targets"):
+        Patch("moto.events.models:Rule.put_targets", lambda service, original: original, adds=True).owner()
 
 
 def test_a_closed_cloud_leaves_moto_and_the_environment_as_they_were(tmp_path: Path) -> None:
+    owners = {patch.symbol: patch.owner() for patch in replaced()}
+
     def symbols() -> dict[str, Any]:
-        found = {}
-        for patch in patches.PATCHES:
-            owner, attribute = patch.owner()
-            found[patch.symbol] = vars(owner).get(attribute)
-        return found
+        return {symbol: vars(owner).get(attribute, "inherited") for symbol, (owner, attribute) in owners.items()}
 
     before, environment = symbols(), dict(os.environ)
     cloud = deploy(tmp_path, MEMORY)

@@ -26,7 +26,6 @@ from evergreen_ops.local.training_container import (
     download_channel,
     tarball,
 )
-from evergreen_ops.local.training_jobs import jobs_of
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 BUCKET = "training-bucket"
@@ -291,7 +290,7 @@ def test_our_trainer_stops_a_job_once_and_whatever_has_become_of_it(world: World
 
 
 def test_a_script_that_will_not_stop_is_killed(world: World) -> None:
-    jobs_of(world.cloud).stop_grace_seconds = 0.3
+    world.cloud.training_jobs.stop_grace_seconds = 0.3
     world.given_script(WILL_NOT_STOP)
     world.when_started()
     wait_for_output(world, "no")
@@ -522,7 +521,7 @@ def test_hyperparameters_are_decoded_and_in_order() -> None:
 
 def wait_for_output(world: World, words: str = "") -> str:
     """Wait until the running script has printed, so that what follows does not depend on how fast it started."""
-    (run,) = jobs_of(world.cloud)._runs.values()
+    (run,) = world.cloud.training_jobs._runs.values()
     for _ in range(400):
         if (text := run.container.log_text()) and words in text:
             return text

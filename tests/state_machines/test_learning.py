@@ -22,8 +22,8 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
 from evergreen.usecases.learn_online import learn_online
 from evergreen.usecases.online_state import load_state, state_fingerprint
-from evergreen_ops.local import speed
-from evergreen_ops.local.patches import PATCHES, Patches
+from evergreen_ops.local import speed, streams
+from evergreen_ops.local.patches import Patches
 
 THREADS, BATCH = 8, 5
 BATCH_SIZE, AT_A_TIME = 50, 1_000
@@ -42,10 +42,9 @@ def _as_quick_as_the_local_cloud(monkeypatch):
     And counts the whole queue for each message that is received, to see whether it is 14 days old: none is.
     """
     monkeypatch.setattr(SQSBackend, "is_message_valid_based_on_retention_period", lambda *_: True)
-    alone = Patches(SimpleNamespace(streams=SimpleNamespace(held=nullcontext)))
-    for patch in PATCHES:
-        if patch.make.__module__ == speed.__name__ or patch.symbol.endswith(".transact_write_items"):
-            alone.apply(patch)
+    alone = Patches()
+    alone.apply(speed.PATCHES, None)
+    alone.apply([streams.TRANSACTIONS], SimpleNamespace(held=nullcontext))
     yield
     alone.undo()
 

@@ -14,8 +14,8 @@ from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_l
 from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
 from evergreen.usecases.online_state import state_fingerprint
-from evergreen_ops.local import speed
-from evergreen_ops.local.patches import PATCHES, Patches
+from evergreen_ops.local import speed, streams
+from evergreen_ops.local.patches import Patches
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FILES_A_DAY, ROWS_A_FILE = 3, 64
@@ -137,11 +137,10 @@ class OnlineWorld(SmallCloud):
 @contextmanager
 def open_online_world():
     """A new world; transactions cost what they write, as in the local cloud."""
-    alone = Patches(SimpleNamespace(streams=SimpleNamespace(held=nullcontext)))
-    for patch in PATCHES:
-        if patch.make.__module__ == speed.__name__ or patch.symbol.endswith(".transact_write_items"):
-            alone.apply(patch)
+    alone = Patches()
     try:
+        alone.apply(speed.PATCHES, None)
+        alone.apply([streams.TRANSACTIONS], SimpleNamespace(held=nullcontext))
         with open_cloud(OnlineWorld) as world:
             yield world
     finally:

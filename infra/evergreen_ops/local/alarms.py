@@ -7,16 +7,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.cloudwatch.models import Alarm, CloudWatchBackend
 
 from .arns import ACCOUNT, REGION, Arn
-from .delivery import Parcel
-from .metrics import MetricKey, Point, Timed, evaluate_math, names_in, parse_math, statistic
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .core import Core, Service
+from .delivery import Courier, Emit, Parcel
+from .measures import MetricKey, Point
+from .metrics import Metrics, Timed, evaluate_math, names_in, parse_math, statistic
+from .patches import Patch
 
 PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
 EMITTED = frozenset({"AWS/ApiGateway", "AWS/Events", "AWS/Lambda", "AWS/SQS", "AWS/SageMaker"})
@@ -116,11 +116,22 @@ class _Watched:
     settles: float = 0.0
 
 
-class Alarms:
-    """The alarms of the cloud."""
+class Alarms(Service):
+    """The alarms of the cloud.
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    Parameters
+    ----------
+    courier, emit
+        How the actions of alarms, and the event bus, are told of a change.
+    metrics
+        What is watched.
+    """
+
+    def __init__(self, core: Core, courier: Courier, metrics: Metrics, emit: Emit):
+        self.core = core
+        self.courier = courier
+        self.metrics = metrics
+        self.emit = emit
         self.listeners: list[Callable[[Alarm], object]] = []  # told of each change of state
         self._watched: dict[str, _Watched] = {}
         self._by_metric: dict[MetricKey, list[str]] = {}
@@ -132,7 +143,7 @@ class Alarms:
         watched = self._watched[alarm.name] = _Watched(alarm, rule)
         for query in rule.queries:
             self._by_metric.setdefault(query.key, []).append(alarm.name)
-        now = self.cloud.clock.now.timestamp()
+        now = self.core.clock.now.timestamp()
         watched.settles = now + rule.period * rule.periods
         self._plan(watched, now)
 
@@ -149,7 +160,7 @@ class Alarms:
             watched = self._watched[name]
             end_of_period = (time // watched.rule.period + 1) * watched.rule.period
             watched.settles = max(watched.settles, end_of_period + watched.rule.period * watched.rule.periods)
-            self._plan(watched, self.cloud.clock.now.timestamp())
+            self._plan(watched, self.core.clock.now.timestamp())
 
     def is_watched(self, key: MetricKey) -> bool:
         """Whether some alarm looks at a metric."""
@@ -172,7 +183,7 @@ class Alarms:
         when = datetime.fromtimestamp((math.floor(now / period) + 1) * period, UTC)
         if watched.planned is None or watched.planned > when:
             watched.planned = when
-            self.cloud.agenda.at(when, lambda: self._evaluate(watched, when), f"alarm {watched.alarm.name}")
+            self.core.agenda.at(when, lambda: self._evaluate(watched, when), f"alarm {watched.alarm.name}")
 
     def _evaluate(self, watched: _Watched, when: datetime) -> None:
         if watched.planned != when or self._watched.get(watched.alarm.name) is not watched:
@@ -191,8 +202,7 @@ class Alarms:
 
     def _values(self, rule: Rule, start: float, end: float, starts: Sequence[float]) -> Timed:
         found: dict[str, Timed] = {
-            query.id: self.cloud.metrics.values(query.key, query.stat, query.period, start, end)
-            for query in rule.queries
+            query.id: self.metrics.values(query.key, query.stat, query.period, start, end) for query in rule.queries
         }
         for name, expression in rule.expressions:
             found[name] = evaluate_math(expression, found, starts)
@@ -205,7 +215,7 @@ class Alarms:
             "value": alarm.state_value,
             "reason": alarm.state_reason,
             "reasonData": alarm.state_reason_data,
-            "timestamp": alarm_time(self.cloud.clock.now),
+            "timestamp": alarm_time(self.core.clock.now),
         }
         configuration = {"description": alarm.description, "metrics": _metrics(alarm)}
         told = {
@@ -214,7 +224,7 @@ class Alarms:
             "previousState": dict(before),
             "configuration": configuration,
         }
-        self.cloud.events.emit(
+        self.emit(
             source="aws.cloudwatch",
             detail_type="CloudWatch Alarm State Change",
             detail=told,
@@ -227,24 +237,24 @@ class Alarms:
         actions = {OK: alarm.ok_actions, ALARM: alarm.alarm_actions, INSUFFICIENT: alarm.insufficient_data_actions}
         for arn in actions[alarm.state_value] or ():
             if Arn.parse(arn).service == "lambda":
-                self.cloud.courier.send(Parcel(arn, json.dumps(self._direct(alarm, told)), principal=PRINCIPAL))
+                self.courier.send(Parcel(arn, json.dumps(self._direct(alarm, told)), principal=PRINCIPAL))
             else:
                 body = json.dumps(self._notification(alarm, before))
                 subject = f'{alarm.state_value}: "{alarm.name}" in US East (N. Virginia)'
-                self.cloud.courier.send(Parcel(arn, body, target={"Subject": subject}))
+                self.courier.send(Parcel(arn, body, target={"Subject": subject}))
 
     def _direct(self, alarm: Alarm, told: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "source": "aws.cloudwatch",
             "alarmArn": alarm.alarm_arn,
             "accountId": ACCOUNT,
-            "time": alarm_time(self.cloud.clock.now),
+            "time": alarm_time(self.core.clock.now),
             "region": REGION,
             "alarmData": told,
         }
 
     def _notification(self, alarm: Alarm, before: Mapping[str, Any]) -> dict[str, Any]:
-        changed = self.cloud.clock.now
+        changed = self.core.clock.now
         trigger: dict[str, Any] = {
             "Period": alarm.period,
             "EvaluationPeriods": alarm.evaluation_periods,
@@ -419,7 +429,7 @@ def _reason_data(rule: Rule, values: Sequence[float | None], starts: Sequence[fl
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_put_metric_alarm(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_put_metric_alarm(alarms: Alarms, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudWatchBackend.put_metric_alarm``: evaluated from now on."""
     from moto.cloudwatch.exceptions import ValidationError
 
@@ -436,7 +446,7 @@ def patched_put_metric_alarm(cloud: LocalCloud, original: Callable[..., Any]) ->
             alarm.state_reason_data = existing.state_reason_data
             alarm.state_updated_timestamp = existing.state_updated_timestamp
         try:
-            cloud.alarms.watch(alarm)
+            alarms.watch(alarm)
         except ValueError as error:
             del self.alarms[name]
             raise ValidationError(str(error)) from error
@@ -445,18 +455,18 @@ def patched_put_metric_alarm(cloud: LocalCloud, original: Callable[..., Any]) ->
     return put_metric_alarm
 
 
-def patched_delete_alarms(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_delete_alarms(alarms: Alarms, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudWatchBackend.delete_alarms``: evaluated no longer."""
 
     def delete_alarms(self: CloudWatchBackend, alarm_names: list[str]) -> None:
         original(self, alarm_names)
         for name in alarm_names:
-            cloud.alarms.forget(name)
+            alarms.forget(name)
 
     return delete_alarms
 
 
-def patched_set_alarm_state(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_set_alarm_state(alarms: Alarms, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudWatchBackend.set_alarm_state``: a change runs the actions."""
 
     def set_alarm_state(
@@ -466,6 +476,13 @@ def patched_set_alarm_state(cloud: LocalCloud, original: Callable[..., Any]) -> 
         if alarm is None or alarm.rule is not None or state_value not in (OK, ALARM, INSUFFICIENT):
             original(self, alarm_name, reason, reason_data, state_value)
             return
-        cloud.alarms.set_state(alarm, state_value, reason, reason_data)
+        alarms.set_state(alarm, state_value, reason, reason_data)
 
     return set_alarm_state
+
+
+PATCHES = (
+    Patch("moto.cloudwatch.models:CloudWatchBackend.delete_alarms", patched_delete_alarms),
+    Patch("moto.cloudwatch.models:CloudWatchBackend.put_metric_alarm", patched_put_metric_alarm),
+    Patch("moto.cloudwatch.models:CloudWatchBackend.set_alarm_state", patched_set_alarm_state),
+)

@@ -14,8 +14,10 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Stack
 from moto.cloudformation.parsing import ResourceMap
 
+from .patches import Patch
 
-def patched_execute_change_set(original: Callable[..., Any]) -> Callable[..., Any]:
+
+def patched_execute_change_set(stacks: object, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudFormationBackend.execute_change_set``: AWS answers at once, and the stack's events tell how it went."""
 
     @functools.wraps(original)
@@ -36,7 +38,7 @@ def patched_execute_change_set(original: Callable[..., Any]) -> Callable[..., An
     return execute_change_set
 
 
-def patched_delete_stack(original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_delete_stack(stacks: object, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudFormationBackend.delete_stack``: what cannot be deleted leaves the stack in DELETE_FAILED."""
 
     @functools.wraps(original)
@@ -170,3 +172,6 @@ def _apply(stack: Stack, template: Any, parameters: dict[str, str]) -> None:
 def _reason(error: Exception) -> str:
     message = getattr(error, "message", None) or str(error) or type(error).__name__
     return str(message)
+
+
+PATCHES = (Patch("moto.cloudformation.models:CloudFormationBackend.execute_change_set", patched_execute_change_set),)

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,32 +19,66 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import cloudformation_backends
 from moto.moto_api._internal import mock_random
 
-from . import endpoints_api
+from . import (
+    alarms,
+    change_sets,
+    core,
+    endpoints_api,
+    events,
+    firehose,
+    lambdas,
+    lifecycle,
+    logs,
+    metrics,
+    notifications,
+    pipes,
+    queues,
+    resources,
+    resources_apigateway,
+    resources_cloudwatch,
+    resources_dynamodb,
+    resources_eventbridge,
+    resources_firehose,
+    resources_iam,
+    resources_lambda,
+    resources_s3,
+    resources_sns,
+    resources_sqs,
+    schedules,
+    speed,
+    streams,
+    template,
+    topics,
+    training_jobs,
+)
 from .alarms import Alarms
 from .arns import ACCOUNT, REGION
+from .core import Core, Options, Service
 from .delivery import Courier
 from .endpoints import Endpoints
-from .engine import Agenda, VirtualClock
+from .engine import Agenda, VirtualClock, WallClock
 from .errors import CloudAlreadyOpenError, EndlessLoopError, LocalCloudError, TemplateError
 from .events import Events
 from .firehose import Firehose
 from .gauges import QueueGauges
 from .http_api import HttpAnswer, HttpApis
-from .identity import Identities
 from .invokers import FAKE_CREDENTIALS, InProcessInvoker, Invoker
 from .lambdas import Functions, Invocation, Pollers
 from .lifecycle import Lifecycles
 from .metrics import Metrics
-from .patches import Patches
+from .notifications import Notifications
+from .patches import Patch, Patches
 from .pipes import Pipes
+from .queues import Queues
+from .resource_kinds import Kind
+from .resources import Resources
 from .schedules import Timetable
-from .speed import use_light_clients
 from .streams import Streams
 from .template import package, read_template
+from .topics import Topics
+from .training_jobs import TrainingJobs
 
 SEED = 20_260_101
-DEFAULT_TRAINING_SECONDS = 600.0
-DEFAULT_ENDPOINT_SECONDS = 300.0
 ROUNDS_OF_DRAINING = 1_000
 
 
@@ -56,8 +90,28 @@ class FunctionFailedError(LocalCloudError):
         super().__init__(f"{function} failed: {document.get('errorType')}: {document.get('errorMessage')}")
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A service as it is wired in: what it replaces in moto, and the types of resources it makes."""
+
+    service: Service
+    patches: Sequence[Patch] = ()
+    kinds: Sequence[Kind[Any]] = ()
+
+
 class LocalCloud:
     """A stack on this machine. Open one with :meth:`deploy`, close it with ``with`` or :meth:`close`.
+
+    Parameters
+    ----------
+    start
+        The clock's first moment, with a time zone.
+    invoker
+        What runs the functions; in this process unless given.
+    work_dir
+        Where files may be written; by default a directory that is removed with the cloud.
+    options
+        How the cloud behaves.
 
     Attributes
     ----------
@@ -65,54 +119,88 @@ class LocalCloud:
         The present, and what is due when.
     outputs, resources
         The stack's outputs, and the physical id of each logical one.
-    lock
-        Held while the agenda runs. API calls from other threads do not wait for it.
-    training_seconds, endpoint_seconds
-        How long a training job takes in virtual time, and the start of an endpoint's fleet.
-    real_time
-        Whether a thread moves the clock with the wall clock (the server) instead of a caller (a replay).
-    keep_logs
-        Whether what functions print is kept in CloudWatch Logs; slow, so off unless a person will look.
+    parts
+        Every service, in the order in which :meth:`drain` asks them for what they hold back.
     """
 
     _open: ClassVar[LocalCloud | None] = None
 
-    def __init__(self, start: datetime, invoker: Invoker | None = None, work_dir: Path | None = None):
+    def __init__(
+        self,
+        start: datetime,
+        invoker: Invoker | None = None,
+        work_dir: Path | None = None,
+        options: Options | None = None,
+    ):
         if LocalCloud._open is not None:
             raise CloudAlreadyOpenError()
-        self.clock = VirtualClock(start)
+        self.options = options or Options()
+        self.clock: VirtualClock = WallClock(start) if self.options.real_time else VirtualClock(start)
         self.agenda = Agenda(self.clock)
-        self.lock = threading.RLock()
-        self.identities = Identities()
         self.invoker: Invoker = invoker or InProcessInvoker()
         self._own_work_dir = work_dir is None
         self.work_dir = Path(work_dir or tempfile.mkdtemp(prefix="evergreen-local-"))
-        self.training_seconds = DEFAULT_TRAINING_SECONDS
-        self.endpoint_seconds = DEFAULT_ENDPOINT_SECONDS
-        self.real_time = False
-        self.keep_logs = False
+        self.core = Core(self.clock, self.agenda, self.work_dir, self.options)
         self.stack_name = ""
-        self.functions = Functions(self)
-        self.pollers = Pollers(self)
-        self.courier = Courier(self)
-        self.events = Events(self)
-        self.timetable = Timetable(self)
-        self.streams = Streams(self)
-        self.pipes = Pipes(self)
-        self.firehose = Firehose(self)
-        self.lifecycles = Lifecycles(self)
-        self.metrics = Metrics(self)
-        self.alarms = Alarms(self)
-        self.gauges = QueueGauges(self)
-        self.http_apis = HttpApis(self)
-        self.endpoints = Endpoints(self)
-        self.patches = Patches(self)
-        self._uninstall_training_jobs: Callable[[], object] = lambda: None
-        self._uninstall_endpoints: Callable[[], object] = lambda: None
         self._clients: dict[str, Any] = {}
+        self.parts = self._wire()
+        self._patches = Patches()
         self._environment: dict[str, str | None] = {}
         self._moto = mock_aws()
         self._start()
+
+    def _wire(self) -> tuple[Part, ...]:
+        """Make every service of those below it, and say who hears of what."""
+        core = self.core
+        self.metrics = Metrics(core)
+        self.courier = Courier(core, self.metrics.put)
+        buses = Events(core, self.courier)
+        alarms_ = Alarms(core, self.courier, self.metrics, buses.emit)
+        self.functions = Functions(core, self.courier, self.invoker, buses.emit, self.metrics.record_run)
+        pollers = Pollers(core, self.functions)
+        streams_ = Streams(core, self.courier, self.functions, pollers)
+        self.timetable = Timetable(core, self.courier, buses, self.functions.next_request_id)
+        self.http_apis = HttpApis(core, self.functions, self.metrics.put)
+        self.endpoints = Endpoints(core, alarms_, self.metrics.put, buses.emit)
+        self.training_jobs = TrainingJobs(core, buses.emit, self.client)
+
+        buckets = Lifecycles(core)
+        delivery_streams = Firehose(core)
+        topics_ = Topics(core, self.courier)
+        queues_ = Queues(core)
+        queues_.on_message(QueueGauges(core, self.metrics, alarms_).message_sent, pollers.message_added)
+        self.metrics.on_data(alarms_.data_arrived)
+        for kind, deliver in (
+            ("events", buses.deliver),
+            ("firehose", delivery_streams.deliver),
+            ("lambda", self.functions.deliver),
+            ("logs", logs.deliver),
+            ("sns", topics_.deliver),
+            ("sqs", queues_.deliver),
+        ):
+            self.courier.accept(kind, deliver)
+
+        parts = (
+            Part(delivery_streams, firehose.PATCHES, resources_firehose.KINDS),
+            Part(self.endpoints, endpoints_api.PATCHES),
+            Part(self.training_jobs, training_jobs.PATCHES),
+            Part(self.functions, lambdas.PATCHES, resources_lambda.KINDS),
+            Part(pollers),
+            Part(streams_, streams.PATCHES, resources_dynamodb.KINDS),
+            Part(Pipes(core, self.courier, streams_, buses), pipes.PATCHES),
+            Part(buses, events.PATCHES, resources_eventbridge.KINDS),
+            Part(self.timetable, schedules.PATCHES),
+            Part(self.metrics, metrics.PATCHES),
+            Part(alarms_, alarms.PATCHES, resources_cloudwatch.KINDS),
+            Part(buckets, lifecycle.PATCHES, resources_s3.KINDS),
+            Part(Notifications(self.courier, buses.emit), notifications.PATCHES),
+            Part(topics_, topics.PATCHES, resources_sns.KINDS),
+            Part(queues_, queues.PATCHES, resources_sqs.KINDS),
+            Part(self.http_apis, (), resources_apigateway.KINDS),
+            Part(Service(), (), resources_iam.KINDS),
+        )
+        made = Resources((part.service, part.kinds) for part in parts)
+        return (*parts, Part(made, (*resources.PATCHES, *template.PATCHES, *change_sets.PATCHES)))
 
     @classmethod
     def deploy(
@@ -161,7 +249,7 @@ class LocalCloud:
         """Deploy a template (a path, or a template already read) into this cloud, or update the stack of that name."""
         folder = template.parent if isinstance(template, Path) else Path()
         document = read_template(template) if isinstance(template, Path) else template
-        packaged = json.dumps(package(document, folder, self))
+        packaged = json.dumps(package(document, folder, self.functions.code_dirs))
         backend = cloudformation_backends[ACCOUNT][REGION]
         values = {name: str(value) for name, value in (parameters or {}).items()}
         try:
@@ -227,7 +315,7 @@ class LocalCloud:
 
     def advance(self, until: datetime) -> None:
         """Run everything due, in order of time, up to and including ``until``; the clock stands there afterwards."""
-        with self.lock:
+        with self.core.lock:
             self.agenda.run(until)
 
     def next_schedule(self) -> datetime | None:
@@ -242,11 +330,10 @@ class LocalCloud:
         EndlessLoopError
             When what runs keeps filling buffers or queues.
         """
-        with self.lock:
+        with self.core.lock:
             self.agenda.run(self.clock.now)
             for _ in range(ROUNDS_OF_DRAINING):
-                written = self.firehose.flush_all() + self.endpoints.flush()
-                if not written + self.pollers.hurry() + self.streams.hurry():
+                if not sum(part.service.flush() for part in self.parts):
                     return
                 self.agenda.run(self.clock.now)
             raise EndlessLoopError(self.clock.now.isoformat(), ROUNDS_OF_DRAINING, "drain")
@@ -297,10 +384,10 @@ class LocalCloud:
             for name in unwanted:
                 os.environ.pop(name, None)
             mock_random.seed(SEED)
-            use_light_clients()
-            self.patches.apply_all()
-            self._uninstall_training_jobs = _install_training_jobs(self)
-            self._uninstall_endpoints = endpoints_api.install(self)
+            speed.use_light_clients()
+            self._patches.apply((*core.PATCHES, *speed.PATCHES), self.core)
+            for part in self.parts:
+                self._patches.apply(part.patches, part.service)
         except BaseException:
             self.close()
             raise
@@ -310,9 +397,9 @@ class LocalCloud:
         if LocalCloud._open is not self:
             return
         self.invoker.close()
-        self._uninstall_endpoints()
-        self._uninstall_training_jobs()
-        self.patches.undo()
+        for part in self.parts:
+            part.service.close()
+        self._patches.undo()
         self._moto.stop()
         for name, value in self._environment.items():
             if value is None:
@@ -330,11 +417,3 @@ class LocalCloud:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _install_training_jobs(cloud: LocalCloud) -> Callable[[], object]:
-    """Let training jobs run for real; return what undoes it."""
-    from . import training_jobs
-
-    jobs = training_jobs.install(cloud)
-    return lambda: training_jobs.uninstall(jobs)

@@ -1,19 +1,19 @@
-"""Handing a message to a target of any kind: with retries, and a dead-letter queue for what cannot be delivered."""
+"""Handing a message to a target of any kind: with retries, and a dead-letter queue for what cannot be delivered.
+
+The courier knows no service. Each says which kind of target it takes messages for (:meth:`Courier.accept`).
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .arns import Arn
+from .core import Core
 from .errors import DeliveryError
-from .metrics import MetricKey
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .measures import MetricKey, Record
 
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(minutes=10)
@@ -54,6 +54,8 @@ class Parcel:
         The target's own settings, as the rule or schedule gives them (SqsParameters, EventBridgeParameters, ...).
     envelope
         The event itself when an event bus is the target of a rule: it is passed on whole.
+    attributes
+        Message attributes, where the target is a queue.
     labels
         What a dead-letter queue is told about where the parcel came from (RULE_ARN, TARGET_ARN).
     """
@@ -65,26 +67,63 @@ class Parcel:
     envelope: Mapping[str, Any] | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     dead_letter_arn: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-class Courier:
-    """Delivers parcels, now or later, once or again."""
+Deliver = Callable[[Arn, Parcel], object]
+"""Takes a parcel for a target, or raises a DeliveryError."""
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+
+class Emit(Protocol):
+    """Puts an event on a bus, as a service of AWS does; returns the event's id."""
+
+    def __call__(
+        self,
+        *,
+        source: str,
+        detail_type: str,
+        detail: Mapping[str, Any],
+        resources: Sequence[str] = (),
+        bus: str = "default",
+        time: datetime | None = None,
+    ) -> str:
+        """Put it there."""
+
+
+class Courier:
+    """Delivers parcels, now or later, once or again.
+
+    Parameters
+    ----------
+    record
+        Where it is counted what could not be delivered for a rule.
+    """
+
+    def __init__(self, core: Core, record: Record):
+        self.core = core
         self.undelivered: list[tuple[Parcel, DeliveryError]] = []
+        self._record = record
+        self._takers: dict[str, Deliver] = {}
+
+    def accept(self, kind: str, deliver: Deliver) -> None:
+        """Let ``deliver`` take the parcels for targets of a kind: the service in their ARNs."""
+        self._takers[kind] = deliver
+
+    def takes(self, arn: str) -> bool:
+        """Whether parcels can be delivered to ``arn``."""
+        return Arn.parse(arn).service in self._takers
 
     def send(self, parcel: Parcel) -> None:
         """Deliver as soon as what is already due has run."""
-        sent_at = self.cloud.clock.now
-        self.cloud.agenda.soon(lambda: self._try(parcel, 0, sent_at), f"deliver to {parcel.arn}")
+        sent_at = self.core.clock.now
+        self.core.agenda.soon(lambda: self._try(parcel, 0, sent_at), f"deliver to {parcel.arn}")
 
     def _try(self, parcel: Parcel, attempt: int, sent_at: datetime) -> None:
         try:
             self.deliver(parcel)
         except DeliveryError as error:
-            now = self.cloud.clock.now
+            now = self.core.clock.now
             delay = min(FIRST_RETRY * 2**attempt, LONGEST_RETRY)
             exhausted = ""
             if attempt >= parcel.retry.attempts:
@@ -92,7 +131,7 @@ class Courier:
             elif now + delay - sent_at > parcel.retry.max_age:
                 exhausted = "MaximumEventAgeInSeconds"
             if error.retryable and not exhausted:
-                self.cloud.agenda.after(delay, lambda: self._try(parcel, attempt + 1, sent_at), f"retry {parcel.arn}")
+                self.core.agenda.after(delay, lambda: self._try(parcel, attempt + 1, sent_at), f"retry {parcel.arn}")
             else:
                 self._give_up(parcel, error, attempt, exhausted)
 
@@ -100,7 +139,7 @@ class Courier:
         rule = Arn.parse(parcel.labels.get("RULE_ARN", ""))
         if rule.resource:
             key = MetricKey.of("AWS/Events", "FailedInvocations", {"RuleName": rule.resource_name})
-            self.cloud.metrics.put(key, [1.0], "Count")
+            self._record(key, [1.0], "Count")
         if parcel.dead_letter_arn is None:
             self.undelivered.append((parcel, error))
             return
@@ -111,7 +150,7 @@ class Courier:
             **({"EXHAUSTED_RETRY_CONDITION": exhausted} if exhausted else {}),
             **parcel.labels,
         }
-        send_to_queue(Arn.parse(parcel.dead_letter_arn), parcel.body, attributes=labels)
+        self.deliver(Parcel(parcel.dead_letter_arn, parcel.body, attributes=labels))
 
     def deliver(self, parcel: Parcel) -> None:
         """Deliver now.
@@ -122,104 +161,7 @@ class Courier:
             When the target does not exist, does not permit the sender, or is of a kind the local cloud lacks.
         """
         arn = Arn.parse(parcel.arn)
-        to = _TARGETS.get(arn.service)
-        if to is None:
+        deliver = self._takers.get(arn.service)
+        if deliver is None:
             raise DeliveryError("UNSUPPORTED_TARGET", f"The local cloud cannot deliver to {parcel.arn}.")
-        to(self.cloud, arn, parcel)
-
-
-def target_is_supported(arn: str) -> bool:
-    """Whether the local cloud can deliver to ``arn``.
-
-    Examples
-    --------
-    >>> target_is_supported("arn:aws:sqs:us-east-1:123456789012:q")
-    True
-    >>> target_is_supported("arn:aws:states:us-east-1:123456789012:stateMachine:m")
-    False
-    """
-    return Arn.parse(arn).service in _TARGETS
-
-
-def send_to_queue(
-    arn: Arn, body: str, *, attributes: Mapping[str, str] | None = None, group_id: str | None = None
-) -> None:
-    """Put ``body`` on an SQS queue.
-
-    Raises
-    ------
-    DeliveryError
-        When there is no such queue.
-    """
-    from moto.sqs.models import sqs_backends
-
-    backend = sqs_backends[arn.account][arn.region]
-    if arn.resource_name not in backend.queues:
-        raise DeliveryError("NO_RESOURCE", f"There is no queue {arn.text}.")
-    backend.send_message(
-        queue_name=arn.resource_name,
-        message_body=body,
-        message_attributes={
-            name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items() if value
-        },
-        group_id=group_id,
-    )
-
-
-def _to_lambda(cloud: LocalCloud, arn: Arn, parcel: Parcel) -> None:
-    cloud.functions.invoke_async(arn.text, parcel.body.encode(), principal=parcel.principal)
-
-
-def _to_sqs(cloud: LocalCloud, arn: Arn, parcel: Parcel) -> None:
-    send_to_queue(arn, parcel.body, group_id=parcel.target.get("SqsParameters", {}).get("MessageGroupId"))
-
-
-def _to_sns(cloud: LocalCloud, arn: Arn, parcel: Parcel) -> None:
-    from moto.sns.models import sns_backends
-
-    backend = sns_backends[arn.account][arn.region]
-    if arn.text not in backend.topics:
-        raise DeliveryError("NO_RESOURCE", f"There is no topic {arn.text}.")
-    backend.publish(message=parcel.body, arn=arn.text, subject=parcel.target.get("Subject"))
-
-
-def _to_events(cloud: LocalCloud, arn: Arn, parcel: Parcel) -> None:
-    if not arn.resource.startswith("event-bus/"):
-        raise DeliveryError("UNSUPPORTED_TARGET", f"The local cloud cannot deliver to {arn.text}.")
-    if parcel.envelope is not None:
-        cloud.events.publish(arn.resource_name, parcel.envelope)
-        return
-    given = parcel.target.get("EventBridgeParameters", {})
-    cloud.events.emit(
-        source=given.get("Source", "aws.scheduler"),
-        detail_type=given.get("DetailType", "Scheduled Event"),
-        detail=json.loads(parcel.body),
-        bus=arn.resource_name,
-    )
-
-
-def _to_firehose(cloud: LocalCloud, arn: Arn, parcel: Parcel) -> None:
-    cloud.firehose.put(arn.resource_name, [parcel.body.encode()])
-
-
-def _to_logs(cloud: LocalCloud, arn: Arn, parcel: Parcel) -> None:
-    from moto.core.utils import unix_time_millis
-    from moto.logs.models import logs_backends
-
-    backend = logs_backends[arn.account][arn.region]
-    group = arn.resource.removeprefix("log-group:").removesuffix(":*")
-    if group not in backend.groups:
-        raise DeliveryError("NO_RESOURCE", f"There is no log group {group}.")
-    stream = f"local-{len(backend.groups[group].streams)}"
-    backend.create_log_stream(group, stream)
-    backend.put_log_events(group, stream, [{"timestamp": int(unix_time_millis()), "message": parcel.body}])
-
-
-_TARGETS: dict[str, Callable[[LocalCloud, Arn, Parcel], None]] = {
-    "lambda": _to_lambda,
-    "sqs": _to_sqs,
-    "sns": _to_sns,
-    "events": _to_events,
-    "firehose": _to_firehose,
-    "logs": _to_logs,
-}
+        deliver(arn, parcel)

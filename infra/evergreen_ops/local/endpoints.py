@@ -2,7 +2,7 @@
 
 An endpoint has a fleet (`endpoints_fleet`); an update brings a second one up beside it, shifts the traffic as its
 policy says, watches its alarms, and ends with one of the two. On a virtual clock a fleet takes
-`LocalCloud.endpoint_seconds` to come up; in real time as long as its containers take.
+`Options.endpoint_seconds` to come up; in real time as long as its containers take.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.cloudwatch.models import Alarm, cloudwatch_backends
 from moto.logs.models import logs_backends
 from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 
-from .alarms import ALARM
+from .alarms import ALARM, Alarms
 from .arns import ACCOUNT, REGION, Arn
+from .core import Core, Service
+from .delivery import Emit
 from .endpoints_captures import Captures
 from .endpoints_container import Limits, ServedModel
 from .endpoints_fleet import Fleet
@@ -34,22 +36,26 @@ from .endpoints_records import (
     state_change_detail,
 )
 from .endpoints_requests import DeploymentPolicy, check_request, read_capture, read_deployment, read_model, refused
-from .endpoints_traffic import EndpointValidationError, Invocation, Invoked, ModelError, Traffic
+from .endpoints_routes import EndpointValidationError, ModelError
+from .endpoints_traffic import Invocation, Invoked, Traffic
+from .measures import Record
 from .training_container import DataDownloadError, split_uri
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .training_jobs import MotoObjects
 
 ROLLBACK_TAKES = timedelta(minutes=1)
 
 
-class Endpoints:
+class Endpoints(Service):
     """The models, configurations and endpoints of one cloud.
 
     Parameters
     ----------
-    cloud
-        Whose clock, agenda, alarms, buckets and event bus are used.
+    alarms
+        Those that guard deployments.
+    record
+        Where it is recorded what requests took.
+    emit
+        How the event bus is told of changes.
 
     Attributes
     ----------
@@ -59,15 +65,16 @@ class Endpoints:
         What makes a configuration's containers: those of this machine unless another is given.
     """
 
-    def __init__(self, cloud: LocalCloud) -> None:
-        self.cloud = cloud
+    def __init__(self, core: Core, alarms: Alarms, record: Record, emit: Emit) -> None:
+        self.core = core
+        self.emit = emit
         self.limits = Limits()
         self.make_fleet: Callable[..., Fleet] = Fleet
-        self.captures = Captures(cloud, self._let_shadows_finish)
-        self.traffic = Traffic(cloud, self.captures)
+        self.captures = Captures(core, self._let_shadows_finish)
+        self.traffic = Traffic(core, self.captures, record)
         self._fleets: set[Fleet] = set()
         self._lock = threading.RLock()
-        cloud.alarms.listeners.append(self._alarm_changed)
+        alarms.listeners.append(self._alarm_changed)
 
     # -- models and configurations -----------------------------------------------------------------------------------
 
@@ -80,7 +87,7 @@ class Endpoints:
             When AWS would refuse it, or the local cloud cannot run its container.
         """
         served = read_model(given, backend.region_name)
-        model = LocalModel(backend, given, served, self.cloud.clock.now)  # type: ignore[abstract]  # as moto's own
+        model = LocalModel(backend, given, served, self.core.clock.now)  # type: ignore[abstract]  # as moto's own
         if served.name in backend._models:
             raise refused(f'Cannot create already existing model "{model.arn}".')
         if served.data_uri and not self._exists(backend, served.data_uri):
@@ -96,7 +103,7 @@ class Endpoints:
         AWSValidationException
             When AWS would refuse it, or the local cloud cannot serve it.
         """
-        config = LocalEndpointConfig(backend, given, self.cloud.clock.now)  # type: ignore[abstract]
+        config = LocalEndpointConfig(backend, given, self.core.clock.now)  # type: ignore[abstract]
         name = config.endpoint_config_name
         if name in backend.endpoint_configs:
             raise refused(f'Cannot create already existing endpoint configuration "{config.endpoint_config_arn}".')
@@ -122,10 +129,10 @@ class Endpoints:
                 raise refused(f'Cannot create already existing endpoint "{taken.arn}".')
             asked = given.get("DeploymentConfig")
             read_deployment(asked, config.settings.instances)
-            endpoint = LocalEndpoint(backend, given, config, self.cloud.clock.now)  # type: ignore[abstract]
+            endpoint = LocalEndpoint(backend, given, config, self.core.clock.now)  # type: ignore[abstract]
             fleet = self._fleet(backend, config)
             endpoint.last_deployment_config = dict(asked) if asked else None
-            endpoint.take(fleet, self.cloud.identities.uuid("endpoint"))
+            endpoint.take(fleet, self.core.identities.uuid("endpoint"))
             backend.endpoints[endpoint.endpoint_name] = endpoint
         self._tell(endpoint)
         self._bring_up(backend, fleet, lambda: self._created(endpoint, fleet), endpoint.endpoint_name)
@@ -153,7 +160,7 @@ class Endpoints:
             if given.get("RetainAllVariantProperties"):
                 excluded = given.get("ExcludeRetainedVariantProperties") or ()
                 capture = _retain(endpoint, blue, green, capture, {one["VariantPropertyType"] for one in excluded})
-            now = self.cloud.clock.now
+            now = self.core.clock.now
             deployment = Deployment(green, policy, capture, now, asked)
             endpoint.deployment = deployment
             endpoint.enter(Status.UPDATING, now)
@@ -191,10 +198,10 @@ class Endpoints:
                 variant = variants[one["VariantName"]]
                 variant.desired_weight = float(one.get("DesiredWeight", variant.weight))
                 variant.desired_instances = int(one.get("DesiredInstanceCount") or variant.instances)
-            endpoint.enter(Status.UPDATING, self.cloud.clock.now)
+            endpoint.enter(Status.UPDATING, self.core.clock.now)
         self._tell(endpoint)
-        delay = timedelta(seconds=0 if self.cloud.real_time else self.cloud.endpoint_seconds)
-        self.cloud.agenda.after(delay, lambda: self._weighted(endpoint, fleet), f"weights {endpoint.endpoint_name}")
+        delay = timedelta(seconds=0 if self.core.options.real_time else self.core.options.endpoint_seconds)
+        self.core.agenda.after(delay, lambda: self._weighted(endpoint, fleet), f"weights {endpoint.endpoint_name}")
         return endpoint
 
     def delete(self, backend: SageMakerModelBackend, name: str) -> None:
@@ -209,9 +216,9 @@ class Endpoints:
         with endpoint.lock:
             if endpoint.status not in (Status.IN_SERVICE, Status.FAILED):
                 raise refused(f'Cannot update in-progress endpoint "{endpoint.arn}".')
-            endpoint.enter(Status.DELETING, self.cloud.clock.now)
+            endpoint.enter(Status.DELETING, self.core.clock.now)
         self._tell(endpoint)
-        self.cloud.agenda.soon(lambda: self._deleted(backend, endpoint), f"delete {name}")
+        self.core.agenda.soon(lambda: self._deleted(backend, endpoint), f"delete {name}")
 
     def invoke(self, backend: SageMakerModelBackend, name: str, invocation: Invocation) -> Invoked:
         """Have an endpoint answer.
@@ -246,14 +253,12 @@ class Endpoints:
     # -- how endpoints change ----------------------------------------------------------------------------------------
 
     def _bring_up(self, backend: SageMakerModelBackend, fleet: Fleet, then: Callable[[], object], name: str) -> None:
-        from .training_jobs import MotoObjects
-
         self._fleets.add(fleet)
         fleet.start(MotoObjects(backend.account_id))
-        if self.cloud.real_time:
-            fleet.when_settled(lambda: self.cloud.agenda.soon(then, f"fleet of {name}"))
+        if self.core.options.real_time:
+            fleet.when_settled(lambda: self.core.agenda.soon(then, f"fleet of {name}"))
         else:
-            self.cloud.agenda.after(timedelta(seconds=self.cloud.endpoint_seconds), then, f"fleet of {name}")
+            self.core.agenda.after(timedelta(seconds=self.core.options.endpoint_seconds), then, f"fleet of {name}")
 
     def _created(self, endpoint: LocalEndpoint, fleet: Fleet) -> None:
         problem = fleet.wait()
@@ -262,7 +267,7 @@ class Endpoints:
             if endpoint.status is not Status.CREATING:
                 return
             endpoint.failure_reason = problem  # type: ignore[assignment]  # moto knows of no failure
-            endpoint.enter(Status.IN_SERVICE if problem is None else Status.FAILED, self.cloud.clock.now)
+            endpoint.enter(Status.IN_SERVICE if problem is None else Status.FAILED, self.core.clock.now)
         if problem is not None:
             self._retire(endpoint, fleet)
         self._tell(endpoint)
@@ -314,7 +319,7 @@ class Endpoints:
             endpoint.endpoint_config_name = deployment.fleet.settings.name
             endpoint.data_capture_config = dict(deployment.capture)
             endpoint.last_deployment_config = deployment.asked or endpoint.last_deployment_config
-            endpoint.enter(Status.IN_SERVICE, self.cloud.clock.now)
+            endpoint.enter(Status.IN_SERVICE, self.core.clock.now)
         if blue is not None:
             self._retire(endpoint, blue)
         self._tell(endpoint)
@@ -327,12 +332,12 @@ class Endpoints:
             deployment.cancel()
             deployment.share = 0.0
             endpoint.last_deployment_config = deployment.asked or endpoint.last_deployment_config
-            endpoint.enter(Status.ROLLING_BACK, self.cloud.clock.now)
+            endpoint.enter(Status.ROLLING_BACK, self.core.clock.now)
             self._say(endpoint, deployment, "Deleting", f"Terminating {deployment.fleet.instances} instance(s).")
         self._retire(endpoint, deployment.fleet)
         self._tell(endpoint)
-        delay = timedelta() if self.cloud.real_time else ROLLBACK_TAKES
-        self.cloud.agenda.after(
+        delay = timedelta() if self.core.options.real_time else ROLLBACK_TAKES
+        self.core.agenda.after(
             delay, lambda: self._rolled_back(endpoint, deployment), f"rollback {endpoint.endpoint_name}"
         )
 
@@ -341,14 +346,14 @@ class Endpoints:
             if endpoint.deployment is not deployment:
                 return
             endpoint.deployment = None
-            endpoint.enter(Status.IN_SERVICE, self.cloud.clock.now)
+            endpoint.enter(Status.IN_SERVICE, self.core.clock.now)
         self._tell(endpoint)
 
     def _weighted(self, endpoint: LocalEndpoint, fleet: Fleet) -> None:
         with endpoint.lock:
             for variant in fleet.all_variants:
                 variant.weight, variant.instances = variant.desired_weight, variant.desired_instances
-            endpoint.enter(Status.IN_SERVICE, self.cloud.clock.now)
+            endpoint.enter(Status.IN_SERVICE, self.core.clock.now)
         self._tell(endpoint)
 
     def _deleted(self, backend: SageMakerModelBackend, endpoint: LocalEndpoint) -> None:
@@ -373,7 +378,7 @@ class Endpoints:
         return act
 
     def _later(self, deployment: Deployment, delay: timedelta, action: Callable[[], object]) -> None:
-        entry = self.cloud.agenda.after(delay, action, f"deployment of {deployment.fleet.settings.name}")
+        entry = self.core.agenda.after(delay, action, f"deployment of {deployment.fleet.settings.name}")
         deployment.entries.append(entry)
 
     # -- alarms ------------------------------------------------------------------------------------------------------
@@ -450,13 +455,11 @@ class Endpoints:
             config.settings,
             self._models_of(backend, config),
             capture=config.settings.capture,
-            now=self.cloud.clock.now,
+            now=self.core.clock.now,
             limits=self.limits,
         )
 
     def _exists(self, backend: SageMakerModelBackend, uri: str) -> bool:
-        from .training_jobs import MotoObjects
-
         try:
             MotoObjects(backend.account_id).read(*split_uri(uri))
         except DataDownloadError:
@@ -467,7 +470,7 @@ class Endpoints:
 
     def _tell(self, endpoint: LocalEndpoint, *, status: str | None = None) -> None:
         """Put the endpoint's state on the event bus."""
-        self.cloud.events.emit(
+        self.emit(
             source="aws.sagemaker",
             detail_type="SageMaker Endpoint State Change",
             detail=state_change_detail(endpoint, status),
@@ -476,12 +479,12 @@ class Endpoints:
 
     def _say(self, endpoint: LocalEndpoint, deployment: Deployment, status: str, message: str) -> None:
         """Note what a deployment is doing, and put it on the event bus."""
-        now = self.cloud.clock.now
+        now = self.core.clock.now
         with endpoint.lock:
             deployment.status = {"Status": status, "StatusMessage": message, "StartTime": naive(now)}
             endpoint.last_modified_time = naive(now)
             detail = state_change_detail(endpoint)
-        self.cloud.events.emit(
+        self.emit(
             source="aws.sagemaker",
             detail_type="SageMaker Endpoint Deployment State Change",
             detail=detail,
@@ -492,7 +495,7 @@ class Endpoints:
         """Keep what the containers printed in CloudWatch Logs, where failures send people."""
         arn = Arn.parse(endpoint.arn)
         backend, group = logs_backends[arn.account][arn.region], f"{LOG_GROUP}/{endpoint.endpoint_name}"
-        at = int(self.cloud.clock.now.timestamp() * 1000)
+        at = int(self.core.clock.now.timestamp() * 1000)
         for variant, printed in fleet.unread_logs().items():
             events = [{"timestamp": at, "message": line} for line in printed.splitlines() if line.strip()]
             if not events:
@@ -507,7 +510,7 @@ class Endpoints:
 
     def _let_shadows_finish(self) -> None:
         """On a virtual clock, wait for the copies that are on their way: a run is the same run whenever it is made."""
-        if self.cloud.real_time:
+        if self.core.options.real_time:
             return
         for fleet in list(self._fleets):
             if fleet.mirror is not None:

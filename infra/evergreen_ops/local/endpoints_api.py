@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.sagemaker.models import sagemaker_backends
@@ -20,11 +20,10 @@ from .endpoints import Endpoints
 from .endpoints_container import ATTRIBUTES, Question
 from .endpoints_records import naive
 from .endpoints_requests import LARGEST_BODY, refused
-from .endpoints_traffic import EndpointValidationError, Invocation
+from .endpoints_routes import EndpointValidationError
+from .endpoints_traffic import Invocation
+from .patches import Patch
 from .times import moment
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
 
 Method = Callable[[Any], Any]
 _NOT_SERVED = {
@@ -203,40 +202,25 @@ def refuse_async(endpoints: Endpoints) -> Method:
     return method
 
 
-PATCHES: tuple[tuple[type, str, Callable[[Endpoints], Method]], ...] = (
-    (SageMakerResponse, "create_model", create_model),
-    (SageMakerResponse, "list_models", list_models),
-    (SageMakerResponse, "create_endpoint_config", create_endpoint_config),
-    (SageMakerResponse, "list_endpoint_configs", list_endpoint_configs),
-    (SageMakerResponse, "create_endpoint", create_endpoint),
-    (SageMakerResponse, "update_endpoint", update_endpoint),
-    (SageMakerResponse, "update_endpoint_weights_and_capacities", update_endpoint_weights_and_capacities),
-    (SageMakerResponse, "delete_endpoint", delete_endpoint),
-    (SageMakerResponse, "list_endpoints", list_endpoints),
-    (SageMakerRuntimeResponse, "invoke_endpoint", invoke_endpoint),
-    (SageMakerRuntimeResponse, "invoke_endpoint_async", refuse_async),
+def _patch(owner: str, name: str, make: Callable[[Endpoints], Method], *, adds: bool = False) -> Patch:
+    """Return the replacement of a method of moto's responses, which never needs the original."""
+    return Patch(f"{owner}.{name}", lambda endpoints, _: make(endpoints), adds)
+
+
+_SAGEMAKER = "moto.sagemaker.responses:SageMakerResponse"
+_RUNTIME = "moto.sagemakerruntime.responses:SageMakerRuntimeResponse"
+
+PATCHES = (
+    _patch(_SAGEMAKER, "create_model", create_model),
+    _patch(_SAGEMAKER, "list_models", list_models),
+    _patch(_SAGEMAKER, "create_endpoint_config", create_endpoint_config),
+    _patch(_SAGEMAKER, "list_endpoint_configs", list_endpoint_configs),
+    _patch(_SAGEMAKER, "create_endpoint", create_endpoint),
+    _patch(_SAGEMAKER, "update_endpoint", update_endpoint, adds=True),
+    _patch(_SAGEMAKER, "update_endpoint_weights_and_capacities", update_endpoint_weights_and_capacities),
+    _patch(_SAGEMAKER, "delete_endpoint", delete_endpoint),
+    _patch(_SAGEMAKER, "list_endpoints", list_endpoints),
+    _patch(_RUNTIME, "invoke_endpoint", invoke_endpoint),
+    _patch(_RUNTIME, "invoke_endpoint_async", refuse_async),
+    Patch(f"{_RUNTIME}.use_raw_body", lambda *_: True),  # requests need not be text
 )
-"""What of moto's SageMaker is replaced: owner, name, and how the replacement is made."""
-
-NOT_IN_MOTO = frozenset({"update_endpoint"})
-"""Those of `PATCHES` that moto does not have at all."""
-
-
-def install(cloud: LocalCloud) -> Callable[[], None]:
-    """Put real endpoints in place of moto's; return what undoes it and ends every container."""
-    before = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in PATCHES]
-    before.append((SageMakerRuntimeResponse, "use_raw_body", None))
-    for owner, name, make in PATCHES:
-        setattr(owner, name, make(cloud.endpoints))
-    SageMakerRuntimeResponse.use_raw_body = True  # requests need not be text
-
-    def uninstall() -> None:
-        while before:
-            owner, name, original = before.pop()
-            if original is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, original)
-        cloud.endpoints.close()
-
-    return uninstall

@@ -8,14 +8,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .arns import ACCOUNT
+from .core import Core
 from .endpoints_requests import CaptureSettings
+from .engine import Entry
 from .training_container import split_uri
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
-    from .engine import Entry
 
 FLUSH_EVERY = timedelta(minutes=1)
 LARGEST_BUFFER = 8 * 1024 * 1024
@@ -117,14 +116,12 @@ class Captures:
 
     Parameters
     ----------
-    cloud
-        Whose clock and buckets are used.
     before_flush
         Called before files are written: what a shadow still has to answer belongs into them.
     """
 
-    def __init__(self, cloud: LocalCloud, before_flush: Callable[[], object]) -> None:
-        self.cloud = cloud
+    def __init__(self, core: Core, before_flush: Callable[[], object]) -> None:
+        self.core = core
         self.lost = 0  # lines whose bucket is not there
         self._before_flush = before_flush
         self._buffers: dict[_Folder, _Buffer] = {}
@@ -137,7 +134,7 @@ class Captures:
         with self._lock:
             buffer = self._buffers.get(folder)
             if buffer is None:
-                flush = self.cloud.agenda.after(FLUSH_EVERY, lambda: self._flush_due(folder), f"captures of {endpoint}")
+                flush = self.core.agenda.after(FLUSH_EVERY, lambda: self._flush_due(folder), f"captures of {endpoint}")
                 buffer = self._buffers[folder] = _Buffer(exchange.time, flush)
             buffer.lines.append((exchange.order, line))
             buffer.size += len(line)
@@ -166,10 +163,8 @@ class Captures:
         from moto.s3.exceptions import MissingBucket
         from moto.s3.models import s3_backends
 
-        from .arns import ACCOUNT
-
         buffer.flush.cancel()
-        unique = self.cloud.identities.uuid(f"capture of {folder.endpoint} {folder.variant}")
+        unique = self.core.identities.uuid(f"capture of {folder.endpoint} {folder.variant}")
         bucket, prefix = split_uri(folder.uri)
         name = f"{buffer.opened:%M-%S}-{buffer.opened.microsecond // 1000:03d}-{unique}.jsonl"
         key = "/".join(part for part in (prefix, folder.endpoint, folder.variant, folder.hour, name) if part)

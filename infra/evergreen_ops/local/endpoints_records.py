@@ -18,7 +18,7 @@ from .arns import ACCOUNT, Arn
 from .endpoints_container import ServedModel
 from .endpoints_fleet import Fleet, RunningVariant, fraction
 from .endpoints_requests import DeploymentPolicy, read_endpoint_config
-from .endpoints_traffic import EndpointValidationError, Route
+from .endpoints_routes import EndpointValidationError, Route
 from .engine import Entry
 
 LOG_GROUP = "/aws/sagemaker/Endpoints"

@@ -5,52 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from moto.sagemaker.exceptions import SagemakerClientError
-
+from .core import Core
 from .endpoints_captures import Captures, Exchange
 from .endpoints_container import ContainerAnswer, Question
-from .endpoints_fleet import Fleet, RunningVariant, fraction
+from .endpoints_fleet import RunningVariant, fraction
+from .endpoints_records import LocalEndpoint
+from .endpoints_routes import ModelError, Route
 from .endpoints_shadow import Copy
-from .metrics import MetricKey
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
-    from .endpoints_records import LocalEndpoint
+from .measures import MetricKey, Record
 
 NAMESPACE = "AWS/SageMaker"
 LOCAL_NAMESPACE = "Evergreen/Local"
-
-
-class EndpointValidationError(SagemakerClientError):
-    """The request names an endpoint or variant that cannot answer it."""
-
-    code = "ValidationError"
-
-
-class ModelError(SagemakerClientError):
-    """The model did not answer with success.
-
-    Parameters
-    ----------
-    answer
-        What its container said; status 0 when it said nothing.
-    log_stream_arn
-        Where its log is.
-    """
-
-    code = "ModelError"
-
-    def __init__(self, answer: ContainerAnswer, log_stream_arn: str) -> None:
-        self.OriginalStatusCode = answer.status
-        self.OriginalMessage = answer.body.decode(errors="replace")
-        self.LogStreamArn = log_stream_arn
-        whose = "client" if 400 <= answer.status < 500 else "server"
-        super().__init__(
-            f'Received {whose} error ({answer.status}) from primary with message "{self.OriginalMessage}". '
-            f"See the log stream {log_stream_arn} for more information."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +39,6 @@ class Invoked:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """Who answers a request."""
-
-    fleet: Fleet
-    variant: RunningVariant
-    deploying: bool  # two fleets share the endpoint
-
-
-@dataclass(frozen=True, slots=True)
 class _Received:
     """A request on its way: when it came, and its number."""
 
@@ -96,15 +53,16 @@ class Traffic:
 
     Parameters
     ----------
-    cloud
-        Whose clock, ids and metrics are used.
     captures
         Where exchanges go that are to be recorded.
+    record
+        Where what they took is recorded.
     """
 
-    def __init__(self, cloud: LocalCloud, captures: Captures) -> None:
-        self.cloud = cloud
+    def __init__(self, core: Core, captures: Captures, record: Record) -> None:
+        self.core = core
         self.captures = captures
+        self.record = record
 
     def answer(self, endpoint: LocalEndpoint, invocation: Invocation) -> Invoked:
         """Have a variant answer.
@@ -134,7 +92,7 @@ class Traffic:
     def _receive(self, endpoint: LocalEndpoint, invocation: Invocation) -> _Received:
         order = endpoint.next_number()
         key = invocation.inference_id or f"{endpoint.arn} {order}"
-        return _Received(invocation, self.cloud.clock.now, order, key)
+        return _Received(invocation, self.core.clock.now, order, key)
 
     def _mirror(self, endpoint: LocalEndpoint, route: Route, received: _Received) -> None:
         shadow, mirror = route.fleet.shadow, route.fleet.mirror
@@ -148,7 +106,7 @@ class Traffic:
 
         if not mirror.offer(Copy(answer, len(received.invocation.question.body))):
             dimensions = {"EndpointName": endpoint.endpoint_name, "VariantName": shadow.name}
-            self.cloud.metrics.put(MetricKey.of(LOCAL_NAMESPACE, "DroppedShadowRequests", dimensions), [1.0], "Count")
+            self.record(MetricKey.of(LOCAL_NAMESPACE, "DroppedShadowRequests", dimensions), [1.0], "Count")
 
     def _capture(
         self,
@@ -197,4 +155,4 @@ class Traffic:
         )
         for name, value, unit in values:
             for dimensions in dimension_sets:
-                self.cloud.metrics.put(MetricKey.of(NAMESPACE, name, dimensions), [value], unit, at)
+                self.record(MetricKey.of(NAMESPACE, name, dimensions), [value], unit, at)

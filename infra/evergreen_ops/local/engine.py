@@ -52,6 +52,23 @@ class VirtualClock:
             self._now = when.astimezone(UTC)
 
 
+class WallClock(VirtualClock):
+    """A clock that nobody moves: the machine's own.
+
+    Examples
+    --------
+    >>> WallClock(datetime(2026, 1, 1, tzinfo=UTC)).now.tzinfo is UTC
+    True
+    """
+
+    __slots__ = ()
+
+    @property
+    def now(self) -> datetime:
+        """The present moment, in UTC."""
+        return datetime.now(UTC)
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One thing to do at a time. Cancel it with :meth:`cancel`; it then never runs."""

@@ -1,33 +1,34 @@
-"""EventBridge: rules that deliver to any target, with AWS's input transformations, and the events AWS services send."""
+"""EventBridge: rules that deliver to any target, with AWS's input transformations."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.events.exceptions import ResourceNotFoundException, ValidationException
 from moto.events.models import EventsBackend, Rule, events_backends
 
-from .arns import ACCOUNT, REGION
-from .delivery import Parcel, RetryPolicy
+from .arns import ACCOUNT, REGION, Arn
+from .core import Core, Service
+from .delivery import Courier, Parcel, RetryPolicy
+from .errors import DeliveryError
+from .patches import Patch
 from .patterns import matches
 from .templates import fill, look_up
 from .times import event_time, moment
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
 
 PRINCIPAL = "events.amazonaws.com"
 ENTRIES_PER_CALL = 10
 
 
-class Events:
+class Events(Service):
     """The event buses of the cloud."""
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    def __init__(self, core: Core, courier: Courier):
+        self.core = core
+        self.courier = courier
 
     def emit(
         self,
@@ -63,11 +64,11 @@ class Events:
         """Wrap ``detail`` in AWS's envelope."""
         return {
             "version": "0",
-            "id": self.cloud.identities.uuid("event"),
+            "id": self.core.identities.uuid("event"),
             "detail-type": detail_type,
             "source": source,
             "account": ACCOUNT,
-            "time": event_time(time or self.cloud.clock.now),
+            "time": event_time(time or self.core.clock.now),
             "region": REGION,
             "resources": list(resources),
             "detail": detail,
@@ -87,10 +88,10 @@ class Events:
     def send_to_targets(self, rule: Rule, envelope: Mapping[str, Any]) -> None:
         """Send ``envelope`` to the targets of ``rule``, each with its own input."""
         for target in rule.targets:
-            self.cloud.courier.send(
+            self.courier.send(
                 Parcel(
                     arn=target["Arn"],
-                    body=target_input(target, envelope, ingestion_time=event_time(self.cloud.clock.now)),
+                    body=target_input(target, envelope, ingestion_time=event_time(self.core.clock.now)),
                     principal=PRINCIPAL,
                     target=target,
                     envelope=envelope,
@@ -99,6 +100,27 @@ class Events:
                     labels={"RULE_ARN": rule.arn, "TARGET_ARN": target["Arn"]},
                 )
             )
+
+    def deliver(self, arn: Arn, parcel: Parcel) -> None:
+        """Put a parcel on a bus: an event as it is, anything else as the detail of one.
+
+        Raises
+        ------
+        DeliveryError
+            When the target is no bus.
+        """
+        if not arn.resource.startswith("event-bus/"):
+            raise DeliveryError("UNSUPPORTED_TARGET", f"The local cloud cannot deliver to {arn.text}.")
+        if parcel.envelope is not None:
+            self.publish(arn.resource_name, parcel.envelope)
+            return
+        given = parcel.target.get("EventBridgeParameters", {})
+        self.emit(
+            source=given.get("Source", "aws.scheduler"),
+            detail_type=given.get("DetailType", "Scheduled Event"),
+            detail=json.loads(parcel.body),
+            bus=arn.resource_name,
+        )
 
 
 def target_input(target: Mapping[str, Any], event: Mapping[str, Any], *, ingestion_time: str) -> str:
@@ -139,7 +161,7 @@ def target_input(target: Mapping[str, Any], event: Mapping[str, Any], *, ingesti
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_put_events(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_put_events(buses: Events, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventsBackend.put_events``: validated as AWS does, delivered on the agenda."""
 
     def put_events(self: EventsBackend, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -150,12 +172,12 @@ def patched_put_events(cloud: LocalCloud, original: Callable[..., Any]) -> Calla
             )
         for entry in events:
             self.describe_event_bus(_bus_name(entry))  # raises for a bus that is not there, rather than lose its events
-        return [_put_entry(cloud, entry) for entry in events]
+        return [_put_entry(buses, entry) for entry in events]
 
     return put_events
 
 
-def _put_entry(cloud: LocalCloud, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _put_entry(buses: Events, entry: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("Source", "DetailType", "Detail"):
         if not entry.get(name):
             message = f"Parameter {name} is not valid. Reason: {name} is a required argument."
@@ -164,7 +186,7 @@ def _put_entry(cloud: LocalCloud, entry: Mapping[str, Any]) -> dict[str, Any]:
         detail = json.loads(entry["Detail"])
     except ValueError:
         return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
-    event_id = cloud.events.emit(
+    event_id = buses.emit(
         source=entry["Source"],
         detail_type=entry["DetailType"],
         detail=detail,
@@ -179,73 +201,20 @@ def _bus_name(entry: Mapping[str, Any]) -> str:
     return str(entry.get("EventBusName") or "default").split("/")[-1]
 
 
-def patched_rule_send(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_rule_send(buses: Events, original: Callable[..., Any]) -> Callable[..., Any]:
     """``Rule.send_to_targets``: the way in for moto's own services."""
 
     def send_to_targets(self: Rule, original_event: Mapping[str, Any], transform_input: bool = True) -> None:
         event = {k: v for k, v in original_event.items() if k not in ("ingestion-time", "replay-name")}
-        event["time"] = event_time(moment(event.get("time")) or cloud.clock.now)
+        event["time"] = event_time(moment(event.get("time")) or buses.core.clock.now)
         pattern = self.event_pattern.dump()
         if self.state != "DISABLED" and pattern and matches(pattern, event):
-            cloud.events.send_to_targets(self, event)
+            buses.send_to_targets(self, event)
 
     return send_to_targets
 
 
-_S3_DETAIL_TYPES = {
-    "ObjectCreated": "Object Created",
-    "ObjectRemoved": "Object Deleted",
-    "ObjectTagging": "Object Tags Added",
-    "ObjectAcl": "Object ACL Updated",
-    "ObjectRestore": "Object Restore Completed",
-}
-_S3_REASONS = {
-    "ObjectCreated:Put": "PutObject",
-    "ObjectCreated:Post": "POST Object",
-    "ObjectCreated:Copy": "CopyObject",
-    "ObjectCreated:CompleteMultipartUpload": "CompleteMultipartUpload",
-    "ObjectRemoved:Delete": "DeleteObject",
-}
-
-
-def patched_s3_event(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
-    """``moto.s3.notifications._send_event_bridge_message``: S3's events in AWS's exact shape."""
-    sequence = 0
-
-    def send(account_id: str, bucket: Any, event_name: Any, key: Any) -> None:
-        nonlocal sequence
-        name = str(getattr(event_name, "value", event_name)).removeprefix("s3:")
-        detail_type = _S3_DETAIL_TYPES.get(name.split(":")[0])
-        if detail_type is None:
-            return
-        sequence += 1
-        detail: dict[str, Any] = {
-            "version": "0",
-            "bucket": {"name": bucket.name},
-            "object": {
-                "key": key.name,
-                "size": key.size,
-                "etag": key.etag.replace('"', ""),
-                **({"version-id": key.version_id} if bucket.is_versioned and key.version_id else {}),
-                "sequencer": f"{sequence:016X}",
-            },
-            "request-id": f"{sequence:016X}",
-            "requester": account_id,
-            "source-ip-address": "127.0.0.1",
-        }
-        if name in _S3_REASONS:
-            detail["reason"] = _S3_REASONS[name]
-        if name == "ObjectRemoved:Delete":
-            detail["deletion-type"] = "Permanently Deleted"
-        cloud.events.emit(source="aws.s3", detail_type=detail_type, detail=detail, resources=[bucket.arn])
-
-    return send
-
-
-def patched_s3_to_lambda(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
-    """``moto.s3.notifications._invoke_awslambda``: an asynchronous call."""
-
-    def invoke(account_id: str, event_body: Any, fn_arn: str, region_name: str) -> None:
-        cloud.courier.send(Parcel(fn_arn, json.dumps(event_body), principal="s3.amazonaws.com"))
-
-    return invoke
+PATCHES = (
+    Patch("moto.events.models:EventsBackend.put_events", patched_put_events),
+    Patch("moto.events.models:Rule.send_to_targets", patched_rule_send),
+)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from moto.firehose.exceptions import ResourceNotFoundException
@@ -17,12 +17,12 @@ from moto.firehose.models import DeliveryStream, FirehoseBackend, firehose_backe
 from moto.firehose.responses import FirehoseResponse
 
 from .arns import ACCOUNT, REGION, Arn
+from .core import Core, Service
+from .delivery import Parcel
 from .engine import Entry
 from .errors import DeliveryError, UnsupportedResourceError
+from .patches import Patch
 from .templates import look_up
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
 
 MEBIBYTE = 1024 * 1024
 _EXPRESSION = re.compile(r"!\{([A-Za-z-]+):([^}]*)\}")
@@ -128,13 +128,23 @@ class _Buffer:
     size: int = 0
 
 
-class Firehose:
+class Firehose(Service):
     """The delivery streams' buffers."""
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    def __init__(self, core: Core):
+        self.core = core
         self._buffers: dict[tuple[str, str, tuple[tuple[str, str], ...]], _Buffer] = {}
         self._settings: dict[int, Settings] = {}
+
+    def deliver(self, arn: Arn, parcel: Parcel) -> None:
+        """Take a parcel into the buffers of its stream.
+
+        Raises
+        ------
+        DeliveryError
+            When there is no such stream.
+        """
+        self.put(arn.resource_name, [parcel.body.encode()])
 
     def put(self, stream_name: str, records: Sequence[bytes]) -> list[str]:
         """Take records into the buffers; return an id for each.
@@ -150,9 +160,9 @@ class Firehose:
         settings = self._settings_of(stream)
         for record in records:
             self._take(stream, settings, record)
-        return [self.cloud.identities.uuid("firehose record") for _ in records]
+        return [self.core.identities.uuid("firehose record") for _ in records]
 
-    def flush_all(self) -> int:
+    def flush(self) -> int:
         """Write every buffer out now, whatever its age; return how many there were."""
         keys = list(self._buffers)
         for key in keys:
@@ -190,10 +200,10 @@ class Firehose:
     def _set_aside(self, stream: DeliveryStream, settings: Settings, record: bytes, why: str) -> None:
         line = {
             "attemptsMade": 1,
-            "arrivalTimestamp": int(self.cloud.clock.now.timestamp() * 1000),
+            "arrivalTimestamp": int(self.core.clock.now.timestamp() * 1000),
             "errorCode": "DynamicPartitioning.MetadataExtractionFailed",
             "errorMessage": why,
-            "attemptEndingTimestamp": int(self.cloud.clock.now.timestamp() * 1000),
+            "attemptEndingTimestamp": int(self.core.clock.now.timestamp() * 1000),
             "rawData": base64.b64encode(record).decode(),
         }
         key = (stream.delivery_stream_name, "metadata-extraction-failed", ())
@@ -202,8 +212,8 @@ class Firehose:
     def _append(self, key: tuple[str, str, tuple[tuple[str, str], ...]], settings: Settings, record: bytes) -> None:
         buffer = self._buffers.get(key)
         if buffer is None:
-            flush = self.cloud.agenda.after(settings.interval, lambda: self._flush(key), f"firehose {key[0]}")
-            buffer = self._buffers[key] = _Buffer(self.cloud.clock.now, flush)
+            flush = self.core.agenda.after(settings.interval, lambda: self._flush(key), f"firehose {key[0]}")
+            buffer = self._buffers[key] = _Buffer(self.core.clock.now, flush)
         buffer.records.append(record)
         buffer.size += len(record)
         if buffer.size >= settings.size_bytes:
@@ -227,8 +237,8 @@ class Firehose:
             name,
             stream.version_id,
             buffer.opened,
-            self.cloud.clock.now,
-            self.cloud.identities.uuid(f"object of {name} {partition} {error}"),
+            self.core.clock.now,
+            self.core.identities.uuid(f"object of {name} {partition} {error}"),
             dict(partition),
             error,
         )
@@ -293,7 +303,7 @@ def object_name(
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_put_record_batch(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_put_record_batch(firehose: Firehose, original: Callable[..., Any]) -> Callable[..., Any]:
     """``FirehoseBackend.put_record_batch``: buffered, not written at once."""
 
     def put_record_batch(
@@ -303,13 +313,13 @@ def patched_put_record_batch(cloud: LocalCloud, original: Callable[..., Any]) ->
             raise ResourceNotFoundException(
                 f"Firehose {delivery_stream_name} under account {self.account_id} not found."
             )
-        ids = cloud.firehose.put(delivery_stream_name, [record["Data"] for record in records])
+        ids = firehose.put(delivery_stream_name, [record["Data"] for record in records])
         return {"FailedPutCount": 0, "Encrypted": False, "RequestResponses": [{"RecordId": item} for item in ids]}
 
     return put_record_batch
 
 
-def patched_put_record_batch_response(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_put_record_batch_response(firehose: Firehose, original: Callable[..., Any]) -> Callable[..., Any]:
     """``FirehoseResponse.put_record_batch``: 500 record ids are written as JSON at once, not field by field."""
 
     def put_record_batch(self: FirehoseResponse) -> str:
@@ -319,3 +329,9 @@ def patched_put_record_batch_response(cloud: LocalCloud, original: Callable[...,
         return orjson.dumps(result).decode()
 
     return put_record_batch
+
+
+PATCHES = (
+    Patch("moto.firehose.models:FirehoseBackend.put_record_batch", patched_put_record_batch),
+    Patch("moto.firehose.responses:FirehoseResponse.put_record_batch", patched_put_record_batch_response),
+)

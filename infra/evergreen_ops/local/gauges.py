@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .metrics import MetricKey
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .alarms import Alarms
+from .core import Core
+from .measures import MetricKey
+from .metrics import Metrics
 
 NAMESPACE = "AWS/SQS"
 ACTIVE_FOR = timedelta(hours=6)
@@ -26,34 +26,36 @@ _GAUGES = (
 class QueueGauges:
     """The metrics of queues."""
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    def __init__(self, core: Core, metrics: Metrics, alarms: Alarms):
+        self.core = core
+        self.metrics = metrics
+        self.alarms = alarms
         self._active_until: dict[str, datetime] = {}
 
-    def message_sent(self, queue: Any) -> None:
+    def message_sent(self, queue: Any, delay_seconds: float = 0.0) -> None:  # noqa: ARG002
         """A queue has a message more."""
         key = MetricKey.of(NAMESPACE, "NumberOfMessagesSent", {"QueueName": queue.name})
-        self.cloud.metrics.put(key, [1.0], "Count")
+        self.metrics.put(key, [1.0], "Count")
         reporting = queue.name in self._active_until
-        self._active_until[queue.name] = self.cloud.clock.now + ACTIVE_FOR
-        if not reporting and any(self.cloud.alarms.is_watched(self._key(queue, name)) for name in _GAUGES):
+        self._active_until[queue.name] = self.core.clock.now + ACTIVE_FOR
+        if not reporting and any(self.alarms.is_watched(self._key(queue, name)) for name in _GAUGES):
             self._report(queue)
         elif not reporting:
             del self._active_until[queue.name]
 
     def _report(self, queue: Any) -> None:
-        if self.cloud.clock.now > self._active_until[queue.name]:
+        if self.core.clock.now > self._active_until[queue.name]:
             del self._active_until[queue.name]
             return
         waiting = [message for message in queue._messages if not message.delayed]
-        now = self.cloud.clock.now.timestamp()
+        now = self.core.clock.now.timestamp()
         oldest = min((message.sent_timestamp / 1000 for message in waiting), default=now)
         visible = sum(message.visible for message in waiting)
         values = (visible, len(waiting) - visible, len(queue._messages) - len(waiting), now - oldest)
         for name, value in zip(_GAUGES, values, strict=True):
-            self.cloud.metrics.put(self._key(queue, name), [float(value)])
+            self.metrics.put(self._key(queue, name), [float(value)])
         next_minute = datetime.fromtimestamp((math.floor(now / 60) + 1) * 60, UTC)
-        self.cloud.agenda.at(next_minute, lambda: self._report(queue), f"gauges of {queue.name}")
+        self.core.agenda.at(next_minute, lambda: self._report(queue), f"gauges of {queue.name}")
 
     @staticmethod
     def _key(queue: Any, name: str) -> MetricKey:

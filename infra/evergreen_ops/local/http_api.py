@@ -8,16 +8,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from .arns import ACCOUNT, REGION
+from .core import Core, Service
 from .errors import LocalCloudError
-from .lambdas import permits
-from .metrics import MetricKey
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .lambdas import Functions, permits
+from .measures import MetricKey, Record
 
 PRINCIPAL = "apigateway.amazonaws.com"
 LARGEST_REQUEST = 10 * 1_024 * 1_024
@@ -138,11 +136,21 @@ def routes_of_openapi(body: Mapping[str, Any]) -> list[Route]:
     return routes
 
 
-class HttpApis:
-    """The HTTP APIs of the cloud."""
+class HttpApis(Service):
+    """The HTTP APIs of the cloud.
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    Parameters
+    ----------
+    functions
+        What answers.
+    record
+        Where requests are counted.
+    """
+
+    def __init__(self, core: Core, functions: Functions, record: Record):
+        self.core = core
+        self.functions = functions
+        self.record = record
         self.apis: dict[str, HttpApi] = {}
 
     def answer(
@@ -169,7 +177,7 @@ class HttpApis:
             ("5xx", answer.status >= 500),
         ):
             key = MetricKey.of("AWS/ApiGateway", name, {"ApiId": api.api_id})
-            self.cloud.metrics.put(key, [float(hit)], "Count")
+            self.record(key, [float(hit)], "Count")
 
     def _answer(
         self,
@@ -196,14 +204,14 @@ class HttpApis:
             headers={name.lower(): value for name, value in headers.items()},
             data=data,
             parameters=parameters,
-            now=self.cloud.clock.now,
-            request_id=self.cloud.functions.next_request_id(),
+            now=self.core.clock.now,
+            request_id=self.functions.next_request_id(),
             source_ip=source_ip,
         )
-        function = self.cloud.functions.find(route.function_arn)
+        function = self.functions.find(route.function_arn)
         if not permits(function, PRINCIPAL):
             return _error(500, "Internal Server Error")  # as AWS: the API says no more about a missing permission
-        result = self.cloud.functions.invoke(function, json.dumps(event).encode())
+        result = self.functions.invoke(function, json.dumps(event).encode())
         if result.error:
             return _error(500, "Internal Server Error")
         return read_answer(result.payload)

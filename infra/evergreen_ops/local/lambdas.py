@@ -14,19 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda.models import EventSourceMapping, LambdaBackend, LambdaFunction, lambda_backends
 
 from .arns import ACCOUNT, REGION, Arn
-from .delivery import Parcel
+from .core import Core, Service
+from .delivery import Courier, Emit, Parcel
 from .errors import DeliveryError, UnknownFunctionError
-from .invokers import DeployedFunction, InvocationResult
+from .invokers import DeployedFunction, InvocationResult, Invoker
+from .patches import Patch
 from .patterns import matches_any
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .times import milliseconds
 
 RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=2))
 DEFAULT_MAX_AGE_SECONDS = 6 * 3600
@@ -54,11 +54,29 @@ class AsyncEvent:
     tries: int = 0
 
 
-class Functions:
-    """The functions that are deployed, and everything that runs them."""
+OnRun = Callable[[DeployedFunction, InvocationResult, float], object]
+"""Takes a run of a function, and the milliseconds it took."""
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+
+class Functions(Service):
+    """The functions that are deployed, and everything that runs them.
+
+    Parameters
+    ----------
+    courier, emit
+        How the destinations of asynchronous calls are reached.
+    invoker
+        What runs the code.
+    on_run
+        Told of each run.
+    """
+
+    def __init__(self, core: Core, courier: Courier, invoker: Invoker, emit: Emit, on_run: OnRun):
+        self.core = core
+        self.courier = courier
+        self.invoker = invoker
+        self.emit = emit
+        self.on_run = on_run
         self.code_dirs: dict[tuple[str, str], Path] = {}
         self.logical_ids: dict[str, str] = {}
         self.dead_letter_arns: dict[str, str] = {}
@@ -141,7 +159,7 @@ class Functions:
         return self._code_dir(layer.content, layer.code_bytes, layer.name)
 
     def _unzip(self, zipped: bytes, name: str) -> Path:
-        folder = self.cloud.work_dir / "code" / f"{name}-{hashlib.sha256(zipped).hexdigest()[:12]}"
+        folder = self.core.work_dir / "code" / f"{name}-{hashlib.sha256(zipped).hexdigest()[:12]}"
         if not folder.exists():
             folder.mkdir(parents=True)
             with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
@@ -159,9 +177,9 @@ class Functions:
         """Run ``function`` now and record what it did."""
         deployed = self.describe(function)
         request_id = request_id or self.next_request_id()
-        now = self.cloud.clock.now
+        now = self.core.clock.now
         started = time.perf_counter()
-        result = self.cloud.invoker.invoke(deployed, payload, request_id=request_id, now=now)
+        result = self.invoker.invoke(deployed, payload, request_id=request_id, now=now)
         took_ms = (time.perf_counter() - started) * 1000
         self.counts[deployed.logical_id] += 1
         error = None
@@ -169,11 +187,20 @@ class Functions:
             error = _summary(result.payload)
             self.errors[deployed.logical_id] += 1
         self.invocations.append(Invocation(now, deployed.logical_id, error, request_id))
-        self.cloud.metrics.record_invocation(deployed, failed=result.error is not None, took_ms=took_ms)
-        self.cloud.metrics.record_output(result.stdout)
-        if self.cloud.keep_logs:
+        self.on_run(deployed, result, took_ms)
+        if self.core.options.keep_logs:
             self._keep_log(function, result)
         return result
+
+    def deliver(self, arn: Arn, parcel: Parcel) -> None:
+        """Accept a parcel into the function's queue.
+
+        Raises
+        ------
+        DeliveryError
+            When there is no such function, or it does not permit the sender.
+        """
+        self.invoke_async(arn.text, parcel.body.encode(), principal=parcel.principal)
 
     def invoke_async(self, arn: str, payload: bytes, *, principal: str | None = None) -> str:
         """Accept an event into the function's queue; it runs when what is already due has run.
@@ -192,8 +219,8 @@ class Functions:
                 "NO_PERMISSIONS",
                 f"Function {function.function_name} has no AWS::Lambda::Permission for {principal}.",
             )
-        event = AsyncEvent(arn, payload, self.next_request_id(), self.cloud.clock.now)
-        self.cloud.agenda.soon(lambda: self._run_async(event), f"async {arn}")
+        event = AsyncEvent(arn, payload, self.next_request_id(), self.core.clock.now)
+        self.core.agenda.soon(lambda: self._run_async(event), f"async {arn}")
         return event.request_id
 
     def _run_async(self, event: AsyncEvent) -> None:
@@ -212,8 +239,8 @@ class Functions:
         if tries <= max_retries:
             delay = RETRY_DELAYS[min(tries, len(RETRY_DELAYS)) - 1]
             max_age = timedelta(seconds=int(config.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS)))
-            if self.cloud.clock.now + delay - event.accepted <= max_age:
-                self.cloud.agenda.after(delay, lambda: self._run_async(event), f"retry {event.arn}")
+            if self.core.clock.now + delay - event.accepted <= max_age:
+                self.core.agenda.after(delay, lambda: self._run_async(event), f"retry {event.arn}")
                 return
             self._give_up(config, "EventAgeExceeded", event, function, result)
             return
@@ -241,7 +268,7 @@ class Functions:
             return
         record = {
             "version": "1.0",
-            "timestamp": _milliseconds(self.cloud.clock.now),
+            "timestamp": milliseconds(self.core.clock.now),
             "requestContext": {
                 "requestId": event.request_id,
                 "functionArn": f"{_unqualified(function.function_arn)}:{function.version}",
@@ -255,7 +282,7 @@ class Functions:
         if result.error:
             record["responseContext"]["functionError"] = result.error
         if Arn.parse(destination).service == "events":
-            self.cloud.events.emit(
+            self.emit(
                 source="lambda",
                 detail_type=f"Lambda Function Invocation Result - {'Failure' if result.error else 'Success'}",
                 detail=record,
@@ -263,21 +290,19 @@ class Functions:
                 bus=Arn.parse(destination).resource_name,
             )
             return
-        self.cloud.courier.send(Parcel(destination, json.dumps(record)))
+        self.courier.send(Parcel(destination, json.dumps(record)))
 
     def _to_dead_letter_queue(self, arn: str, event: AsyncEvent, result: InvocationResult) -> None:
-        from .delivery import send_to_queue
-
-        parsed = Arn.parse(arn)
-        if parsed.service == "sqs":
+        body = event.payload.decode()
+        if Arn.parse(arn).service == "sqs":
             attributes = {
                 "RequestID": event.request_id,
                 "ErrorCode": "200",
                 "ErrorMessage": _summary(result.payload)[:1024],
             }
-            send_to_queue(parsed, event.payload.decode(), attributes=attributes)
+            self.courier.deliver(Parcel(arn, body, attributes=attributes))
         else:
-            self.cloud.courier.send(Parcel(arn, event.payload.decode()))
+            self.courier.send(Parcel(arn, body))
 
     def _keep_log(self, function: LambdaFunction, result: InvocationResult) -> None:
         function.logs_backend.ensure_log_group(function.logs_group_name)
@@ -297,11 +322,12 @@ def permits(function: LambdaFunction, principal: str) -> bool:
 # -- event source mappings -------------------------------------------------------------------------------------------
 
 
-class Pollers:
-    """Event source mappings: queues polled in batches on the agenda, streams read in order."""
+class Pollers(Service):
+    """Event source mappings of queues: polled in batches on the agenda."""
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    def __init__(self, core: Core, functions: Functions):
+        self.core = core
+        self.functions = functions
         self._due: dict[str, datetime] = {}
 
     def message_added(self, queue: Any, delay_seconds: float = 0.0) -> None:
@@ -309,7 +335,7 @@ class Pollers:
         for mapping in self._mappings(queue.queue_arn):
             self._plan(mapping, queue, self._ready_in(mapping, queue) + timedelta(seconds=delay_seconds))
 
-    def hurry(self) -> int:
+    def flush(self) -> int:
         """Let mappings whose batching window is still open poll at once; return how many there were."""
         from moto.sqs.models import sqs_backends
 
@@ -331,12 +357,12 @@ class Pollers:
         return timedelta(seconds=int(mapping.max_batch_window or 0))
 
     def _plan(self, mapping: EventSourceMapping, queue: Any, delay: timedelta) -> None:
-        when = self.cloud.clock.now + delay
+        when = self.core.clock.now + delay
         planned = self._due.get(mapping.uuid)
         if planned is not None and planned <= when:
             return
         self._due[mapping.uuid] = when
-        self.cloud.agenda.at(when, lambda: self._poll(mapping, queue, when), f"poll {queue.name}")
+        self.core.agenda.at(when, lambda: self._poll(mapping, queue, when), f"poll {queue.name}")
 
     def _poll(self, mapping: EventSourceMapping, queue: Any, planned: datetime) -> None:
         if self._due.get(mapping.uuid) != planned:
@@ -356,16 +382,16 @@ class Pollers:
             self._plan(mapping, queue, self._ready_in(mapping, queue))
         elif waiting := [m for m in queue._messages if not m.visible or m.delayed]:
             soonest = min(max(m.visible_at, m.delayed_until) for m in waiting) / 1000
-            self._plan(mapping, queue, timedelta(seconds=max(0.0, soonest - self.cloud.clock.now.timestamp()) + 0.001))
+            self._plan(mapping, queue, timedelta(seconds=max(0.0, soonest - self.core.clock.now.timestamp()) + 0.001))
 
     def _process(self, mapping: EventSourceMapping, queue: Any, backend: Any, messages: Sequence[Any]) -> None:
         filters = _filter_patterns(mapping.filter_criteria)
         wanted = [m for m in messages if not filters or matches_any(filters, _sqs_view(m))]
         done = {m.id for m in messages} - {m.id for m in wanted}
         if wanted:
-            function = self.cloud.functions.find(mapping.function_arn)
+            function = self.functions.find(mapping.function_arn)
             event = {"Records": [_sqs_record(m, queue) for m in wanted]}
-            result = self.cloud.functions.invoke(function, json.dumps(event).encode())
+            result = self.functions.invoke(function, json.dumps(event).encode())
             done |= {m.id for m in wanted} - _failed_messages(mapping, result, [m.id for m in wanted])
         for message in messages:
             if message.id in done:
@@ -429,12 +455,12 @@ def _sqs_record(message: Any, queue: Any) -> dict[str, Any]:
     }
 
 
-def consume_stream(cloud: LocalCloud, mapping: EventSourceMapping) -> Callable[[Sequence[dict[str, Any]]], int]:
+def consume_stream(functions: Functions, mapping: EventSourceMapping) -> Callable[[Sequence[dict[str, Any]]], int]:
     """Return what a stream calls with a batch for ``mapping``: how many records were dealt with."""
 
     def consume(records: Sequence[dict[str, Any]]) -> int:
-        function = cloud.functions.find(mapping.function_arn)
-        result = cloud.functions.invoke(function, json.dumps({"Records": list(records)}).encode())
+        function = functions.find(mapping.function_arn)
+        result = functions.invoke(function, json.dumps({"Records": list(records)}).encode())
         failed = _failed_records(mapping, result, records)
         return failed if failed is not None else len(records)
 
@@ -461,7 +487,7 @@ def _failed_records(
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_backend_invoke(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_backend_invoke(functions: Functions, original: Callable[..., Any]) -> Callable[..., Any]:
     """``LambdaBackend.invoke``: the three invocation types."""
 
     def invoke(
@@ -471,11 +497,11 @@ def patched_backend_invoke(cloud: LocalCloud, original: Callable[..., Any]) -> C
         payload = body if isinstance(body, bytes) else (body or "").encode()
         match _header(headers, "X-Amz-Invocation-Type"):
             case "Event":
-                cloud.functions.invoke_async(function.function_arn, payload)
+                functions.invoke_async(function.function_arn, payload)
                 return b""
             case "DryRun":
                 return b""
-        result = cloud.functions.invoke(function, payload)
+        result = functions.invoke(function, payload)
         if result.error:
             response_headers["x-amz-function-error"] = result.error
         response_headers["x-amz-log-result"] = base64.b64encode(result.stdout[-4096:].encode()).decode()
@@ -486,7 +512,7 @@ def patched_backend_invoke(cloud: LocalCloud, original: Callable[..., Any]) -> C
     return invoke
 
 
-def patched_response_invoke(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_response_invoke(functions: Functions, original: Callable[..., Any]) -> Callable[..., Any]:
     """``LambdaResponse.invoke``: the Qualifier of a request is read (moto looks for it under another name)."""
 
     def invoke(self: Any) -> Any:
@@ -497,47 +523,14 @@ def patched_response_invoke(cloud: LocalCloud, original: Callable[..., Any]) -> 
     return invoke
 
 
-def patched_invoke_lambda(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_invoke_lambda(functions: Functions, original: Callable[..., Any]) -> Callable[..., Any]:
     """``LambdaFunction._invoke_lambda``: every other way in which moto runs a function."""
 
     def _invoke_lambda(self: LambdaFunction, event: Any = None) -> tuple[str, bool, str]:
-        result = cloud.functions.invoke(self, json.dumps(event).encode())
+        result = functions.invoke(self, json.dumps(event).encode())
         return result.payload.decode(), result.error is not None, result.stdout
 
     return _invoke_lambda
-
-
-def patched_subscription_publish(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
-    """``Subscription.publish``: functions are called asynchronously, and nothing leaves this machine."""
-
-    def publish(self: Any, message: str, message_id: str, subject: str | None = None, **others: Any) -> None:
-        if self.protocol in ("http", "https"):
-            return  # a real request would leave the machine; a deploy refuses such subscriptions
-        if self.protocol != "lambda":
-            original(self, message, message_id, subject=subject, **others)
-            return
-        matcher = self._filter_policy_matcher
-        if matcher is not None and not matcher.matches(others.get("message_attributes"), message):
-            return
-        notification = {
-            "Type": "Notification",
-            "MessageId": message_id,
-            "TopicArn": self.topic.arn,
-            "Subject": subject,
-            "Message": message,
-            "Timestamp": _milliseconds(cloud.clock.now),
-            "MessageAttributes": others.get("message_attributes") or {},
-        }
-        record = {
-            "EventSource": "aws:sns",
-            "EventVersion": "1.0",
-            "EventSubscriptionArn": self.arn,
-            "Sns": notification,
-        }
-        body = json.dumps({"Records": [record]})
-        cloud.courier.send(Parcel(self.endpoint, body, principal="sns.amazonaws.com"))
-
-    return publish
 
 
 def _header(headers: Any, name: str) -> str | None:
@@ -564,5 +557,8 @@ def _summary(payload: bytes) -> str:
         return payload[:200].decode(errors="replace")
 
 
-def _milliseconds(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+PATCHES = (
+    Patch("moto.awslambda.models:LambdaBackend.invoke", patched_backend_invoke),
+    Patch("moto.awslambda.models:LambdaFunction._invoke_lambda", patched_invoke_lambda),
+    Patch("moto.awslambda.responses:LambdaResponse.invoke", patched_response_invoke),
+)

@@ -9,10 +9,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .arns import ACCOUNT
+from .core import Core, Service
+from .patches import Patch
 
 _SWEEP = timedelta(days=1)
 
@@ -26,11 +27,11 @@ class ExpirationRule:
     age: timedelta
 
 
-class Lifecycles:
+class Lifecycles(Service):
     """The expiration rules of all buckets, and what they apply to, oldest first."""
 
-    def __init__(self, cloud: LocalCloud):
-        self._cloud = cloud
+    def __init__(self, core: Core):
+        self.core = core
         self._rules: dict[str, tuple[ExpirationRule, ...]] = {}
         self._written: dict[ExpirationRule, deque[tuple[datetime, Any]]] = defaultdict(deque)
         self._sweep_planned = False
@@ -47,25 +48,23 @@ class Lifecycles:
         """Note a new object; ``key`` is moto's."""
         for rule in self._rules.get(bucket, ()):
             if key.name.startswith(rule.prefix):
-                self._written[rule].append((self._cloud.clock.now, key))
+                self._written[rule].append((self.core.clock.now, key))
                 if not self._sweep_planned:
                     self._plan_sweep()
                 return
 
     def _plan_sweep(self) -> None:
         self._sweep_planned = True
-        self._cloud.agenda.after(_SWEEP, self._sweep, "bucket lifecycles")
+        self.core.agenda.after(_SWEEP, self._sweep, "bucket lifecycles")
 
     def _sweep(self) -> None:
         from moto.s3.models import s3_backends
-
-        from .arns import ACCOUNT
 
         backend = s3_backends[ACCOUNT]["aws"]
         buckets = backend.buckets
         for rule, written in self._written.items():
             keys: Any = buckets[rule.bucket].keys if rule.bucket in buckets else {}
-            while written and self._cloud.clock.now - written[0][0] >= rule.age:
+            while written and self.core.clock.now - written[0][0] >= rule.age:
                 _, key = written.popleft()
                 if keys.get(key.name) is not key:  # it was written again since, or deleted
                     continue
@@ -79,12 +78,18 @@ class Lifecycles:
             self._plan_sweep()
 
 
-def patched_put_object(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+# -- what replaces moto's own ----------------------------------------------------------------------------------------
+
+
+def patched_put_object(lifecycles: Lifecycles, original: Callable[..., Any]) -> Callable[..., Any]:
     """``S3Backend.put_object``: a new object comes under its bucket's lifecycle."""
 
     def put_object(self: Any, bucket_name: str, *args: Any, **kwargs: Any) -> Any:
         key = original(self, bucket_name, *args, **kwargs)
-        cloud.lifecycles.written(bucket_name, key)
+        lifecycles.written(bucket_name, key)
         return key
 
     return put_object
+
+
+PATCHES = (Patch("moto.s3.models:S3Backend.put_object", patched_put_object),)

@@ -10,39 +10,16 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from moto.cloudwatch.exceptions import InvalidParameterValue, ValidationError
 from moto.cloudwatch.models import CloudWatchBackend, MetricDatum
 
-from .invokers import DeployedFunction
+from .core import Core, Service
+from .invokers import DeployedFunction, InvocationResult
+from .measures import MetricKey, Point
+from .patches import Patch
 from .times import moment
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
-
-
-class MetricKey(NamedTuple):
-    """What identifies a metric. Dimensions are sorted by name."""
-
-    namespace: str
-    name: str
-    dimensions: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def of(cls, namespace: str, name: str, dimensions: Mapping[str, str]) -> MetricKey:
-        """Build a key from a mapping of dimensions."""
-        return cls(namespace, name, tuple(sorted(dimensions.items())))
-
-
-class Point(NamedTuple):
-    """A value, or a set of values already summed up, at a time (seconds since the epoch)."""
-
-    time: float
-    total: float
-    weight: float
-    low: float
-    high: float
 
 
 def statistic(name: str, points: Sequence[Point]) -> float:
@@ -129,28 +106,42 @@ def _time(point: Point) -> float:
     return point.time
 
 
-class Metrics:
+class Metrics(Service):
     """All metrics of the cloud."""
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    def __init__(self, core: Core):
+        self.core = core
         self.series: dict[MetricKey, Series] = {}
+        self._listeners: list[Callable[[MetricKey, float], object]] = []
+
+    def on_data(self, listener: Callable[[MetricKey, float], object]) -> None:
+        """Tell ``listener`` of each value that is recorded: which metric, and its time in seconds since the epoch."""
+        self._listeners.append(listener)
 
     def put(self, key: MetricKey, values: Iterable[float], unit: str | None = None, at: datetime | None = None) -> None:
         """Record values of a metric, at the clock's now unless a time is given."""
-        time = (at or self.cloud.clock.now).timestamp()
+        time = (at or self.core.clock.now).timestamp()
         series = self.series.setdefault(key, Series())
         series.unit = unit or series.unit
         for value in values:
             series.add(Point(time, value, 1.0, value, value))
-        self.cloud.alarms.data_arrived(key, time)
+        self._tell(key, time)
 
     def put_point(self, key: MetricKey, point: Point, unit: str | None = None) -> None:
         """Record values that are already summed up."""
         series = self.series.setdefault(key, Series())
         series.unit = unit or series.unit
         series.add(point)
-        self.cloud.alarms.data_arrived(key, point.time)
+        self._tell(key, point.time)
+
+    def _tell(self, key: MetricKey, time: float) -> None:
+        for listener in self._listeners:
+            listener(key, time)
+
+    def record_run(self, function: DeployedFunction, result: InvocationResult, took_ms: float) -> None:
+        """Record a run of a function: what Lambda records itself, and the metrics that the function printed."""
+        self.record_invocation(function, failed=result.error is not None, took_ms=took_ms)
+        self.record_output(result.stdout)
 
     def record_invocation(self, function: DeployedFunction, *, failed: bool, took_ms: float) -> None:
         """Record what Lambda itself records of a run."""
@@ -385,7 +376,7 @@ class _Math:
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_put_metric_data(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_put_metric_data(metrics: Metrics, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudWatchBackend.put_metric_data``: into the index."""
 
     def put_metric_data(self: CloudWatchBackend, namespace: str, metric_data: list[dict[str, Any]]) -> None:
@@ -394,9 +385,9 @@ def patched_put_metric_data(cloud: LocalCloud, original: Callable[..., Any]) -> 
         for datum in metric_data:
             dimensions = {d["Name"]: d["Value"] for d in datum.get("Dimensions") or ()}
             key = MetricKey.of(namespace, datum["MetricName"], dimensions)
-            time = (moment(datum.get("Timestamp")) or cloud.clock.now).timestamp()
+            time = (moment(datum.get("Timestamp")) or metrics.core.clock.now).timestamp()
             for point in _points(datum, time):
-                cloud.metrics.put_point(key, point, datum.get("Unit"))
+                metrics.put_point(key, point, datum.get("Unit"))
 
     return put_metric_data
 
@@ -413,7 +404,7 @@ def _points(datum: Mapping[str, Any], time: float) -> list[Point]:
     return [Point(time, value, 1.0, value, value)]
 
 
-def patched_get_metric_data(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_get_metric_data(metrics: Metrics, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudWatchBackend.get_metric_data``: from the index, with percentiles and metric math."""
 
     def get_metric_data(
@@ -427,7 +418,7 @@ def patched_get_metric_data(cloud: LocalCloud, original: Callable[..., Any]) -> 
         if start >= end:
             raise ValidationError("The parameter StartTime must be less than the parameter EndTime.")
         try:
-            found = _answer_queries(cloud.metrics, queries, start, end)
+            found = _answer_queries(metrics, queries, start, end)
         except ValueError as error:
             raise ValidationError(str(error)) from error
         results = []
@@ -500,7 +491,7 @@ def _label(query: Mapping[str, Any]) -> str:
     return f"{stat['Metric']['MetricName']} {stat['Stat']}" if stat else str(query["Id"])
 
 
-def patched_get_metric_statistics(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_get_metric_statistics(metrics: Metrics, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudWatchResponse.get_metric_statistics``: from the index, extended statistics included."""
     from moto.core.responses import ActionResult
 
@@ -512,7 +503,7 @@ def patched_get_metric_statistics(cloud: LocalCloud, original: Callable[..., Any
         plain, extended = self._get_param("Statistics", []), self._get_param("ExtendedStatistics", [])
         dimensions = {d["Name"]: d["Value"] for d in self._get_param("Dimensions", [])}
         name = self._get_param("MetricName")
-        series = cloud.metrics.series.get(MetricKey.of(self._get_param("Namespace"), name, dimensions), Series())
+        series = metrics.series.get(MetricKey.of(self._get_param("Namespace"), name, dimensions), Series())
         datapoints = []
         for begin, points in sorted(series.by_period(start, end, period).items()):
             datapoint: dict[str, Any] = {"Timestamp": _naive(begin), "Unit": series.unit or "None"}
@@ -525,14 +516,14 @@ def patched_get_metric_statistics(cloud: LocalCloud, original: Callable[..., Any
     return get_metric_statistics
 
 
-def patched_get_filtered_metrics(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_get_filtered_metrics(metrics: Metrics, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudWatchBackend.get_filtered_metrics``: what list_metrics lists."""
 
     def get_filtered_metrics(
         self: CloudWatchBackend, metric_name: str, namespace: str, dimensions: list[dict[str, str]]
     ) -> list[MetricDatum]:
         listed = []
-        for key in cloud.metrics.series:
+        for key in metrics.series:
             own = dict(key.dimensions)
             if (namespace and key.namespace != namespace) or (metric_name and key.name != metric_name):
                 continue
@@ -551,3 +542,11 @@ def _seconds(given: datetime) -> float:
 
 def _naive(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
+PATCHES = (
+    Patch("moto.cloudwatch.models:CloudWatchBackend.get_filtered_metrics", patched_get_filtered_metrics),
+    Patch("moto.cloudwatch.models:CloudWatchBackend.get_metric_data", patched_get_metric_data),
+    Patch("moto.cloudwatch.models:CloudWatchBackend.put_metric_data", patched_put_metric_data),
+    Patch("moto.cloudwatch.responses:CloudWatchResponse.get_metric_statistics", patched_get_metric_statistics),
+)

@@ -5,46 +5,45 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.pipes.models import EventBridgePipesBackend, Pipe
 
 from .arns import Arn
-from .delivery import Parcel
+from .core import Core, Service
+from .delivery import Courier, Parcel
 from .errors import DeliveryError
-from .streams import Reader
+from .events import Events
+from .patches import Patch
+from .streams import Reader, Streams
 from .templates import fill, look_up
 from .times import event_time, moment
 
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
 
-
-class Pipes:
+class Pipes(Service):
     """The pipes of the cloud."""
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    def __init__(self, core: Core, courier: Courier, streams: Streams, events: Events):
+        self.core = core
+        self.courier = courier
+        self.streams = streams
+        self.events = events
 
     def connect(self, pipe: Pipe) -> None:
         """Let a pipe run, unless it is meant to be stopped."""
-        self.cloud.streams.detach(pipe.arn)
+        self.streams.detach(pipe.arn)
         if pipe.desired_state == "STOPPED":
             return
         source = (pipe.source_parameters or {}).get("DynamoDBStreamParameters", {})
         dead_letter_arn = (source.get("DeadLetterConfig") or {}).get("Arn")
         criteria = (pipe.source_parameters or {}).get("FilterCriteria") or {}
-
-        def give_up(records: Sequence[dict[str, Any]], tries: int) -> None:
-            if dead_letter_arn:
-                self.report_failure(dead_letter_arn, pipe.arn, pipe.source, records, tries)
-
-        self.cloud.streams.attach(
+        self.streams.attach(
             Reader(
                 name=pipe.arn,
+                arn=pipe.arn,
                 stream_arn=pipe.source,
                 consume=lambda records: self._pass_on(pipe, records),
-                give_up=give_up,
+                dead_letter_arn=dead_letter_arn,
                 batch_size=int(source.get("BatchSize", 100)),
                 window=timedelta(seconds=int(source.get("MaximumBatchingWindowInSeconds", 0))),
                 max_retries=int(source.get("MaximumRetryAttempts", -1)),
@@ -54,33 +53,7 @@ class Pipes:
 
     def disconnect(self, pipe: Pipe) -> None:
         """Stop a pipe."""
-        self.cloud.streams.detach(pipe.arn)
-
-    def report_failure(
-        self, destination: str, reader_arn: str, stream_arn: str, records: Sequence[Mapping[str, Any]], tries: int
-    ) -> None:
-        """Tell a dead-letter queue which records were not handed on, as AWS does: the batch's place, not its data."""
-        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
-        times = [record["dynamodb"]["ApproximateCreationDateTime"] for record in records]
-        body = {
-            "context": {
-                "partnerResourceArn": reader_arn,
-                "condition": "RetryAttemptsExhausted",
-                "approximateInvokeCount": tries,
-            },
-            "version": "1.0",
-            "timestamp": event_time(self.cloud.clock.now),
-            "DDBStreamBatchInfo": {
-                "shardId": "shardId-00000001541626099285-f35f62ef",
-                "startSequenceNumber": numbers[0],
-                "endSequenceNumber": numbers[-1],
-                "approximateArrivalOfFirstRecord": event_time(moment(times[0]) or self.cloud.clock.now),
-                "approximateArrivalOfLastRecord": event_time(moment(times[-1]) or self.cloud.clock.now),
-                "batchSize": len(records),
-                "streamArn": stream_arn,
-            },
-        }
-        self.cloud.courier.send(Parcel(destination, json.dumps(body)))
+        self.streams.detach(pipe.arn)
 
     def _pass_on(self, pipe: Pipe, records: Sequence[dict[str, Any]]) -> int:
         for done, record in enumerate(records):
@@ -97,7 +70,7 @@ class Pipes:
         if target.service == "events":
             self._send_to_bus(target.resource_name, parameters, record, body, pipe)
             return
-        self.cloud.courier.deliver(
+        self.courier.deliver(
             Parcel(
                 arn=pipe.target,
                 body=body if target.service != "lambda" else f"[{body}]",
@@ -114,7 +87,7 @@ class Pipes:
             "aws.pipes.pipe-name": pipe.name,
             "aws.pipes.source-arn": pipe.source,
             "aws.pipes.target-arn": pipe.target,
-            "aws.pipes.event.ingestion-time": event_time(self.cloud.clock.now),
+            "aws.pipes.event.ingestion-time": event_time(self.core.clock.now),
             "aws.pipes.event": record,
             "aws.pipes.event.json": record,
         }
@@ -127,7 +100,7 @@ class Pipes:
         detail = json.loads(body)
         if not isinstance(detail, dict):
             raise DeliveryError("INVALID_JSON", f"Pipe {pipe.name} made no JSON object of a record: a detail is one.")
-        self.cloud.events.emit(
+        self.events.emit(
             source=str(_dynamic(given.get("Source"), record) or f"Pipe {pipe.name}"),
             detail_type=str(_dynamic(given.get("DetailType"), record) or "Event from aws:dynamodb"),
             detail=detail,
@@ -153,23 +126,30 @@ def _dynamic(given: str | None, record: Mapping[str, Any]) -> Any:
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_create_pipe(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_create_pipe(pipes: Pipes, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventBridgePipesBackend.create_pipe`` and ``update_pipe``: the pipe runs."""
 
     def create_or_update(self: EventBridgePipesBackend, *args: Any, **kwargs: Any) -> Pipe:
         pipe: Pipe = original(self, *args, **kwargs)
-        cloud.pipes.connect(pipe)
+        pipes.connect(pipe)
         return pipe
 
     return create_or_update
 
 
-def patched_delete_pipe(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_delete_pipe(pipes: Pipes, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventBridgePipesBackend.delete_pipe``: the pipe stops."""
 
     def delete_pipe(self: EventBridgePipesBackend, name: str) -> Pipe:
         pipe: Pipe = original(self, name)
-        cloud.pipes.disconnect(pipe)
+        pipes.disconnect(pipe)
         return pipe
 
     return delete_pipe
+
+
+PATCHES = (
+    Patch("moto.pipes.models:EventBridgePipesBackend.create_pipe", patched_create_pipe),
+    Patch("moto.pipes.models:EventBridgePipesBackend.delete_pipe", patched_delete_pipe),
+    Patch("moto.pipes.models:EventBridgePipesBackend.update_pipe", patched_create_pipe),
+)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from moto.events.exceptions import ValidationException as RuleValidationException
@@ -16,12 +16,12 @@ from moto.scheduler.exceptions import ValidationException
 from moto.scheduler.models import EventBridgeSchedulerBackend, Schedule
 from pyawscron import AWSCron
 
-from .delivery import Parcel, RetryPolicy, target_is_supported
+from .core import Core, Service
+from .delivery import Courier, Parcel, RetryPolicy
 from .engine import Entry
+from .events import Events
+from .patches import Patch
 from .times import event_time, moment
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
 
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 
@@ -162,11 +162,20 @@ class _Planned:
     last: Callable[[], None] | None
 
 
-class Timetable:
-    """Every schedule that exists, each with its next time on the agenda."""
+class Timetable(Service):
+    """Every schedule that exists, each with its next time on the agenda.
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    Parameters
+    ----------
+    next_id
+        Gives a run of a schedule its id.
+    """
+
+    def __init__(self, core: Core, courier: Courier, events: Events, next_id: Callable[[], str]):
+        self.core = core
+        self.courier = courier
+        self.events = events
+        self._next_id = next_id
         self._planned: dict[str, _Planned] = {}
 
     def next_time(self) -> datetime | None:
@@ -181,10 +190,10 @@ class Timetable:
             self._drop(key)
             return
         existing = self._planned.get(key)
-        expression = parse_expression(rule.scheduled_expression, anchor=self.cloud.clock.now)
+        expression = parse_expression(rule.scheduled_expression, anchor=self.core.clock.now)
         if existing is not None and _same_rate(existing.expression, expression):
             expression = existing.expression  # an update that leaves the rate alone does not start its count again
-        self._plan(key, expression, self.cloud.clock.now, lambda when: self._fire_rule(rule, when))
+        self._plan(key, expression, self.core.clock.now, lambda when: self._fire_rule(rule, when))
 
     def drop_rule(self, arn: str) -> None:
         """Plan a rule no longer."""
@@ -192,7 +201,7 @@ class Timetable:
 
     def add_schedule(self, schedule: Schedule, backend: EventBridgeSchedulerBackend) -> None:
         """Plan a schedule of EventBridge Scheduler, or plan it anew after a change."""
-        now = self.cloud.clock.now
+        now = self.core.clock.now
         start, end = moment(schedule.start_date), moment(schedule.end_date)
         expression = parse_expression(
             schedule.schedule_expression, anchor=start or now, zone=schedule.schedule_expression_timezone
@@ -240,10 +249,10 @@ class Timetable:
         if when is None or (planned.until is not None and when > planned.until):
             planned.entry = None
             if planned.last is not None:
-                at = max(self.cloud.clock.now, planned.until) if planned.until and when else self.cloud.clock.now
-                self.cloud.agenda.at(at, planned.last, f"completed {key}")
+                at = max(self.core.clock.now, planned.until) if planned.until and when else self.core.clock.now
+                self.core.agenda.at(at, planned.last, f"completed {key}")
             return
-        planned.entry = self.cloud.agenda.at(when, lambda: self._run(key, planned, when), key)
+        planned.entry = self.core.agenda.at(when, lambda: self._run(key, planned, when), key)
 
     def _run(self, key: str, planned: _Planned, when: datetime) -> None:
         if self._planned.get(key) is not planned:
@@ -257,12 +266,12 @@ class Timetable:
             planned.entry.cancel()
 
     def _fire_rule(self, rule: Rule, when: datetime) -> None:
-        envelope = self.cloud.events.envelope("aws.events", "Scheduled Event", {}, [rule.arn], when)
-        self.cloud.events.send_to_targets(rule, envelope)
+        envelope = self.events.envelope("aws.events", "Scheduled Event", {}, [rule.arn], when)
+        self.events.send_to_targets(rule, envelope)
 
     def _fire_schedule(self, schedule: Schedule, when: datetime) -> None:
         target = schedule.target
-        self.cloud.courier.send(
+        self.courier.send(
             Parcel(
                 arn=target["Arn"],
                 body=self._schedule_input(schedule, when),
@@ -275,9 +284,9 @@ class Timetable:
 
     def _schedule_input(self, schedule: Schedule, when: datetime) -> str:
         given: str | None = schedule.target.get("Input")
-        execution_id = self.cloud.functions.next_request_id()
+        execution_id = self._next_id()
         if given is None:
-            event = self.cloud.events.envelope("aws.scheduler", "Scheduled Event", {}, [schedule.arn], when)
+            event = self.events.envelope("aws.scheduler", "Scheduled Event", {}, [schedule.arn], when)
             return json.dumps({**event, "detail": "{}"})
         for name, value in (
             ("scheduled-time", event_time(when)),
@@ -292,24 +301,24 @@ class Timetable:
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_put_rule(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_put_rule(timetable: Timetable, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventsBackend.put_rule``: the expression is checked, and the rule planned."""
 
     def put_rule(self: EventsBackend, *args: Any, **kwargs: Any) -> Rule:
         expression = kwargs.get("scheduled_expression")
         if expression:
             try:
-                parse_expression(expression, anchor=cloud.clock.now)
+                parse_expression(expression, anchor=timetable.core.clock.now)
             except ScheduleExpressionError as error:
                 raise RuleValidationException(f"Parameter ScheduleExpression is not valid. {error}") from error
         rule: Rule = original(self, *args, **kwargs)
-        cloud.timetable.add_rule(rule)
+        timetable.add_rule(rule)
         return rule
 
     return put_rule
 
 
-def patched_rule_change(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_rule_change(timetable: Timetable, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventsBackend.enable_rule``, ``disable_rule`` and ``delete_rule``: the timetable follows."""
 
     def change(self: EventsBackend, name: str, event_bus_arn: str | None) -> Any:
@@ -319,71 +328,83 @@ def patched_rule_change(cloud: LocalCloud, original: Callable[..., Any]) -> Call
         answer = original(self, name, event_bus_arn)
         if rule is not None:
             if bus is not None and bus.rules.get(name) is rule:
-                cloud.timetable.add_rule(rule)
+                timetable.add_rule(rule)
             else:
-                cloud.timetable.drop_rule(rule.arn)
+                timetable.drop_rule(rule.arn)
         return answer
 
     return change
 
 
-def _check_schedule(cloud: LocalCloud, given: Mapping[str, Any]) -> None:
+def _check_schedule(timetable: Timetable, given: Mapping[str, Any]) -> None:
     try:
         parse_expression(
             given["schedule_expression"],
-            anchor=cloud.clock.now,
+            anchor=timetable.core.clock.now,
             zone=given.get("schedule_expression_timezone") or "UTC",
         )
     except ScheduleExpressionError as error:
         raise ValidationException(message=str(error)) from error
-    if not target_is_supported(given["target"]["Arn"]):
+    if not timetable.courier.takes(given["target"]["Arn"]):
         raise ValidationException(message=f"The local cloud cannot deliver to {given['target']['Arn']}.")
 
 
-def patched_create_schedule(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_create_schedule(timetable: Timetable, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventBridgeSchedulerBackend.create_schedule``: checked, kept and planned."""
 
     def create_schedule(self: EventBridgeSchedulerBackend, **given: Any) -> Schedule:
-        _check_schedule(cloud, given)
+        _check_schedule(timetable, given)
         self.get_schedule_group(given.get("group_name"))  # raises what AWS raises when there is none
         schedule: Schedule = original(self, **given)
-        cloud.timetable.add_schedule(schedule, self)
+        timetable.add_schedule(schedule, self)
         return schedule
 
     return create_schedule
 
 
-def patched_update_schedule(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_update_schedule(timetable: Timetable, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventBridgeSchedulerBackend.update_schedule``: planned anew."""
 
     def update_schedule(self: EventBridgeSchedulerBackend, **given: Any) -> Schedule:
-        _check_schedule(cloud, given)
+        _check_schedule(timetable, given)
         schedule: Schedule = original(self, **given)
         schedule.state = schedule.state or "ENABLED"
-        cloud.timetable.add_schedule(schedule, self)
+        timetable.add_schedule(schedule, self)
         return schedule
 
     return update_schedule
 
 
-def patched_delete_schedule(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_delete_schedule(timetable: Timetable, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventBridgeSchedulerBackend.delete_schedule``: no longer planned."""
 
     def delete_schedule(self: EventBridgeSchedulerBackend, group_name: str | None, name: str) -> None:
         arn = self.get_schedule(group_name, name).arn
         original(self, group_name, name)
-        cloud.timetable.drop_schedule(arn)
+        timetable.drop_schedule(arn)
 
     return delete_schedule
 
 
-def patched_delete_schedule_group(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_delete_schedule_group(timetable: Timetable, original: Callable[..., Any]) -> Callable[..., Any]:
     """``EventBridgeSchedulerBackend.delete_schedule_group``: its schedules go with it."""
 
     def delete_schedule_group(self: EventBridgeSchedulerBackend, name: str | None) -> None:
         group = self.get_schedule_group(name)
         original(self, name)
         for schedule in group.schedules.values():
-            cloud.timetable.drop_schedule(schedule.arn)
+            timetable.drop_schedule(schedule.arn)
 
     return delete_schedule_group
+
+
+PATCHES = (
+    Patch("moto.events.models:EventsBackend.delete_rule", patched_rule_change),
+    Patch("moto.events.models:EventsBackend.disable_rule", patched_rule_change),
+    Patch("moto.events.models:EventsBackend.enable_rule", patched_rule_change),
+    Patch("moto.events.models:EventsBackend.put_rule", patched_put_rule),
+    Patch("moto.scheduler.models:EventBridgeSchedulerBackend.create_schedule", patched_create_schedule),
+    Patch("moto.scheduler.models:EventBridgeSchedulerBackend.delete_schedule", patched_delete_schedule),
+    Patch("moto.scheduler.models:EventBridgeSchedulerBackend.delete_schedule_group", patched_delete_schedule_group),
+    Patch("moto.scheduler.models:EventBridgeSchedulerBackend.update_schedule", patched_update_schedule),
+)

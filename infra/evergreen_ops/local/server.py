@@ -6,7 +6,6 @@ the agenda with the real clock. Everything is in memory and listens on loopback 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -25,23 +24,24 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from moto.cloudformation.models import CloudFormationBackend
 from moto.cloudformation.parsing import OutputMap
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from .change_sets import patched_delete_stack, patched_execute_change_set
-from .engine import VirtualClock
+from .change_sets import patched_delete_stack
+from .cloud import LocalCloud
+from .core import Options
 from .errors import LocalCloudError, UnknownFunctionError
 from .invokers import Invoker
+from .mlflow_server import LocalS3, MlflowServer
+from .patches import Patch, Patches
 from .running import HEALTH_PATH, PID_FILE, STATE_DIR, running_server
 from .runtime_api import AwslambdaricInvoker
+from .template import read_template
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .cloud import LocalCloud
-    from .mlflow_server import MlflowServer
 
 DEFAULT_PORT = 4566
 API_PREFIX = "/_api/"
@@ -58,23 +58,6 @@ _EXECUTE_API = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\
 
 class ServerError(LocalCloudError):
     """The local server cannot be started or stopped."""
-
-
-class WallClock(VirtualClock):
-    """A clock that nobody moves: the machine's own.
-
-    Examples
-    --------
-    >>> WallClock(datetime(2026, 1, 1, tzinfo=UTC)).now.tzinfo is UTC
-    True
-    """
-
-    __slots__ = ()
-
-    @property
-    def now(self) -> datetime:
-        """The present moment, in UTC."""
-        return datetime.now(UTC)
 
 
 class LocalServer:
@@ -121,7 +104,7 @@ class LocalServer:
         self._http: BaseWSGIServer | None = None
         self._mlflow: MlflowServer | None = None
         self._threads: list[threading.Thread] = []
-        self._replaced: list[tuple[type, str, Any]] = []
+        self._patches = Patches()
         self._stopping = threading.Event()
 
     @property
@@ -144,8 +127,6 @@ class LocalServer:
         ServerError
             When the port is taken.
         """
-        from .cloud import LocalCloud
-
         try:
             self._http = make_server(
                 "127.0.0.1", self._port, self._application, threaded=True, request_handler=_QuietRequestHandler
@@ -155,11 +136,10 @@ class LocalServer:
         self._port = self._http.server_port
         self._gateway = Gateway(self)
         invoker = self._make_invoker(self.url)
-        self._replaced = _replace(self.url)
+        self._patches.apply(PATCHES, self)
         try:
-            self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir)
-            self._cloud.real_time = self._cloud.keep_logs = True
-            self._cloud.clock = self._cloud.agenda.clock = WallClock(self._cloud.clock.now)
+            options = Options(real_time=True, keep_logs=True)
+            self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir, options)
             if self._template is not None:
                 given = self._with_mlflow(self._cloud, self._template)
                 self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=given)
@@ -169,7 +149,7 @@ class LocalServer:
                 self._cloud.close()
             invoker.close()
             self._http.server_close()
-            _put_back(self._replaced)
+            self._patches.undo()
             raise
         self._threads = [
             threading.Thread(target=self._http.serve_forever, name="evergreen-http", daemon=True),
@@ -192,7 +172,7 @@ class LocalServer:
             for thread in self._threads:
                 thread.join(timeout=10)
             self._cloud.close()
-            _put_back(self._replaced)
+            self._patches.undo()
             self._cloud = None
 
     @property
@@ -201,8 +181,6 @@ class LocalServer:
         return None if self._mlflow is None else self._mlflow.url
 
     def _with_mlflow(self, cloud: LocalCloud, template: Path) -> dict[str, str]:
-        from .mlflow_server import LocalS3, MlflowServer
-
         if TRACKING_PARAMETER in self._parameters or not takes_mlflow(template):
             return self._parameters
         cloud.client("s3").create_bucket(Bucket=TRACKING_BUCKET)
@@ -237,8 +215,7 @@ class LocalServer:
         while not self._stopping.is_set():
             cloud.agenda.wake.clear()
             try:
-                with cloud.lock:
-                    cloud.advance(datetime.now(UTC))
+                cloud.advance(datetime.now(UTC))
             except Exception:  # a broken entry of the agenda must not stop the clock of a running server
                 if not self._stopping.is_set():  # what a closing server cuts off is nobody's error
                     traceback.print_exc(file=sys.stderr)
@@ -405,8 +382,6 @@ def takes_mlflow(template: Path) -> bool:
     TemplateError
         It is no template.
     """
-    from .template import read_template
-
     return TRACKING_PARAMETER in (read_template(template).get("Parameters") or {})
 
 
@@ -509,34 +484,23 @@ def introduction(server: LocalServer) -> list[str]:
     return lines
 
 
-def patched_output(url: str, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_output(server: LocalServer, original: Callable[..., Any]) -> Callable[..., Any]:
     """``OutputMap.__getitem__``: a stack's outputs name addresses that answer."""
 
     def get_output(self: OutputMap, key: str) -> Any:
         output = original(self, key)
         if output is not None and isinstance(output.value, str):
-            output.value = local_address(output.value, url)
+            output.value = local_address(output.value, server.url)
         return output
 
     return get_output
 
 
-def _replace(url: str) -> list[tuple[type, str, Any]]:
-    """Put in place what only a server needs, and return what was there before."""
-    replacements: tuple[tuple[type, str, Callable[..., Any]], ...] = (
-        (CloudFormationBackend, "execute_change_set", patched_execute_change_set),
-        (CloudFormationBackend, "delete_stack", patched_delete_stack),
-        (OutputMap, "__getitem__", functools.partial(patched_output, url)),
-    )
-    before = [(owner, name, owner.__dict__[name]) for owner, name, _ in replacements]
-    for owner, name, make in replacements:
-        setattr(owner, name, make(owner.__dict__[name]))
-    return before
-
-
-def _put_back(replaced: Iterable[tuple[type, str, Any]]) -> None:
-    for owner, name, original in replaced:
-        setattr(owner, name, original)
+PATCHES = (
+    Patch("moto.cloudformation.models:CloudFormationBackend.delete_stack", patched_delete_stack),
+    Patch("moto.cloudformation.parsing:OutputMap.__getitem__", patched_output),
+)
+"""What only a server needs."""
 
 
 class _QuietRequestHandler(MotoRequestHandler):

@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -23,14 +23,13 @@ from moto.s3.models import FakeDeleteMarker
 from werkzeug.exceptions import HTTPException
 
 from .arns import ACCOUNT
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .core import Core
+from .patches import Patch
 
 Handler = Callable[[Any, str, Any], Any]
 
 
-def patched_process_request(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_process_request(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``BotocoreStubber.process_request``: the handlers of a host are looked up once, not by 300 patterns a request.
 
     S3 would reload a module for each request besides.
@@ -74,7 +73,7 @@ def _handlers_of(url: str) -> list[tuple[re.Pattern[str], Handler]] | None:
     return None
 
 
-def patched_method_names(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_method_names(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``moto.core.responses.method_names_from_class``: a class is inspected once."""
     known: dict[object, list[str]] = {}
 
@@ -101,7 +100,7 @@ def use_light_clients() -> None:
         )
 
 
-def patched_request_id(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_request_id(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``gen_amzn_requestid_long``: not from the random numbers that name things, so that a read changes no name."""
     numbers = itertools.count(1)
 
@@ -114,7 +113,7 @@ def patched_request_id(cloud: LocalCloud, original: Callable[..., Any]) -> Calla
     return gen_amzn_requestid_long
 
 
-def patched_new_model(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_new_model(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``BaseModel.__new__``: no list of every object there ever was (only moto's dashboard reads it)."""
 
     def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
@@ -123,7 +122,7 @@ def patched_new_model(cloud: LocalCloud, original: Callable[..., Any]) -> Callab
     return __new__
 
 
-def patched_list_objects(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_list_objects(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``S3Backend.list_objects``: only the keys under the prefix are looked at closely."""
 
     def list_objects(
@@ -149,7 +148,7 @@ def patched_list_objects(cloud: LocalCloud, original: Callable[..., Any]) -> Cal
     return list_objects
 
 
-def patched_table_query(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_table_query(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``Table.query``: a query by the table's own key reads its partition, not the whole table."""
 
     def query(self: Table, hash_key: Any, range_comparison: Any, range_objs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -174,7 +173,7 @@ def _plain(value: Any) -> Any:
     return value.value if value.type == "S" else value.cast_value
 
 
-def patched_less_than(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_less_than(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``DynamoType.__lt__``: strings are compared as they are."""
 
     def __lt__(self: DynamoType, other: DynamoType) -> bool:  # noqa: N807
@@ -204,7 +203,7 @@ class PlainAuth:
         )
 
 
-def patched_auth_types(cloud: LocalCloud, original: dict[str, Any]) -> dict[str, Any]:
+def patched_auth_types(core: Core, original: dict[str, Any]) -> dict[str, Any]:
     """``botocore.auth.AUTH_TYPE_MAPS``: requests carry a key and no signature.
 
     S3 signs as it does: its signature says how the body is framed.
@@ -212,7 +211,7 @@ def patched_auth_types(cloud: LocalCloud, original: dict[str, Any]) -> dict[str,
     return {**original, "v4": PlainAuth}
 
 
-def patched_serialize_structure(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_serialize_structure(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``BaseJSONSerializer._serialize_type_structure``: DynamoDB's attribute values are written as they are."""
 
     def _serialize_type_structure(self: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
@@ -256,7 +255,7 @@ def _base64(value: str | bytes) -> str:
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
-def patched_parse_timestamp(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_parse_timestamp(core: Core, original: Callable[..., Any]) -> Callable[..., Any]:
     """``botocore.utils._parse_timestamp_with_tzinfo``: the usual ISO form is read by Python itself."""
 
     def _parse_timestamp_with_tzinfo(value: Any, tzinfo: Any) -> datetime:
@@ -266,3 +265,18 @@ def patched_parse_timestamp(cloud: LocalCloud, original: Callable[..., Any]) -> 
         return parsed
 
     return _parse_timestamp_with_tzinfo
+
+
+PATCHES = (
+    Patch("botocore.auth:AUTH_TYPE_MAPS", patched_auth_types),
+    Patch("botocore.utils:_parse_timestamp_with_tzinfo", patched_parse_timestamp),
+    Patch("moto.core.botocore_stubber:BotocoreStubber.process_request", patched_process_request),
+    Patch("moto.core.common_models:BaseModel.__new__", patched_new_model),
+    Patch("moto.core.responses:gen_amzn_requestid_long", patched_request_id),
+    Patch("moto.core.responses:method_names_from_class", patched_method_names),
+    Patch("moto.core.serialize:BaseJSONSerializer._serialize_type_structure", patched_serialize_structure),
+    Patch("moto.dynamodb.models.dynamo_type:DynamoType.__lt__", patched_less_than),
+    Patch("moto.dynamodb.models.table:Table.query", patched_table_query),
+    Patch("moto.s3.models:S3Backend.list_objects", patched_list_objects),
+    Patch("moto.utilities.aws_headers:gen_amzn_requestid_long", patched_request_id),
+)

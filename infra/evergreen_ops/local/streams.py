@@ -7,12 +7,13 @@ first, so nothing needs restoring, nothing is sent for a write that failed, and 
 from __future__ import annotations
 
 import copy
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.awslambda.models import EventSourceMapping, LambdaBackend
 from moto.core.utils import unix_time
@@ -29,11 +30,12 @@ from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import StreamRecord, StreamShard
 
 from .arns import ACCOUNT, REGION
-from .lambdas import consume_stream
+from .core import Core, Service
+from .delivery import Courier, Parcel
+from .lambdas import Functions, Pollers, consume_stream
+from .patches import Patch
 from .patterns import matches_any
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
+from .times import event_time, moment
 
 RECORD_LIFE = timedelta(hours=24)
 FIRST_RETRY = timedelta(seconds=1)
@@ -46,12 +48,21 @@ Consume = Callable[[Sequence[dict[str, Any]]], int]
 
 @dataclass(slots=True)
 class Reader:
-    """Somebody who reads a stream: a pipe or an event source mapping."""
+    """Somebody who reads a stream: a pipe or an event source mapping.
+
+    Parameters
+    ----------
+    name
+        Unique to the reader.
+    arn
+        Whose failure a dead-letter queue is told of.
+    """
 
     name: str
+    arn: str
     stream_arn: str
     consume: Consume
-    give_up: Callable[[Sequence[dict[str, Any]], int], None]
+    dead_letter_arn: str | None = None
     batch_size: int = 100
     window: timedelta = timedelta(0)
     max_retries: int = -1
@@ -61,11 +72,20 @@ class Reader:
     planned: bool = False
 
 
-class Streams:
-    """The streams of every table."""
+class Streams(Service):
+    """The streams of every table.
 
-    def __init__(self, cloud: LocalCloud):
-        self.cloud = cloud
+    Parameters
+    ----------
+    functions, pollers
+        Who runs the functions that read streams, and who polls queues for the others: a mapping has either.
+    """
+
+    def __init__(self, core: Core, courier: Courier, functions: Functions, pollers: Pollers):
+        self.core = core
+        self.courier = courier
+        self.functions = functions
+        self.pollers = pollers
         self.lock = threading.RLock()
         self._readers: dict[str, Reader] = {}
         self._held: list[tuple[StreamShard, Any, Any]] | None = None
@@ -74,7 +94,7 @@ class Streams:
         """Let ``reader`` read what is written from now on."""
         self._readers[reader.name] = reader
 
-    def hurry(self) -> int:
+    def flush(self) -> int:
         """Let readers whose window is still open read at once; return how many there were."""
         waiting = [reader for reader in self._readers.values() if reader.pending and not reader.tries]
         for reader in waiting:
@@ -125,13 +145,13 @@ class Streams:
         record = _event_record(stored.to_json(), arn)
         for reader in readers:
             if not reader.patterns or matches_any(reader.patterns, record):
-                reader.pending.append((self.cloud.clock.now, record))
+                reader.pending.append((self.core.clock.now, record))
                 self._plan(reader, reader.window if len(reader.pending) < reader.batch_size else timedelta(0))
 
     def _plan(self, reader: Reader, delay: timedelta) -> None:
         if not reader.planned:
             reader.planned = True
-            self.cloud.agenda.after(delay, lambda: self._read(reader), f"stream {reader.name}")
+            self.core.agenda.after(delay, lambda: self._read(reader), f"stream {reader.name}")
 
     def _read(self, reader: Reader) -> None:
         reader.planned = False
@@ -150,15 +170,41 @@ class Streams:
     def _retry(self, reader: Reader, failed: Sequence[dict[str, Any]]) -> None:
         reader.tries += 1
         too_often = 0 <= reader.max_retries < reader.tries
-        too_old = self.cloud.clock.now - reader.pending[0][0] >= RECORD_LIFE
+        too_old = self.core.clock.now - reader.pending[0][0] >= RECORD_LIFE
         if too_often or too_old:
-            reader.give_up(failed, reader.tries)
+            self._report_failure(reader, failed)
             del reader.pending[: len(failed)]
             reader.tries = 0
             if reader.pending:
                 self._plan(reader, timedelta(0))
             return
         self._plan(reader, min(FIRST_RETRY * 2 ** min(reader.tries - 1, 10), LONGEST_RETRY))
+
+    def _report_failure(self, reader: Reader, records: Sequence[Mapping[str, Any]]) -> None:
+        """Tell a dead-letter queue which records were not handed on, as AWS does: the batch's place, not its data."""
+        if not reader.dead_letter_arn:
+            return
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        times = [record["dynamodb"]["ApproximateCreationDateTime"] for record in records]
+        body = {
+            "context": {
+                "partnerResourceArn": reader.arn,
+                "condition": "RetryAttemptsExhausted",
+                "approximateInvokeCount": reader.tries,
+            },
+            "version": "1.0",
+            "timestamp": event_time(self.core.clock.now),
+            "DDBStreamBatchInfo": {
+                "shardId": "shardId-00000001541626099285-f35f62ef",
+                "startSequenceNumber": numbers[0],
+                "endSequenceNumber": numbers[-1],
+                "approximateArrivalOfFirstRecord": event_time(moment(times[0]) or self.core.clock.now),
+                "approximateArrivalOfLastRecord": event_time(moment(times[-1]) or self.core.clock.now),
+                "batchSize": len(records),
+                "streamArn": reader.stream_arn,
+            },
+        }
+        self.courier.send(Parcel(reader.dead_letter_arn, json.dumps(body)))
 
 
 def _repeated(later: Sequence[tuple[StreamShard, Any, Any]], shard: StreamShard, old: Any, new: Any) -> bool:
@@ -187,36 +233,36 @@ def _event_record(stored: Mapping[str, Any], arn: str) -> dict[str, Any]:
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_shard_add(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_shard_add(streams: Streams, original: Callable[..., Any]) -> Callable[..., Any]:
     """``StreamShard.add``: readers get the record on the agenda, in order."""
 
     def add(self: StreamShard, old: Any, new: Any) -> None:
-        cloud.streams.changed(self, old, new)
+        streams.changed(self, old, new)
 
     return add
 
 
-def patched_call_action(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_call_action(streams: Streams, original: Callable[..., Any]) -> Callable[..., Any]:
     """``DynamoHandler.call_action``: one action at a time, so a condition and its write are one step."""
 
     def call_action(self: Any) -> Any:
-        with cloud.streams.lock:
+        with streams.lock:
             return original(self)
 
     return call_action
 
 
-def patched_update_item(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_update_item(streams: Streams, original: Callable[..., Any]) -> Callable[..., Any]:
     """``DynamoDBBackend.update_item``: a new item is one change in the stream."""
 
     def update_item(self: DynamoDBBackend, *args: Any, **kwargs: Any) -> Any:
-        with cloud.streams.held():
+        with streams.held():
             return original(self, *args, **kwargs)
 
     return update_item
 
 
-def patched_transact_write_items(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_transact_write_items(streams: Streams, original: Callable[..., Any]) -> Callable[..., Any]:
     """``DynamoDBBackend.transact_write_items``: all conditions first, then all writes."""
 
     def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
@@ -231,7 +277,7 @@ def patched_transact_write_items(cloud: LocalCloud, original: Callable[..., Any]
         before = [self.get_item(op.table, dict(op.key)) for op in operations]
         copies = [copy.deepcopy(item) for item in before]
         try:
-            with cloud.streams.held():
+            with streams.held():
                 for op in operations:
                     _write(self, op)
         except Exception as error:  # any refused write (a bad expression, an item too large) cancels all of them
@@ -320,44 +366,32 @@ def _restore(backend: DynamoDBBackend, op: _Operation, item: Any) -> None:
         table.items[hash_key] = item
 
 
-def patched_create_mapping(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_create_mapping(streams: Streams, original: Callable[..., Any]) -> Callable[..., Any]:
     """``LambdaBackend.create_event_source_mapping``: read by the agenda, never inside the sender's call."""
 
     def create_event_source_mapping(self: LambdaBackend, spec: dict[str, Any]) -> EventSourceMapping:
         mapping: EventSourceMapping = original(self, spec)
         _take_from_moto(mapping)
         if ":dynamodb:" in mapping.event_source_arn:
-            cloud.streams.attach(_reader(cloud, mapping))
+            streams.attach(_reader(streams, mapping))
         else:
             queue = _queue(mapping.event_source_arn)
             if queue is not None and queue.messages:
-                cloud.pollers.message_added(queue)
+                streams.pollers.message_added(queue)
         return mapping
 
     return create_event_source_mapping
 
 
-def patched_delete_mapping(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_delete_mapping(streams: Streams, original: Callable[..., Any]) -> Callable[..., Any]:
     """``LambdaBackend.delete_event_source_mapping``: its reader stops."""
 
     def delete_event_source_mapping(self: LambdaBackend, uuid: str) -> EventSourceMapping | None:
-        cloud.streams.detach(uuid)
+        streams.detach(uuid)
         mapping: EventSourceMapping | None = original(self, uuid)
         return mapping
 
     return delete_event_source_mapping
-
-
-def patched_add_message(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
-    """``Queue.add_message``: the queue's mappings poll later."""
-
-    def add_message(self: Any, message: Any) -> None:
-        original(self, message)
-        now = cloud.clock.now.timestamp()
-        cloud.gauges.message_sent(self)
-        cloud.pollers.message_added(self, max(0.0, message.delayed_until / 1000 - now))
-
-    return add_message
 
 
 def _queue(arn: str) -> Any:
@@ -378,19 +412,27 @@ def _take_from_moto(mapping: EventSourceMapping) -> None:
         table.lambda_event_source_mappings.clear()
 
 
-def _reader(cloud: LocalCloud, mapping: EventSourceMapping) -> Reader:
-    def give_up(records: Sequence[dict[str, Any]], tries: int) -> None:
-        destination = (mapping.destination_config or {}).get("OnFailure", {}).get("Destination")
-        if destination:
-            cloud.pipes.report_failure(destination, mapping.function_arn, mapping.event_source_arn, records, tries)
-
+def _reader(streams: Streams, mapping: EventSourceMapping) -> Reader:
     return Reader(
         name=mapping.uuid,
+        arn=mapping.function_arn,
         stream_arn=mapping.event_source_arn,
-        consume=consume_stream(cloud, mapping),
-        give_up=give_up,
+        consume=consume_stream(streams.functions, mapping),
+        dead_letter_arn=(mapping.destination_config or {}).get("OnFailure", {}).get("Destination"),
         batch_size=int(mapping.batch_size),
         window=timedelta(seconds=int(mapping.max_batch_window or 0)),
         max_retries=int(-1 if mapping.max_retry_attempts is None else mapping.max_retry_attempts),
         patterns=tuple(item["Pattern"] for item in (mapping.filter_criteria or {}).get("Filters", [])),
     )
+
+
+TRANSACTIONS = Patch("moto.dynamodb.models:DynamoDBBackend.transact_write_items", patched_transact_write_items)
+
+PATCHES = (
+    Patch("moto.awslambda.models:LambdaBackend.create_event_source_mapping", patched_create_mapping),
+    Patch("moto.awslambda.models:LambdaBackend.delete_event_source_mapping", patched_delete_mapping),
+    Patch("moto.dynamodb.models.table:StreamShard.add", patched_shard_add),
+    TRANSACTIONS,
+    Patch("moto.dynamodb.models:DynamoDBBackend.update_item", patched_update_item),
+    Patch("moto.dynamodb.responses:DynamoHandler.call_action", patched_call_action),
+)

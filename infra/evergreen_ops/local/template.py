@@ -9,9 +9,9 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from moto.cloudformation.exceptions import ValidationError
@@ -22,10 +22,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from .arns import ACCOUNT, REGION
 from .errors import LocalCloudError, TemplateError
+from .patches import Patch
 from .support import unsupported
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
 
 CODE_BUCKET = "evergreen-local-code"
 _CODE_PROPERTY = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
@@ -63,7 +61,11 @@ def read_template(path: Path) -> dict[str, Any]:
     return template
 
 
-def package(template: Mapping[str, Any], folder: Path, cloud: LocalCloud) -> dict[str, Any]:
+CodeDirs = MutableMapping[tuple[str, str], Path]
+"""The directory that each object of code was made of, by bucket and key."""
+
+
+def package(template: Mapping[str, Any], folder: Path, code_dirs: CodeDirs) -> dict[str, Any]:
     """Put local code directories into the cloud's code bucket, and remember the directories themselves.
 
     Functions run from the directories, so nothing is unzipped; the objects are there so that a changed file is a
@@ -82,12 +84,12 @@ def package(template: Mapping[str, Any], folder: Path, cloud: LocalCloud) -> dic
         directory = (folder / given).resolve()
         if not directory.is_dir():
             raise TemplateError(f"{name} of {logical_id} is {given!r}: there is no directory {directory}.")
-        properties[name] = f"s3://{CODE_BUCKET}/{_store(directory, cloud)}"
+        properties[name] = f"s3://{CODE_BUCKET}/{_store(directory, code_dirs)}"
     packaged.get("Globals", {}).get("Function", {}).pop("CodeUri", None)
     return packaged
 
 
-def _store(directory: Path, cloud: LocalCloud) -> str:
+def _store(directory: Path, code_dirs: CodeDirs) -> str:
     from moto.s3.models import s3_backends
 
     backend = s3_backends[ACCOUNT]["aws"]
@@ -96,7 +98,7 @@ def _store(directory: Path, cloud: LocalCloud) -> str:
     zipped = zip_directory(directory)
     key = f"{hashlib.sha256(zipped).hexdigest()}.zip"
     backend.put_object(CODE_BUCKET, key, zipped)
-    cloud.functions.code_dirs[(CODE_BUCKET, key)] = directory
+    code_dirs[(CODE_BUCKET, key)] = directory
     return key
 
 
@@ -174,7 +176,7 @@ def _check_number(name: str, text: str, rule: Mapping[str, Any]) -> None:
         raise TemplateError(f"Parameter {name} is {text}; it must be between {least:g} and {most:g}.")
 
 
-def prepare(text: str, parameters: Mapping[str, Any], cloud: LocalCloud) -> str:
+def prepare(text: str, parameters: Mapping[str, Any]) -> str:
     """Turn what a caller hands to CloudFormation into what moto deploys: transformed and checked.
 
     Raises
@@ -206,16 +208,23 @@ def _parameter_values(given: Any) -> dict[str, Any]:
     }
 
 
-def patched_take_template(cloud: LocalCloud, original: Callable[..., Any]) -> Callable[..., Any]:
+def patched_take_template(stacks: object, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudFormationBackend.create_stack``, ``create_change_set`` and ``update_stack``: transformed and checked."""
 
     def take(self: CloudFormationBackend, *args: Any, **kwargs: Any) -> Any:
         try:
             if kwargs.get("template"):
                 values = _parameter_values(kwargs.get("parameters"))
-                kwargs["template"] = prepare(kwargs["template"], values, cloud)
+                kwargs["template"] = prepare(kwargs["template"], values)
             return original(self, *args, **kwargs)
         except LocalCloudError as error:
             raise ValidationError(message=str(error)) from error
 
     return take
+
+
+PATCHES = (
+    Patch("moto.cloudformation.models:CloudFormationBackend.create_change_set", patched_take_template),
+    Patch("moto.cloudformation.models:CloudFormationBackend.create_stack", patched_take_template),
+    Patch("moto.cloudformation.models:CloudFormationBackend.update_stack", patched_take_template),
+)

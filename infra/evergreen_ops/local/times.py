@@ -17,6 +17,17 @@ def event_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def milliseconds(moment: datetime) -> str:
+    """Return the time to the millisecond, as Lambda and SNS write it.
+
+    Examples
+    --------
+    >>> milliseconds(datetime(2026, 1, 1, 12, 0, 0, 7_000, tzinfo=UTC))
+    '2026-01-01T12:00:00.007Z'
+    """
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
 def moment(given: object) -> datetime | None:
     """Read a time in any of the forms that requests and templates use: none, a datetime, epoch seconds, ISO 8601.
 

@@ -1,8 +1,8 @@
 """SageMaker training jobs that really train: each is a process under the container contract.
 
-`install` puts these jobs in place of moto's, which are complete the moment they are made and produce nothing. On a
-virtual clock the process starts when the job is created and the job ends `LocalCloud.training_seconds` later; the
-agenda then waits for the process. On the real clock the job ends when its process does.
+They stand in place of moto's, which are complete the moment they are made and produce nothing. On a virtual clock the
+process starts when the job is created and the job ends `Options.training_seconds` later; the agenda then waits for the
+process. On the real clock the job ends when its process does.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import functools
 import math
 import re
 import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.logs.models import logs_backends
@@ -27,6 +26,9 @@ from moto.sagemaker.exceptions import AWSValidationException, ResourceInUseExcep
 from moto.sagemaker.models import FakeTrainingJob, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
+from .core import Core, Service
+from .delivery import Emit
+from .patches import Patch
 from .training_container import (
     STOP_GRACE_SECONDS,
     Cause,
@@ -42,9 +44,6 @@ from .training_container import (
     split_uri,
     tarball,
 )
-
-if TYPE_CHECKING:
-    from .cloud import LocalCloud
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -179,21 +178,27 @@ class _Run:
     download_error: str | None = None
 
 
-class TrainingJobs:
+class TrainingJobs(Service):
     """The training jobs of one local cloud.
 
     Parameters
     ----------
-    cloud
-        Whose clock, agenda and event bus the jobs use. ``cloud.training_seconds`` is how long a job takes on a
-        virtual clock; ``cloud.real_time`` says that jobs end when their process does.
+    emit
+        How the event bus is told of changes.
+    client
+        Returns the cloud's client of a service of AWS.
+
+    Attributes
+    ----------
     stop_grace_seconds
         Real seconds between SIGTERM and SIGKILL when a job is stopped.
     """
 
-    def __init__(self, cloud: LocalCloud, *, stop_grace_seconds: float = STOP_GRACE_SECONDS) -> None:
-        self.cloud = cloud
-        self.stop_grace_seconds = stop_grace_seconds
+    def __init__(self, core: Core, emit: Emit, client: Callable[[str], Any]) -> None:
+        self.core = core
+        self.emit = emit
+        self.client = client
+        self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._runs: dict[str, _Run] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="evergreen-training-", ignore_cleanup_errors=True)
 
@@ -220,7 +225,7 @@ class TrainingJobs:
                 "Training job names must be unique within an AWS account and region, and a training job with this "
                 f"name already exists ({backend.training_jobs[request.name].arn})"
             )
-        now = self.cloud.clock.now
+        now = self.core.clock.now
         job = LocalTrainingJob(account_id=backend.account_id, region_name=backend.region_name, request=given, now=now)
         backend.training_jobs[request.name] = job
         self._start(job, request)
@@ -248,7 +253,7 @@ class TrainingJobs:
         if run.process is not None:
             run.process.stop()
         if not self._real_time or run.process is None:
-            self.cloud.agenda.soon(lambda: self._finish(run), f"stop {name}")
+            self.core.agenda.soon(lambda: self._finish(run), f"stop {name}")
 
     def close(self) -> None:
         """Kill every process that still runs, and delete what the jobs wrote on this machine."""
@@ -260,7 +265,7 @@ class TrainingJobs:
 
     @property
     def _real_time(self) -> bool:
-        return self.cloud.real_time
+        return self.core.options.real_time
 
     def _start(self, job: LocalTrainingJob, request: TrainingRequest) -> None:
         folder = Path(tempfile.mkdtemp(dir=self._scratch.name))
@@ -275,15 +280,15 @@ class TrainingJobs:
         except DataDownloadError as error:
             run.download_error = str(error)
         else:
-            job.training_start_time = _naive(self.cloud.clock.now)
+            job.training_start_time = _naive(self.core.clock.now)
             self._enter(job, Status.IN_PROGRESS, "Training")
             run.process = run.container.start(stop_grace_seconds=self.stop_grace_seconds)
         if not self._real_time:
-            self.cloud.agenda.after(timedelta(seconds=self.cloud.training_seconds), finish, name)
+            self.core.agenda.after(timedelta(seconds=self.core.options.training_seconds), finish, name)
         elif run.process is None:
-            self.cloud.agenda.soon(finish, name)
+            self.core.agenda.soon(finish, name)
         else:
-            run.process.when_ended(lambda: self.cloud.agenda.soon(finish, name))
+            run.process.when_ended(lambda: self.core.agenda.soon(finish, name))
 
     def _finish(self, run: _Run) -> None:
         """Wait for the process, keep what it left, and say how the job ended."""
@@ -323,8 +328,8 @@ class TrainingJobs:
         self._enter(job, Status.FAILED, "Failed", message=reason)
 
     def _enter(self, job: LocalTrainingJob, status: Status, secondary: str, *, message: str = "") -> None:
-        job.enter(status, secondary, self.cloud.clock.now, message=message)
-        self.cloud.events.emit(
+        job.enter(status, secondary, self.core.clock.now, message=message)
+        self.emit(
             source="aws.sagemaker",
             detail_type="SageMaker Training Job State Change",
             detail=state_change_detail(job),
@@ -348,10 +353,10 @@ class TrainingJobs:
 
     def _put(self, uri: str, content: bytes) -> None:
         bucket, key = split_uri(uri)
-        self.cloud.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+        self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
 
     def _keep_times_and_metrics(self, job: LocalTrainingJob, container: Container) -> None:
-        now = self.cloud.clock.now
+        now = self.core.clock.now
         metrics = final_metrics(container.request.metric_definitions, container.log_text())
         job.final_metric_data_list = [
             {"MetricName": name, "Value": value, "Timestamp": now.timestamp()} for name, value in metrics.items()
@@ -372,7 +377,7 @@ class TrainingJobs:
         created = int(job.creation_time.replace(tzinfo=UTC).timestamp())
         stream = f"{job.training_job_name}/algo-1-{created}"
         backend.create_log_stream(LOG_GROUP, stream)
-        at = int(self.cloud.clock.now.timestamp() * 1000)
+        at = int(self.core.clock.now.timestamp() * 1000)
         backend.groups[LOG_GROUP].put_log_events(stream, [{"timestamp": at, "message": line} for line in lines])
 
 
@@ -633,7 +638,7 @@ def _epoch_ms(moment: datetime) -> str:
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
 
 
-def patched_create_training_job(jobs: TrainingJobs) -> Callable[[SageMakerResponse], ActionResult]:
+def patched_create_training_job(jobs: TrainingJobs, original: Any) -> Callable[[SageMakerResponse], ActionResult]:
     """``SageMakerResponse.create_training_job``."""
 
     def create_training_job(self: SageMakerResponse) -> ActionResult:
@@ -642,7 +647,7 @@ def patched_create_training_job(jobs: TrainingJobs) -> Callable[[SageMakerRespon
     return create_training_job
 
 
-def patched_stop_training_job(jobs: TrainingJobs) -> Callable[[SageMakerResponse], ActionResult]:
+def patched_stop_training_job(jobs: TrainingJobs, original: None) -> Callable[[SageMakerResponse], ActionResult]:
     """``SageMakerResponse.stop_training_job``, which moto lacks."""
 
     def stop_training_job(self: SageMakerResponse) -> ActionResult:
@@ -652,7 +657,7 @@ def patched_stop_training_job(jobs: TrainingJobs) -> Callable[[SageMakerResponse
     return stop_training_job
 
 
-def patched_list_training_jobs(jobs: TrainingJobs) -> Callable[[SageMakerResponse], ActionResult]:
+def patched_list_training_jobs(jobs: TrainingJobs, original: Any) -> Callable[[SageMakerResponse], ActionResult]:
     """``SageMakerResponse.list_training_jobs``."""
 
     def list_training_jobs(self: SageMakerResponse) -> ActionResult:
@@ -661,49 +666,10 @@ def patched_list_training_jobs(jobs: TrainingJobs) -> Callable[[SageMakerRespons
     return list_training_jobs
 
 
-PATCHES: tuple[tuple[type, str, Callable[[TrainingJobs], Callable[..., Any]]], ...] = (
-    (SageMakerResponse, "create_training_job", patched_create_training_job),
-    (SageMakerResponse, "stop_training_job", patched_stop_training_job),
-    (SageMakerResponse, "list_training_jobs", patched_list_training_jobs),
+_SAGEMAKER = "moto.sagemaker.responses:SageMakerResponse"
+
+PATCHES = (
+    Patch(f"{_SAGEMAKER}.create_training_job", patched_create_training_job),
+    Patch(f"{_SAGEMAKER}.stop_training_job", patched_stop_training_job, adds=True),
+    Patch(f"{_SAGEMAKER}.list_training_jobs", patched_list_training_jobs),
 )
-"""What of moto's SageMaker is replaced: owner, name, and how the replacement is made."""
-
-NOT_IN_MOTO = frozenset({"stop_training_job"})
-"""Those of `PATCHES` that moto does not have at all."""
-
-
-def install(cloud: LocalCloud, *, stop_grace_seconds: float = STOP_GRACE_SECONDS) -> TrainingJobs:
-    """Put real training jobs in place of moto's until `uninstall`.
-
-    Parameters
-    ----------
-    cloud
-        The cloud whose agenda and events the jobs use.
-    stop_grace_seconds
-        Real seconds between SIGTERM and SIGKILL when a job is stopped.
-    """
-    jobs = TrainingJobs(cloud, stop_grace_seconds=stop_grace_seconds)
-    _installed[cloud] = jobs
-    _replaced[jobs] = [(owner, name, owner.__dict__.get(name)) for owner, name, _ in PATCHES]
-    for owner, name, make in PATCHES:
-        setattr(owner, name, make(jobs))
-    return jobs
-
-
-def uninstall(jobs: TrainingJobs) -> None:
-    """Kill what still runs, and put moto's own back; a second call does nothing."""
-    for owner, name, original in _replaced.pop(jobs, []):
-        if original is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, original)
-    jobs.close()
-
-
-def jobs_of(cloud: LocalCloud) -> TrainingJobs:
-    """Return the training jobs of a cloud that is open."""
-    return _installed[cloud]
-
-
-_installed: weakref.WeakKeyDictionary[LocalCloud, TrainingJobs] = weakref.WeakKeyDictionary()
-_replaced: dict[TrainingJobs, list[tuple[type, str, Any]]] = {}
