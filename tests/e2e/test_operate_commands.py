@@ -13,7 +13,7 @@ import pytest
 
 from evergreen import bootstrap
 from evergreen.domain.lifecycle import BakePassed, BakePhase, CandidateRegistered, PromotionApproved, VersionPromoted
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
 
 ROOT = Path(__file__).parents[2]
 SPEC = """

@@ -18,7 +18,7 @@ from evergreen.training.artifact import pack
 from evergreen.training.source import pack_source
 from evergreen.usecases import operate
 from evergreen.usecases.verify_history import verify_history
-from evergreen_ops.local.cloud import LocalCloud
+from local_cloud.cloud import LocalCloud
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 START = datetime(2026, 3, 1, tzinfo=UTC)

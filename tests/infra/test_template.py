@@ -13,7 +13,7 @@ from samtranslator.yaml_helper import yaml_parse
 from evergreen import openapi
 from evergreen.domain.events import EVENT_TYPES, NOTE_TYPES
 from evergreen.settings import Settings, SettingsError
-from evergreen_ops.local.patterns import matches
+from local_cloud.kernel.patterns import matches
 
 ROOT = Path(__file__).parents[2]
 SOURCE = yaml_parse((ROOT / "template.yaml").read_text())

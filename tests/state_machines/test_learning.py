@@ -22,8 +22,9 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
 from evergreen.usecases.learn_online import learn_online
 from evergreen.usecases.online_state import load_state, state_fingerprint
-from evergreen_ops.local import speed, streams
-from evergreen_ops.local.patches import Patches
+from local_cloud import speed
+from local_cloud.kernel.patching import Patches
+from local_cloud.services.dynamodb import streams
 
 THREADS, BATCH = 8, 5
 BATCH_SIZE, AT_A_TIME = 50, 1_000

@@ -17,7 +17,7 @@ from evergreen.ports import AliasRecord
 from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
 from evergreen.usecases.answering import ALIAS_CACHE
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
 
 _CALLER = """
 import hashlib, http.client, json, sys, time

@@ -13,13 +13,13 @@ from moto.sagemaker.models import sagemaker_backends
 from small_cloud import NOW, open_cloud
 
 from evergreen.domain.endpoint_names import ConfigVersions
-from evergreen_ops.local import endpoints_api
-from evergreen_ops.local.core import Core
-from evergreen_ops.local.endpoints import Endpoints
-from evergreen_ops.local.endpoints_fleet import Fleet
-from evergreen_ops.local.engine import Agenda, VirtualClock
-from evergreen_ops.local.events import Events
-from evergreen_ops.local.patches import Patches
+from local_cloud.kernel.clock import Agenda, VirtualClock
+from local_cloud.kernel.core import Core
+from local_cloud.kernel.patching import Patches
+from local_cloud.services.eventbridge.buses import Events
+from local_cloud.services.sagemaker.endpoints import api as endpoints_api
+from local_cloud.services.sagemaker.endpoints.endpoints import Endpoints
+from local_cloud.services.sagemaker.endpoints.fleet import Fleet
 
 GUARDRAIL = "too-many-errors"
 

@@ -14,8 +14,9 @@ from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_l
 from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
 from evergreen.usecases.online_state import state_fingerprint
-from evergreen_ops.local import speed, streams
-from evergreen_ops.local.patches import Patches
+from local_cloud import speed
+from local_cloud.kernel.patching import Patches
+from local_cloud.services.dynamodb import streams
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FILES_A_DAY, ROWS_A_FILE = 3, 64
