@@ -117,7 +117,7 @@ class LocalCloud:
         self.agenda = Agenda(self.clock)
         self.invoker: Invoker = invoker or InProcessInvoker()
         self._own_work_dir = work_dir is None
-        self.work_dir = Path(work_dir or tempfile.mkdtemp(prefix="evergreen-local-"))
+        self.work_dir = Path(work_dir or tempfile.mkdtemp(prefix="local-cloud-"))
         self.core = Core(self.clock, self.agenda, self.work_dir, self.options)
         self.stack_name = ""
         self._clients: dict[str, Any] = {}

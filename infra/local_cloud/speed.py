@@ -92,7 +92,7 @@ def use_light_clients() -> None:
     if session is not None:
         session._session.set_default_client_config(
             Config(
-                user_agent="evergreen-local",
+                user_agent="local-cloud",
                 retries={"total_max_attempts": 1},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",

@@ -14,8 +14,8 @@ class Arn:
 
     Examples
     --------
-    >>> Arn.parse("arn:aws:events:us-east-1:123456789012:event-bus/evergreen").resource_name
-    'evergreen'
+    >>> Arn.parse("arn:aws:events:us-east-1:123456789012:event-bus/orders").resource_name
+    'orders'
     >>> Arn.parse("arn:aws:sqs:us-east-1:123456789012:dead").resource_name
     'dead'
     """

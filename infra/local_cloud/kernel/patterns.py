@@ -21,10 +21,10 @@ def matches(pattern: str, event: Mapping[str, Any]) -> bool:
 
     Examples
     --------
-    >>> pattern = '{"source": ["evergreen"], "detail": {"n": [{"numeric": [">", 1]}]}}'
-    >>> matches(pattern, {"source": "evergreen", "detail": {"n": 2}})
+    >>> pattern = '{"source": ["shop"], "detail": {"n": [{"numeric": [">", 1]}]}}'
+    >>> matches(pattern, {"source": "shop", "detail": {"n": 2}})
     True
-    >>> matches('{"source": ["evergreen"]}', {"source": "aws.s3"})
+    >>> matches('{"source": ["shop"]}', {"source": "aws.s3"})
     False
     """
     parsed = compiled(pattern)

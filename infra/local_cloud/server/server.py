@@ -152,8 +152,8 @@ class LocalServer:
             self._patches.undo()
             raise
         self._threads = [
-            threading.Thread(target=self._http.serve_forever, name="evergreen-http", daemon=True),
-            threading.Thread(target=self._keep_time, name="evergreen-clock", daemon=True),
+            threading.Thread(target=self._http.serve_forever, name="local-cloud-http", daemon=True),
+            threading.Thread(target=self._keep_time, name="local-cloud-clock", daemon=True),
         ]
         for thread in self._threads:
             thread.start()

@@ -177,10 +177,10 @@ def parse_embedded_metrics(line: str) -> list[tuple[MetricKey, list[float], str 
 
     Examples
     --------
-    >>> metric = {"Namespace": "Evergreen", "Dimensions": [["model"]], "Metrics": [{"Name": "Rows", "Unit": "Count"}]}
-    >>> line = json.dumps({"_aws": {"Timestamp": 0, "CloudWatchMetrics": [metric]}, "model": "fraud", "Rows": [3, 4]})
+    >>> metric = {"Namespace": "Shop", "Dimensions": [["till"]], "Metrics": [{"Name": "Rows", "Unit": "Count"}]}
+    >>> line = json.dumps({"_aws": {"Timestamp": 0, "CloudWatchMetrics": [metric]}, "till": "north", "Rows": [3, 4]})
     >>> parse_embedded_metrics(line)
-    [(MetricKey(namespace='Evergreen', name='Rows', dimensions=(('model', 'fraud'),)), [3.0, 4.0], 'Count')]
+    [(MetricKey(namespace='Shop', name='Rows', dimensions=(('till', 'north'),)), [3.0, 4.0], 'Count')]
     """
     try:
         document = json.loads(line)

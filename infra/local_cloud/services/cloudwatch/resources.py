@@ -13,7 +13,7 @@ from local_cloud.kernel.resource_kinds import (
 )
 
 
-def _create_alarm(context: Context[None], name: str, properties: Properties) -> LocalResource:
+def _create_alarm(context: Context[object], name: str, properties: Properties) -> LocalResource:
     from moto.cloudwatch.exceptions import ValidationError
     from moto.cloudwatch.models import Dimension, Metric, MetricDataQuery, MetricStat
 
@@ -70,13 +70,13 @@ def _create_alarm(context: Context[None], name: str, properties: Properties) -> 
     return LocalResource(alarm.name, {"Arn": alarm.alarm_arn}, lambda: backend.delete_alarms([alarm.name]))
 
 
-def _update_alarm(context: Context[None], alarm: LocalResource, name: str, properties: Properties) -> LocalResource:
+def _update_alarm(context: Context[object], alarm: LocalResource, name: str, properties: Properties) -> LocalResource:
     if name != alarm.physical_id:
         alarm.remove()
     return _create_alarm(context, name, properties)
 
 
-KINDS: tuple[Kind[None], ...] = (
+KINDS: tuple[Kind[object], ...] = (
     Kind("AWS::CloudWatch::Alarm", "AlarmName", _create_alarm, _update_alarm),
     Kind("AWS::CloudWatch::Dashboard", "DashboardName", create_in_moto, update_in_moto),
     Kind("AWS::Logs::LogGroup", "LogGroupName", create_in_moto, keep),

@@ -7,7 +7,7 @@ from typing import Any
 from local_cloud.kernel.resource_kinds import Context, Kind, Properties, create_in_moto, delete_resource
 
 
-def _create_table(context: Context[None], name: str, properties: Properties) -> Any:
+def _create_table(context: Context[object], name: str, properties: Properties) -> Any:
     throughput = properties.get("ProvisionedThroughput")
     if throughput:
         properties["ProvisionedThroughput"] = {key: int(value) for key, value in throughput.items()}
@@ -16,7 +16,7 @@ def _create_table(context: Context[None], name: str, properties: Properties) -> 
     return _finish_table(context, table, properties)
 
 
-def _finish_table(context: Context[None], table: Any, properties: Properties) -> Any:
+def _finish_table(context: Context[object], table: Any, properties: Properties) -> Any:
     backend = context.backend("dynamodb")
     recovery = properties.get("PointInTimeRecoverySpecification")
     if recovery:
@@ -29,7 +29,7 @@ def _finish_table(context: Context[None], table: Any, properties: Properties) ->
     return table
 
 
-def _update_table(context: Context[None], table: Any, name: str, properties: Properties) -> Any:
+def _update_table(context: Context[object], table: Any, name: str, properties: Properties) -> Any:
     kept = {item["AttributeName"] for item in properties["KeySchema"]} == {
         item["AttributeName"] for item in table.schema
     }
@@ -40,4 +40,4 @@ def _update_table(context: Context[None], table: Any, name: str, properties: Pro
     return _finish_table(context, table, properties)
 
 
-KINDS: tuple[Kind[None], ...] = (Kind("AWS::DynamoDB::Table", "TableName", _create_table, _update_table),)
+KINDS: tuple[Kind[object], ...] = (Kind("AWS::DynamoDB::Table", "TableName", _create_table, _update_table),)

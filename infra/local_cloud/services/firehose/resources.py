@@ -6,7 +6,7 @@ from local_cloud.kernel.resource_kinds import Context, Kind, LocalResource, Prop
 from local_cloud.services.firehose.streams import Settings
 
 
-def _create_delivery_stream(context: Context[None], name: str, properties: Properties) -> LocalResource:
+def _create_delivery_stream(context: Context[object], name: str, properties: Properties) -> LocalResource:
     extended = properties.get("ExtendedS3DestinationConfiguration")
     config = extended or properties.get("S3DestinationConfiguration")
     if config is None:
@@ -35,6 +35,6 @@ def _create_delivery_stream(context: Context[None], name: str, properties: Prope
     return LocalResource(name[:64], {"Arn": arn}, lambda: backend.delete_delivery_stream(name[:64]))
 
 
-KINDS: tuple[Kind[None], ...] = (
+KINDS: tuple[Kind[object], ...] = (
     Kind("AWS::KinesisFirehose::DeliveryStream", "DeliveryStreamName", _create_delivery_stream),
 )

@@ -180,7 +180,7 @@ class InProcessInvoker:
                 self._added_to_path.append(str(folder))
         module_name, _, attribute = function.handler.rpartition(".")
         source = function.code_dir / f"{module_name.replace('.', '/')}.py"
-        unique = f"evergreen_function_{len(self._modules)}_{function.logical_id}"
+        unique = f"deployed_function_{len(self._modules)}_{function.logical_id}"
         spec = importlib.util.spec_from_file_location(unique, source)
         if spec is None or spec.loader is None or not source.is_file():
             raise ModuleNotFoundError(f"Unable to import module '{module_name}': there is no {source.name} in CodeUri")

@@ -107,7 +107,7 @@ class AwslambdaricInvoker:
     ) -> None:
         self.endpoint_url = endpoint_url
         self.init_timeout_seconds = init_timeout_seconds
-        self._scratch = tempfile.TemporaryDirectory(prefix="evergreen-lambda-")
+        self._scratch = tempfile.TemporaryDirectory(prefix="local-cloud-lambda-")
         self._runtime_path: tuple[Path, ...] = (
             tuple(Path(entry) for entry in site.getsitepackages())
             if include_environment_packages

@@ -113,7 +113,7 @@ def server_environment(store: Path, artifacts: Path | LocalS3, *, path: str | No
             artifacts.uri if isinstance(artifacts, LocalS3) else artifacts.absolute().as_uri()
         ),
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-        "_MLFLOW_SERVER_BOOT_ID": "evergreen-local",
+        "_MLFLOW_SERVER_BOOT_ID": "local-cloud",
         "_MLFLOW_SGI_NAME": "uvicorn",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -79,7 +79,7 @@ class Fleet:
         self.settings = settings
         self.capture = capture
         self.problem: str | None = None
-        self._scratch = tempfile.TemporaryDirectory(prefix="evergreen-endpoint-", ignore_cleanup_errors=True)
+        self._scratch = tempfile.TemporaryDirectory(prefix="local-cloud-endpoint-", ignore_cleanup_errors=True)
         self._settled = threading.Event()
         self._when_settled: list[Callable[[], object]] = []
         self._lock = threading.Lock()
@@ -132,7 +132,7 @@ class Fleet:
             for action in self._when_settled:
                 action()
 
-        threading.Thread(target=bring_up, name=f"evergreen-fleet-{self.settings.name}", daemon=True).start()
+        threading.Thread(target=bring_up, name=f"local-cloud-fleet-{self.settings.name}", daemon=True).start()
 
     def wait(self) -> str | None:
         """Wait until every container is up or one failed; return why it failed."""
@@ -174,7 +174,7 @@ class Fleet:
             self.stop()
             then()
 
-        threading.Thread(target=finish, name=f"evergreen-retire-{self.settings.name}", daemon=True).start()
+        threading.Thread(target=finish, name=f"local-cloud-retire-{self.settings.name}", daemon=True).start()
 
     def stop(self) -> None:
         """End every container; a second call does nothing."""

@@ -57,7 +57,7 @@ class Mirror:
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [
-            threading.Thread(target=self._work, name=f"evergreen-shadow-{number}", daemon=True)
+            threading.Thread(target=self._work, name=f"local-cloud-shadow-{number}", daemon=True)
             for number in range(workers)
         ]
         for thread in self._threads:

@@ -200,7 +200,7 @@ class TrainingJobs(Service):
         self.client = client
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._runs: dict[str, _Run] = {}
-        self._scratch = tempfile.TemporaryDirectory(prefix="evergreen-training-", ignore_cleanup_errors=True)
+        self._scratch = tempfile.TemporaryDirectory(prefix="local-cloud-training-", ignore_cleanup_errors=True)
 
     def create(self, backend: SageMakerModelBackend, given: Mapping[str, Any]) -> LocalTrainingJob:
         """Make a job and start its process.
