@@ -14,9 +14,7 @@ from botocore.exceptions import ClientError
 from local_stacks import MEMORY, START, deploy, pass_time, remembered, write_function, write_template
 from moto import mock_aws
 
-from local_cloud import speed
 from local_cloud.cloud import LocalCloud
-from local_cloud.kernel import core
 from local_cloud.kernel.errors import CloudAlreadyOpenError, MotoChangedError, TemplateError, UnsupportedResourceError
 from local_cloud.kernel.patching import Patch
 from local_cloud.server import server
@@ -230,8 +228,7 @@ def test_a_template_that_is_already_read_can_be_deployed() -> None:
 def replaced() -> list[Patch]:
     """Every patch of a cloud."""
     with LocalCloud(START) as cloud:
-        parts = cloud.parts
-    return [*core.PATCHES, *speed.PATCHES, *(patch for part in parts for patch in part.patches)]
+        return [patch for part in cloud.parts for patch in part.patches]
 
 
 def test_every_symbol_that_is_replaced_still_exists_in_moto_and_what_is_added_does_not() -> None:
