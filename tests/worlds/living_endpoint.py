@@ -12,7 +12,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sagemaker.models import sagemaker_backends
 from small_cloud import NOW, open_cloud
 
-from evergreen.domain.endpoint_names import ConfigVersions
+from evergreen.formats.endpoint_names import ConfigVersions
 from local_cloud.kernel.clock import Agenda, VirtualClock
 from local_cloud.kernel.core import Core
 from local_cloud.kernel.patching import Patches
