@@ -1,7 +1,7 @@
 """Give the package an extra, ``pins``: the exact version of everything, as constraints.txt lists it.
 
-uv resolves all extras of a project together. What the extra pins is therefore pinned for ``uv run`` and ``uv sync`` too,
-although neither installs the extra. docs/decisions/0006-pins-without-a-lock-file.md says why it is done this way.
+uv resolves all extras of a project together. What the extra pins is therefore pinned for ``uv run`` and ``uv sync``
+too, although neither installs the extra. docs/decisions/0006-pins-without-a-lock-file.md says why it is done this way.
 """
 
 from pathlib import Path
