@@ -79,7 +79,7 @@ def _try(mutants: list[Mutant]) -> int:
         seconds += ours.require_passing({test for mutant in mutants for test in mutant.tests})
         for number, (safeguard, run) in enumerate(ours.tried(changes), start=1):
             seconds += run.seconds
-            print(f"[{number:2}/{len(mutants)}] {safeguard}: {_end(run.failed)}", flush=True)
+            print(f"[{number:2}/{len(mutants)}] {safeguard}: {_end(run.failed)} ({run.seconds:.1f} s)", flush=True)
             if run.failed is None:
                 survivors.append(safeguard)
     print(f"{len(mutants)} mutants, {len(survivors)} survived ({seconds:.0f} s of processor time)")

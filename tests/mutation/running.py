@@ -122,6 +122,9 @@ def _in_place(tree: Path, tests: tuple[str, ...]) -> Run:
     paths = [str(tree / source) for source in SOURCES]
     sys.path[:0] = paths
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ["PYTEST_XDIST_AUTO_NUM_WORKERS"] = "0"  # where pytest takes several processes, this one is enough
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     os.chdir(tree)
     first = _FirstFailure()
     with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryFile() as said:

@@ -23,6 +23,7 @@ def mutation(*arguments):
 
 @pytest.mark.slow
 def test_no_safeguard_can_be_turned_off_unnoticed():
+    """Of a pull request, which sets EVERGREEN_BASE to the revision it starts from, what it may have to do with."""
     base = os.environ.get("EVERGREEN_BASE")
     ran = mutation(*(["--changed-since", base] if base else []))
     print(f"\n{ran.stdout}")
