@@ -127,7 +127,7 @@ MUTANTS = (
     off(
         "a training job is named after its decision and attempt",
         Change(
-            "evergreen.usecases.launch_training.job_name",
+            "evergreen.domain.training_jobs.job_name",
             replaced("run.attempt", "str(run.attempt) + '-' + __import__('secrets').token_hex(2)"),
         ),
         killed_by=f"{AT_ONCE}::test_the_same_events_from_eight_threads_at_once_happen_once",
@@ -135,7 +135,7 @@ MUTANTS = (
     off(
         "a rollback leads to a version that is known to be good",
         Change(
-            "evergreen.domain.lifecycle.ModelState.can_return_to",
+            "evergreen.domain.state.ModelState.can_return_to",
             ignored("version.status is VersionStatus.GOOD"),
         ),
         killed_by=f"{LIFE}::test_a_rollback_is_never_to_a_version_that_is_not_known_to_be_good",
@@ -143,33 +143,33 @@ MUTANTS = (
     off(
         "a rollback leads to a version that reads the same features",
         Change(
-            "evergreen.domain.lifecycle.ModelState.can_return_to",
+            "evergreen.domain.state.ModelState.can_return_to",
             ignored("self.reads_what_requests_bring(version)"),
         ),
         killed_by=f"{LIFE}::test_the_last_known_good_version_reads_the_same_features",
     ),
     off(
         "a promotion is judged against the production of that moment",
-        Change("evergreen.domain.lifecycle._apply", never("if event.instead_of != state.production")),
+        Change("evergreen.domain.transitions._apply", never("if event.instead_of != state.production")),
         killed_by=f"{LIFE}::test_a_candidate_that_beat_an_older_production_is_judged_again",
     ),
     off(
         "a version that was rolled back is never promoted again",
         Change(
-            "evergreen.domain.lifecycle._apply",
+            "evergreen.domain.transitions._apply",
             never("if state.version(event.version).status is VersionStatus.ROLLED_BACK"),
         ),
         killed_by=f"{LIFE}::test_a_bad_version_makes_way_for_the_last_known_good_one_and_never_comes_back",
     ),
     off(
         "what a person was shown is what they decide about",
-        Change("evergreen.usecases.operate.Expected.check", never("if shown != found")),
+        Change("evergreen.usecases.people.decide.Expected.check", never("if shown != found")),
         killed_by=TWO,
     ),
     off(
         "an older decision never repoints the alias",
         Change(
-            "evergreen.aws.aliases._NEWER_OR_NEW",
+            "evergreen.aws.lambda_aliases._NEWER_OR_NEW",
             replaced(
                 '"attribute_not_exists(epoch) OR epoch <= :epoch"',
                 '"attribute_not_exists(epoch) OR epoch <= :epoch OR epoch > :epoch"',
@@ -179,12 +179,14 @@ MUTANTS = (
     ),
     off(
         "a model is loaded only with the hash that was recorded",
-        Change("evergreen.scoring.Artifact.from_tar", never("if actual != expected_sha256")),
+        Change("evergreen.model.scorer.Artifact.from_tar", never("if actual != expected_sha256")),
         killed_by="tests/handlers/test_predict.py::test_an_artifact_that_somebody_changed_answers_nothing_and_counts_as_its_versions_failure",
     ),
     off(
         "a reference is read only with the hash that its key names",
-        Change("evergreen.usecases.references.load_reference", never('if key.rsplit(...)[-2:] != [actual, "json"]')),
+        Change(
+            "evergreen.usecases.steps.references.load_reference", never('if key.rsplit(...)[-2:] != [actual, "json"]')
+        ),
         killed_by=f"{TAMPERING}::test_a_changed_bit_is_refused_by_name_and_nothing_is_loaded",
     ),
     off(
@@ -224,12 +226,12 @@ MUTANTS = (
     ),
     off(
         "an archive is read to its checksum when it is registered",
-        Change("evergreen.training.artifact.unpack", dropped("_read_to_the_end(...)")),
+        Change("evergreen.model.archive.unpack", dropped("_read_to_the_end(...)")),
         killed_by=f"{ARCHIVE}::test_a_flipped_bit_never_changes_what_is_read",
     ),
     off(
         "an artifact holds a file once",
-        Change("evergreen.training.artifact.unpack", never("if name in files")),
+        Change("evergreen.model.archive.unpack", never("if name in files")),
         killed_by=f"{ARCHIVE}::test_a_file_that_is_there_twice_is_refused",
     ),
     off(
@@ -248,7 +250,7 @@ MUTANTS = (
     off(
         "what a canary leaves is answered by a version that is known to be good",
         Change(
-            "evergreen.domain.lifecycle.ModelState.beside_canary",
+            "evergreen.domain.state.ModelState.beside_canary",
             replaced("there if self.can_return_to(there) else self.last_known_good()", "there"),
         ),
         killed_by=f"{LIFE}::test_a_version_that_was_replaced_before_it_had_shown_to_be_good_answers_nothing_beside_the_next",
@@ -279,7 +281,7 @@ MUTANTS = (
     ),
     off(
         "a row is learned once",
-        Change("evergreen.aws.online.DynamoOnlineStates.advance", without("ConditionExpression")),
+        Change("evergreen.aws.online_states.DynamoOnlineStates.advance", without("ConditionExpression")),
         Change(
             "evergreen.usecases.learn_online.learn_rows",
             replaced("[row for row in rows if row.name not in known]", "list(rows)"),
@@ -288,7 +290,7 @@ MUTANTS = (
     ),
     off(
         "an online state that was changed is not learned from",
-        Change("evergreen.training.online.check_sha256", never("if actual != expected")),
+        Change("evergreen.training.online_state.check_sha256", never("if actual != expected")),
         killed_by=(
             "tests/unit/test_online.py::test_one_changed_byte_anywhere_is_refused_when_the_hash_is_known",
             f"{LEARNED}::test_a_state_that_somebody_changed_is_not_learned_from",
@@ -297,14 +299,14 @@ MUTANTS = (
     off(
         "a checkpoint is judged on requests that it has not learned",
         Change(
-            "evergreen.domain.online.unseen_since",
+            "evergreen.domain.checkpoint_trial.unseen_since",
             replaced("max(checkpoint.frozen_at, learned, production_since)", "production_since"),
         ),
         killed_by=f"{GUARD}::test_a_checkpoint_is_judged_on_requests_after_all_that_it_has_learned",
     ),
     off(
         "a checkpoint is judged on three cycles at the least",
-        Change("evergreen.domain.online.judge_checkpoint", replaced("FEWEST_CYCLES", "1")),
+        Change("evergreen.domain.checkpoint_trial.judge_checkpoint", replaced("FEWEST_CYCLES", "1")),
         killed_by=f"{GUARD}::test_it_is_judged_on_whole_cycles_three_at_the_least",
     ),
     off(
@@ -323,7 +325,7 @@ MUTANTS = (
     off(
         "what was learned is stored over what was read",
         Change(
-            "evergreen.aws.online.DynamoOnlineStates.advance",
+            "evergreen.aws.online_states.DynamoOnlineStates.advance",
             replaced('"version = :read"', '"version = :read OR attribute_exists(sk)"'),
         ),
         killed_by="tests/contract/test_online_states.py::test_a_state_moves_on_only_from_the_version_that_was_read",
@@ -331,7 +333,7 @@ MUTANTS = (
     off(
         "an endpoint is looked at after what was asked of it",
         Change(
-            "evergreen.aws.endpoints.EndpointAliases._drive",
+            "evergreen.aws.sagemaker_aliases.EndpointAliases._drive",
             swapped("attempt = self._attempts.read(model)", "found = self._describe()"),
         ),
         killed_by=f"{MOVED}::test_whoever_looked_before_another_asked_does_not_take_it_for_undone",
@@ -339,7 +341,7 @@ MUTANTS = (
     off(
         "an endpoint's attempt is noted over the one that was read",
         Change(
-            "evergreen.aws.attempts.Attempts.write",
+            "evergreen.aws.sagemaker_attempts.Attempts.write",
             replaced(
                 '"attribute_not_exists(revision) OR revision = :read"',
                 '"attribute_not_exists(revision) OR revision = :read OR attribute_exists(revision)"',
@@ -349,31 +351,31 @@ MUTANTS = (
     ),
     off(
         "an endpoint that SageMaker took back in silence is found out",
-        Change("evergreen.aws.endpoints.EndpointAliases._drive", never("elif attempt.accepted")),
+        Change("evergreen.aws.sagemaker_aliases.EndpointAliases._drive", never("elif attempt.accepted")),
         killed_by=f"{MOVED}::test_what_sagemaker_undoes_in_silence_is_told_once_and_is_out_for_good",
     ),
     off(
         "an endpoint that changes is asked for nothing else",
         Change(
-            "evergreen.aws.endpoints.EndpointAliases._drive",
+            "evergreen.aws.sagemaker_aliases.EndpointAliases._drive",
             never("if found is not None and found.is_changing"),
         ),
         killed_by=f"{MOVED}::test_nothing_is_asked_of_an_endpoint_that_changes",
     ),
     off(
         "an endpoint leaves the shadow behind with the version that it was beside",
-        Change("evergreen.aws.endpoints.EndpointAliases._want", dropped("self._wanted.clear(...)")),
+        Change("evergreen.aws.sagemaker_aliases.EndpointAliases._want", dropped("self._wanted.clear(...)")),
         killed_by=f"{MOVED}::test_a_version_that_takes_over_does_so_without_the_shadow_beside_the_other",
     ),
     off(
         "an endpoint's promotion is guarded by alarms",
-        Change("evergreen.aws.endpoint_requests.deployment_request", never("if rules.alarms")),
+        Change("evergreen.aws.sagemaker_requests.deployment_request", never("if rules.alarms")),
         killed_by=GUARDED,
     ),
     off(
         "an endpoint's rollback is not undone by the alarms that led to it",
         Change(
-            "evergreen.usecases.repoint_alias.aliases_of",
+            "evergreen.usecases.steps.placing.aliases_of",
             always("if state.repoint is not None and state.repoint.cause is None"),
         ),
         killed_by=GUARDED,
@@ -381,7 +383,7 @@ MUTANTS = (
     off(
         "an endpoint's model is the artifact that its name says",
         Change(
-            "evergreen.aws.endpoints.EndpointAliases._is_there",
+            "evergreen.aws.sagemaker_aliases.EndpointAliases._is_there",
             never("if model is not None and (found := ...) != uri"),
         ),
         killed_by=f"{MOVED}::test_a_model_of_the_right_name_that_loads_something_else_is_never_used",
@@ -389,7 +391,7 @@ MUTANTS = (
     off(
         "an endpoint of somebody else's is never deleted",
         Change(
-            "evergreen.aws.endpoints.EndpointAliases._make_room",
+            "evergreen.aws.sagemaker_aliases.EndpointAliases._make_room",
             never("if not found.config.startswith(self._plan.head)"),
         ),
         killed_by=f"{MOVED}::test_an_endpoint_of_somebody_elses_that_never_came_up_is_left_to_them",
@@ -409,7 +411,7 @@ MUTANTS = (
     ),
     off(
         "an endpoint's repoint that failed is not called repaired",
-        Change("evergreen.usecases.repairs._record.decide", never("if repair.what == REPOINT and any(...)")),
+        Change("evergreen.usecases.steps.repairs._record.decide", never("if repair.what == REPOINT and any(...)")),
         killed_by=DAMAGED,
     ),
     off(

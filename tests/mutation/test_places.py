@@ -42,7 +42,7 @@ def test_a_package_defines_things_too(tree):
     assert place(tree, "evergreen.domain.ROOT").file == "layers/core/evergreen/domain/__init__.py"
 
 
-@pytest.mark.parametrize("gone", ["evergreen.domain.lifecycle.Ledger.note", "evergreen.ledger.Ledger.note"])
+@pytest.mark.parametrize("gone", ["evergreen.domain.transitions.Ledger.note", "evergreen.ledger.Ledger.note"])
 def test_what_moved_is_told_with_its_new_place(tree, gone):
     with pytest.raises(
         PlaceError, match=rf"^{gone} is not there; now there is evergreen\.domain\.state\.Ledger\.note$"
