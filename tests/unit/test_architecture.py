@@ -31,6 +31,6 @@ def cycles(package):
     return found
 
 
-@pytest.mark.parametrize("package", ["local_cloud"])
+@pytest.mark.parametrize("package", ["evergreen", "evergreen_ops", "local_cloud"])
 def test_no_modules_import_one_another(package):
     assert cycles(package) == []
