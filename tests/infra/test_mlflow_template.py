@@ -1,4 +1,4 @@
-"""infra/mlflow.yaml, the server for those who want their own: valid, private, encrypted, no more than it must."""
+"""infra/deploy/mlflow.yaml, the server for those who want their own: valid, private, encrypted, no more than it must."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from cfnlint.api import lint_file
 from samtranslator.yaml_helper import yaml_parse
 
-FILE = Path(__file__).parents[2] / "infra" / "mlflow.yaml"
+FILE = Path(__file__).parents[2] / "infra" / "deploy" / "mlflow.yaml"
 TEMPLATE = yaml_parse(FILE.read_text())
 RESOURCES = TEMPLATE["Resources"]
 

@@ -393,7 +393,7 @@ class TrainingSpec(_Section):
         if self.network_isolation and self.image is None:
             raise ValueError(
                 "training.network_isolation is set without training.image: the stack's image installs packages when a "
-                "job starts, which needs a network; build one with infra/training_image/Dockerfile"
+                "job starts, which needs a network; build one with infra/deploy/training_image/Dockerfile"
             )
         if (length := len(json.dumps(self.params))) > LONGEST_HYPERPARAMETER:
             raise ValueError(
