@@ -14,7 +14,7 @@ from evergreen.domain.errors import UnknownVersionError
 from evergreen.domain.lifecycle import CandidateRetired
 from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.usecases.lineage import NoLineageError, assemble
-from evergreen_ops.options import UsageError
+from evergreen_ops.console import UsageError
 from evergreen_ops.replay.report import events_text
 
 HOUR = timedelta(hours=1)

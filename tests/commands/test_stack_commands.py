@@ -15,7 +15,7 @@ from evergreen.domain.errors import UnknownModelError as Unknown
 from evergreen.domain.lifecycle import PromotionApproved, RollbackCause, RollbackDecided, VersionRolledBack
 from evergreen.spec import ModelSpec, SpecError
 from evergreen.usecases import operate
-from evergreen_ops.options import UsageError
+from evergreen_ops.console import UsageError
 from evergreen_ops.stack import StackError, connected
 
 A_MONTH_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.spec import ModelSpec
-from evergreen_ops.replay.metrics import Quality, quality
-from evergreen_ops.replay.resources import own_peak_mb
+from evergreen_ops.replay.machine import own_peak_mb
+from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_instant
 

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.spec import ModelSpec
-from evergreen_ops.replay.metrics import Quality, quality
 from evergreen_ops.replay.policies import PolicyResult
+from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
-from evergreen_ops.replay.timeline import Event, kind_of
+from evergreen_ops.timeline import Event, kind_of
 
 Array = npt.NDArray[Any]
 

@@ -20,8 +20,8 @@ from evergreen.formats import Capture, GroundTruth, MalformedLine, read_captures
 from evergreen.payloads import class_of
 from evergreen.schema import FeatureSchema, Task
 from evergreen.spec import ModelSpec
-from evergreen_ops.model_monitor import Baseline
-from evergreen_ops.options import UsageError
+from evergreen_ops.console import UsageError
+from evergreen_ops.model_monitor.baseline import Baseline
 
 if TYPE_CHECKING:
     from evergreen.ports import Ports
@@ -167,7 +167,7 @@ def infer_spec(
 
     Examples
     --------
-    >>> from evergreen_ops.model_monitor import Column, InferredType
+    >>> from evergreen_ops.model_monitor.baseline import Column, InferredType
     >>> age = Column("age", InferredType.FRACTIONAL)
     >>> spec = infer_spec("churn", Baseline((age,)), ["1", "0", "1"])
     >>> spec.task.value, spec.labels.classes, spec.features["age"].type

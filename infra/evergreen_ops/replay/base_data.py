@@ -10,7 +10,7 @@ import numpy as np
 
 from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
-from evergreen_ops.options import UsageError
+from evergreen_ops.console import UsageError
 from evergreen_ops.replay import streams
 from evergreen_ops.replay.driver import BASE_FILES, inference_ids, outcome_table
 from evergreen_ops.replay.policies import labelled_rows
