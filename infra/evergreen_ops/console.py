@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from evergreen.spec import ModelSpec
     from evergreen_ops.stack import Stack
 
 REFUSED, WRONG_USE = 1, 2
@@ -89,6 +90,24 @@ def names(text: str) -> tuple[str, ...]:
     ('store', 'plan')
     """
     return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read a user's spec.
+
+    Raises
+    ------
+    SpecError
+        The file can't be read or the spec is invalid.
+    """
+    from evergreen.spec import ModelSpec, SpecError
+
+    try:
+        return ModelSpec.from_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError((f"{path} can't be read: {error.strerror}",)) from error
+    except UnicodeDecodeError as error:
+        raise SpecError((f"{path} is not UTF-8 text: write the spec as YAML",)) from error
 
 
 def reason_of(text: str) -> str:

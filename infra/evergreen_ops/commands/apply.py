@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergreen_ops.console import WHERE, AsJson, Local, StackName, current_time, print_json, say, work
+from evergreen_ops.console import WHERE, AsJson, Local, StackName, current_time, print_json, read_spec, say, work
 
 if TYPE_CHECKING:
     from evergreen.spec import ModelSpec
@@ -36,8 +36,6 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Apply a spec; see the help above, which the command shows."""
-    from evergreen_ops.replay.specs import read_spec
-
     wanted = read_spec(spec)
     rows = None if base_data is None else _base_data(base_data, wanted, label, time, label_time)
     with work(stack, local) as at:

@@ -104,7 +104,7 @@ def _of_stack(model: str, version: int | None, stack: str | None, local: bool, v
 def _of_replay(model: str, version: int | None, folder: Path) -> Lineage:
     """A replay's cloud is gone with its buckets; its history and its verdicts lie in its folder."""
     from evergreen.usecases.lineage import assemble
-    from evergreen_ops.replay.result import production_version
+    from evergreen_ops.timeline import production_version
 
     history = [item for item in _lines(folder / "events.jsonl") if item["model"] == model]
     if not history:

@@ -19,6 +19,7 @@ from evergreen_ops.console import (
     existing_template,
     make_folder,
     print_json,
+    read_spec,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def replay(
     from evergreen_ops.replay.run import replay as run
 
     policies = _policies(compare)
-    given = None if spec is None else specs.read_spec(spec)
+    given = None if spec is None else read_spec(spec)
     wanted_task = task or (None if given is None else given.task)
     found, base = _read(
         stream, label=label, time=time, label_time=label_time, task=wanted_task, rows_per_day=rows_per_day

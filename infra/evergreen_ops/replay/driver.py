@@ -20,10 +20,10 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases import operate
 from evergreen_ops.replay.policies import base_rows
 from evergreen_ops.replay.progress import Moment, Screen
-from evergreen_ops.replay.result import Served, production_version, trained_rows
+from evergreen_ops.replay.result import Served, trained_rows
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_datetime, as_instant
-from evergreen_ops.timeline import Event, kind_of, lines, time_of
+from evergreen_ops.timeline import Event, kind_of, lines, production_version, time_of
 
 if TYPE_CHECKING:
     from evergreen.bootstrap import AwsPorts
