@@ -29,6 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,  # boxes are for a terminal: drawing them is half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order of the help.
