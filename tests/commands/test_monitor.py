@@ -7,7 +7,7 @@ import boto3
 import numpy as np
 import pytest
 
-from evergreen import outcomes
+from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
 from evergreen_ops.console import UsageError
 from evergreen_ops.model_monitor.bring import ImportRefusedError

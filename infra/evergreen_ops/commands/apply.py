@@ -64,15 +64,15 @@ def _base_data(file: Path, spec: ModelSpec, label: str, time: str, label_time: s
 
 
 def _apply(spec: ModelSpec, at: Stack) -> dict[str, Any]:
-    from evergreen.domain.errors import UnknownModelError
-    from evergreen.usecases import operate
+    from evergreen.errors import UnknownModelError
+    from evergreen.usecases.people.apply import apply_model, spec_changes
 
     try:
         before = at.ports.ledger.read(spec.model).spec
     except UnknownModelError:
         before = {}
-    state = operate.apply_model(spec, now=current_time(), ports=at.ports, actor=at.actor)
-    changes = operate.spec_changes(before, state.spec) if before else ()
+    state = apply_model(spec, now=current_time(), ports=at.ports, actor=at.actor)
+    changes = spec_changes(before, state.spec) if before else ()
     told = [{"key": change.key, "before": change.before, "after": change.after} for change in changes]
     return {"model": spec.model, "epoch": state.epoch, "new": not before, "changes": told}
 

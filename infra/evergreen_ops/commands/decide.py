@@ -26,7 +26,7 @@ from evergreen_ops.console import (
 )
 
 if TYPE_CHECKING:
-    from evergreen.domain.lifecycle import ModelState
+    from evergreen.domain.state import ModelState
 
 
 def add(app: typer.Typer) -> None:
@@ -73,10 +73,10 @@ def trigger(
     as_json: AsJson = False,
 ) -> None:
     """Ask for a retraining; see the help above, which the command shows."""
-    from evergreen.usecases import operate
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
-        decision = operate.request_training(
+        decision = decide.request_training(
             model, reason_of(reason), at.actor, now=current_time(), ports=at.ports, force=force
         )
     if as_json:
@@ -100,8 +100,8 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Approve a promotion; see the help above, which the command shows."""
-    from evergreen.domain.errors import NothingToApproveError
-    from evergreen.usecases import operate
+    from evergreen.errors import NothingToApproveError
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
         state = at.ports.ledger.read(model)
@@ -115,8 +115,8 @@ def approve(
             f"takes the place of version {proposal.judged_against} in production, and is watched.",
             yes=yes,
         )
-        expected = operate.Expected.of(state)
-        after = operate.approve(
+        expected = decide.Expected.of(state)
+        after = decide.approve(
             model, proposal.version, reason_of(reason), at.actor, now=current_time(), ports=at.ports, expected=expected
         )
     _done(after, f"version {proposal.version} of {model} is approved: the endpoint is pointed to it next", as_json)
@@ -132,13 +132,13 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Promote a version by hand; see the help above, which the command shows."""
-    from evergreen.domain.lifecycle import transition
-    from evergreen.usecases import operate
+    from evergreen.domain.transitions import transition
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
         state = at.ports.ledger.read(model)
         # What is refused anyway is not asked for first.
-        transition(state, operate.forced(state, version, reason_of(reason), at.actor, current_time()))
+        transition(state, decide.forced(state, version, reason_of(reason), at.actor, current_time()))
         found = state.version(version)
         place = "nothing" if state.production is None else f"version {state.production}"
         confirm(
@@ -146,14 +146,14 @@ def promote(
             f"{place} in production, without a verdict, and is watched.",
             yes=yes,
         )
-        after = operate.force_promotion(
+        after = decide.force_promotion(
             model,
             version,
             reason_of(reason),
             at.actor,
             now=current_time(),
             ports=at.ports,
-            expected=operate.Expected.of(state),
+            expected=decide.Expected.of(state),
         )
     _done(after, f"version {version} of {model} is to be promoted: the endpoint is pointed to it next", as_json)
 
@@ -167,13 +167,14 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Roll back by hand; see the help above, which the command shows."""
-    from evergreen.usecases import operate
+    from evergreen.errors import NotAppliedError
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
         state = at.ports.ledger.read(model)
         good = state.last_known_good()
         if state.production is None or good is None:
-            raise operate.NotAppliedError(
+            raise NotAppliedError(
                 f"no other version of {model!r} is known to be good: production is left as it is; "
                 f"a version can be promoted by hand (evergreen promote {model} VERSION)"
             )
@@ -182,20 +183,18 @@ def rollback(
             f"version {state.production} in production; version {state.production} is never promoted again.",
             yes=yes,
         )
-        expected = operate.Expected.of(state)
-        operate.force_rollback(
-            model, reason_of(reason), at.actor, now=current_time(), ports=at.ports, expected=expected
-        )
+        expected = decide.Expected.of(state)
+        decide.force_rollback(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports, expected=expected)
         after = at.ports.ledger.read(model)
     _done(after, f"{model} is rolled back to version {good.number}: the endpoint is pointed to it next", as_json)
 
 
 def pause(model: Model, reason: Reason, stack: StackName = None, local: Local = False, as_json: AsJson = False) -> None:
     """Pause a model; see the help above, which the command shows."""
-    from evergreen.usecases import operate
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
-        after = operate.pause(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
+        after = decide.pause(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
     _done(after, f"{model} is paused: nothing is retrained or promoted by itself; rollbacks go on", as_json)
 
 
@@ -203,10 +202,10 @@ def resume(
     model: Model, reason: Reason, stack: StackName = None, local: Local = False, as_json: AsJson = False
 ) -> None:
     """Resume a model; see the help above, which the command shows."""
-    from evergreen.usecases import operate
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
-        after = operate.resume(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
+        after = decide.resume(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
     _done(after, f"{model} is retrained and promoted by itself again", as_json)
 
 

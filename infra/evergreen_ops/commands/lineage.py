@@ -32,7 +32,7 @@ from evergreen_ops.console import (
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from evergreen.usecases.lineage import Attempt, Data, DataLineage, Lineage, Step
+    from evergreen.usecases.people.lineage import Attempt, Data, DataLineage, Lineage, Step
 
 _LOOKS_SHOWN = 3
 _FILES_SHOWN = 5
@@ -95,7 +95,7 @@ def lineage(
 
 
 def _of_stack(model: str, version: int | None, stack: str | None, local: bool, verify: bool) -> Lineage:
-    from evergreen.usecases.lineage import trace_version
+    from evergreen.usecases.people.lineage import trace_version
 
     with work(stack, local) as at, _busy(f"tracing {model}"):
         return trace_version(model, version, now=current_time(), ports=at.ports, verify=verify)
@@ -103,7 +103,7 @@ def _of_stack(model: str, version: int | None, stack: str | None, local: bool, v
 
 def _of_replay(model: str, version: int | None, folder: Path) -> Lineage:
     """A replay's cloud is gone with its buckets; its history and its verdicts lie in its folder."""
-    from evergreen.usecases.lineage import assemble
+    from evergreen.usecases.people.lineage import assemble
     from evergreen_ops.timeline import production_version
 
     history = [item for item in _lines(folder / "events.jsonl") if item["model"] == model]
@@ -124,7 +124,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _trace_data(model: str, data: str, stack: str | None, local: bool, as_json: bool) -> None:
-    from evergreen.usecases.lineage import trace_data
+    from evergreen.usecases.people.lineage import trace_data
 
     with work(stack, local) as at, _busy(f"tracing {data}"):
         found = trace_data(model, data, ports=at.ports)
@@ -197,7 +197,7 @@ def _data_line(data: Data) -> str:
 
 def _changed(data: Data) -> list[str]:
     """The files that are not there any more as they were."""
-    from evergreen.usecases.lineage import Found
+    from evergreen.usecases.people.lineage import Found
 
     other = [file for file in data.files if file.found is not Found.AS_RECORDED]
     told = [f"{file.key} ({file.rows:,} rows): {file.found}" for file in other[:_FILES_SHOWN]]

@@ -63,7 +63,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how models stand; see the help above, which the command shows."""
-    from evergreen.usecases.status import read_status
+    from evergreen.usecases.people.status import read_status
 
     with work(stack, local) as at:
         names = at.ports.ledger.models() if model is None else (model,)
@@ -184,7 +184,7 @@ def history(
 
 
 def _types(text: str | None) -> frozenset[str]:
-    from evergreen.domain.events import EVENT_TYPES
+    from evergreen.domain.event_json import EVENT_TYPES
 
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     known = {name.lower(): name for name in EVENT_TYPES}
@@ -222,11 +222,11 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Explain; see the help above, which the command shows."""
-    from evergreen.usecases import explain
+    from evergreen.usecases.people.why import why as explain
 
     moment = current_time() if at_time is None else instant(at_time, "--at")
     with work(stack, local) as at:
-        explanation = explain.why(model, moment, ports=at.ports)
+        explanation = explain(model, moment, ports=at.ports)
     if as_json:
         print_json(explanation.to_json())
         return
@@ -268,7 +268,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a history; see the help above, which the command shows."""
-    from evergreen.usecases.verify_history import verify_history
+    from evergreen.usecases.people.verify import verify_history
 
     with work(stack, local) as at:
         events, flaws = verify_history(model, ports=at.ports)
