@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from evergreen.errors import EvergreenError
 from evergreen_ops.commands import (
     apply,
     decide,
@@ -68,33 +69,19 @@ def main() -> None:
 
 
 def _exit_code(error: Exception) -> int | None:
-    """What an error means for the caller; None for one that nobody foresaw. Imports only what has been imported."""
-    wrong_use = {
-        "evergreen_ops.console.UsageError",
-        "evergreen_ops.replay.streams.StreamError",
-        "evergreen_ops.tables.TableError",
-        "evergreen_ops.questions.drift.DriftError",
-        "evergreen_ops.replay.policies.PolicyError",
-        "evergreen.spec.SpecError",
-        "evergreen.statistics.checks.StatisticsInputError",
-        "evergreen_ops.local.errors.TemplateError",
-        "evergreen_ops.local.errors.UnsupportedResourceError",
-    }
-    refused = {
-        "evergreen_ops.replay.driver.ReplayError",
-        "evergreen_ops.stack.StackError",
-        "evergreen_ops.training_run.TrainingRunError",
-        "evergreen_ops.local.errors.LocalCloudError",
-        "evergreen_ops.local.mlflow_server.MlflowServerError",
-        "evergreen_ops.commands.mlflow.NoStoreError",
-        "evergreen_ops.model_monitor.baseline.BaselineError",
-        "evergreen_ops.model_monitor.bring.ImportRefusedError",
-        "evergreen.training.learner.OnlineStateError",
-        "evergreen.errors.EvergreenError",
-        "evergreen.model.archive.ArtifactError",
-    }
-    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-    return WRONG_USE if names & wrong_use else REFUSED if names & refused else None
+    """What an error means for the caller; None for one that nobody foresaw."""
+    if isinstance(error, EvergreenError):
+        return error.exit_code
+    from evergreen_ops.local.errors import LocalCloudError, TemplateError, UnsupportedResourceError
+    from evergreen_ops.local.mlflow_server import MlflowServerError
+
+    match error:
+        case TemplateError() | UnsupportedResourceError():
+            return WRONG_USE
+        case LocalCloudError() | MlflowServerError():
+            return REFUSED
+        case _:
+            return None
 
 
 def _fail(message: str, code: int) -> None:

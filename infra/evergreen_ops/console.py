@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergreen.durations import parse_duration
+from evergreen.errors import EvergreenError, UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from evergreen.spec import ModelSpec
     from evergreen_ops.stack import Stack
 
-REFUSED, WRONG_USE = 1, 2
+REFUSED, WRONG_USE = EvergreenError.exit_code, UsageError.exit_code
 REPLAYS = Path("replay")
 """Where replays leave their reports, unless --out says otherwise."""
 NARROW, WIDE = 80, 120
@@ -43,10 +46,6 @@ Examples:
   """
 
 
-class UsageError(ValueError):
-    """An option that can't be used as it is."""
-
-
 # --- options, read ----------------------------------------------------------------------------------------------------
 
 
@@ -58,8 +57,6 @@ def duration(text: str, option: str, *, shortest: timedelta = timedelta(microsec
     >>> duration("6h", "--step")
     datetime.timedelta(seconds=21600)
     """
-    from evergreen.spec import parse_duration
-
     parsed = parse_duration(text)
     if not isinstance(parsed, timedelta) or parsed < shortest:
         raise UsageError(f"{option} is {text!r}: give a number and a unit, such as 30m, 6h or 1d")

@@ -7,9 +7,9 @@ import boto3
 import numpy as np
 import pytest
 
+from evergreen.errors import UsageError
 from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
-from evergreen_ops.console import UsageError
 from evergreen_ops.model_monitor.bring import ImportRefusedError
 
 HOURS, A_HOUR = 48, 20

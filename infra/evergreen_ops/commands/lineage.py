@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergreen.errors import UsageError
 from evergreen_ops.console import (
     REFUSED,
     WHERE,
@@ -19,7 +20,6 @@ from evergreen_ops.console import (
     Local,
     Model,
     StackName,
-    UsageError,
     complain,
     current_time,
     minute,

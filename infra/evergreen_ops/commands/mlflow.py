@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 
-from evergreen_ops.console import REPLAYS, UsageError
+from evergreen.errors import EvergreenError, UsageError
+from evergreen_ops.console import REPLAYS
 
 STORE = "mlflow.db"
 _LOOK_SECONDS = 1.0
@@ -27,7 +28,7 @@ def add(app: typer.Typer) -> None:
     app.add_typer(mlflow, name="mlflow")
 
 
-class NoStoreError(Exception):
+class NoStoreError(EvergreenError):
     """There is nothing that MLflow could show."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergreen.errors import UsageError
 from evergreen_ops.console import (
     REFUSED,
     WHERE,
@@ -17,7 +18,6 @@ from evergreen_ops.console import (
     Local,
     Model,
     StackName,
-    UsageError,
     current_time,
     instant,
     print_json,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from evergreen.errors import UsageError
 from evergreen_ops.console import (
     REFUSED,
     WHERE,
@@ -15,7 +16,6 @@ from evergreen_ops.console import (
     Local,
     Model,
     StackName,
-    UsageError,
     complain,
     current_time,
     instant,

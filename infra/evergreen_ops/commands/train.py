@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergreen_ops.console import WIDE, UsageError, console, make_folder, names, print_json
+from evergreen.errors import UsageError
+from evergreen_ops.console import WIDE, console, make_folder, names, print_json
 
 if TYPE_CHECKING:
     from evergreen_ops.training_run import TrainedModel

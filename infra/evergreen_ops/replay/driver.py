@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 
 from evergreen.domain.event_json import NOTE_TYPES
+from evergreen.errors import EvergreenError
 from evergreen.formats import request_ids
 from evergreen.formats.outcomes import FEATURE_PREFIX, outcome_schema
 from evergreen.spec import ModelSpec
@@ -41,7 +42,7 @@ TOLD_EVERY_SECONDS = 1.0  # of real time: reading the history costs, and nobody 
 ROLLING_ROWS = 1_000
 
 
-class ReplayError(RuntimeError):
+class ReplayError(EvergreenError):
     """A replay that can't go on; the message is one sentence."""
 
 

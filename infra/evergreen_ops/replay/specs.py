@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evergreen.spec import EndpointSpec, ModelSpec, format_duration
+from evergreen.durations import format_duration
+from evergreen.spec import EndpointSpec, ModelSpec
 from evergreen_ops.replay.streams import Stream, StreamError, as_datetime, as_instant
 
 BUNDLED_SPEC = Path(__file__).with_name("late_flights.yaml")
