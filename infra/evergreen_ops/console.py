@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,7 +195,7 @@ def show(what: Any, *, width: int = NARROW) -> None:
     console(width).print(what, highlight=False)
 
 
-def show_rows(rows: Iterator[tuple[str, str]], *, width: int = NARROW) -> None:
+def show_rows(rows: Iterable[tuple[str, str]], *, width: int = NARROW) -> None:
     """Print names with what is to say of each, one a row."""
     from rich.table import Table
     from rich.text import Text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,7 +110,7 @@ def sagemaker_monitor(
         },
     }
     offline = dry_run and not any(place.startswith("s3://") for place in (captures, ground_truth, baseline))
-    with _where(stack, local, offline=offline) as at:
+    with nullcontext() if offline else work(stack, local) as at:
         spec, found = _read(
             model, captures, ground_truth, baseline, label, task, more, start, None if at is None else at.ports
         )
@@ -135,15 +135,6 @@ def _endpoint_of(captures: str) -> str:
     if len(parts) < 2:
         raise UsageError(f"--captures is {captures!r}: give the folder down to the variant, or name --endpoint")
     return parts[-2]
-
-
-@contextmanager
-def _where(stack: str | None, local: bool, *, offline: bool) -> Iterator[Stack | None]:
-    if offline:
-        yield None
-        return
-    with work(stack, local) as at:
-        yield at
 
 
 def _read(
@@ -255,7 +246,7 @@ def _print_import(told: dict[str, Any], *, dry_run: bool, write: Path | None) ->
         rows.append(("fetched", f"{told['fetched_captures']} capture files, {told['fetched_labels']} label files"))
     if write is not None:
         rows.append(("spec", str(write)))
-    show_rows(iter(rows), width=_WIDTH)
+    show_rows(rows, width=_WIDTH)
 
 
 def violations(
@@ -276,8 +267,7 @@ def violations(
     since = until - timedelta(days=7) if start is None else instant(start, "--from")
     if since >= until:
         raise UsageError(f"--from is {since:%Y-%m-%d %H:%M}, --to is {until:%Y-%m-%d %H:%M}: the window is empty")
-    with _where(stack, local, offline=False) as at:
-        assert at is not None, "only an offline import works without a stack"
+    with work(stack, local) as at:
         known = read_baseline(open_folder(baseline, at.ports))
         rows, found = _violations(model, known, since, until, at.ports)
     document = violations_json(found)
