@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.errors import EvergreenError
 from evergreen.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _BAD_CREDENTIALS = (
 )
 
 
-class StackError(Exception):
+class StackError(EvergreenError):
     """The stack can't be reached, or is none of Evergreen's."""
 
 

@@ -1,4 +1,4 @@
-"""infra/deploy/mlflow.yaml, the server for those who want their own: valid, private, encrypted, no more than it must."""
+"""The MLflow server in infra/deploy, for those who want their own: valid, private, encrypted, no more than it must."""
 
 import json
 from pathlib import Path

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.spec import ModelSpec
+from evergreen_ops.replay.machine import PeakMemory
 from evergreen_ops.replay.policies import Policy, PolicyResult, simulate
 from evergreen_ops.replay.progress import Screen
-from evergreen_ops.replay.resources import PeakMemory
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
 

@@ -1,4 +1,4 @@
-"""The command `evergreen train`."""
+"""`evergreen train`: what a training job would make of a table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergreen_ops.options import PLAIN_WIDTH, UsageError
+from evergreen.errors import UsageError
+from evergreen_ops.console import WIDE, console, make_folder, names, print_json
 
 if TYPE_CHECKING:
-    from evergreen_ops.train import TrainedModel
+    from evergreen_ops.training_run import TrainedModel
 
 HELP = """Train on a table as a training job would, outside any cloud, and see what the model is worth.
 
@@ -33,7 +34,7 @@ Examples:
 """
 
 
-def add_train(app: typer.Typer) -> None:
+def add(app: typer.Typer) -> None:
     """Add the command to the `evergreen` command."""
     app.command(help=HELP)(train)
 
@@ -59,12 +60,12 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else there.")] = False,
 ) -> None:
     """Train; see the help above, which the command shows."""
-    from evergreen_ops import train as training
+    from evergreen_ops import training_run as training
     from evergreen_ops.replay import streams
     from evergreen_ops.tables import read
 
     table = read(data)
-    for name in (part.strip() for part in exclude.split(",") if part.strip()):
+    for name in names(exclude):
         if name not in table.column_names:
             raise UsageError(f"--exclude names {name!r}: {data} has the columns {', '.join(table.column_names[:30])}")
         table = table.drop_columns([name])
@@ -83,7 +84,7 @@ def train(
     )
     given = training.trial(stream, section)
     folder = out or Path(f"{data.name.split('.')[0]}-model")
-    _writable(folder)
+    make_folder(folder, "--out")
     with _telling() as say:
         for note in stream.notes:
             say(note)
@@ -91,7 +92,7 @@ def train(
         trained = run(given, say)
     path = trained.write(folder)
     if as_json:
-        typer.echo(json.dumps({**trained.to_json(), "artifact": str(path), "local_cloud": local_cloud}, indent=2))
+        print_json({**trained.to_json(), "artifact": str(path), "local_cloud": local_cloud})
     else:
         _show(trained, path)
 
@@ -109,13 +110,6 @@ def _params(text: str, estimator: str) -> dict[str, Any]:
     return params
 
 
-def _writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {folder} can't be written: {error.strerror}") from error
-
-
 @contextmanager
 def _telling() -> Iterator[Callable[[str], None]]:
     """Tell the job's lines on stderr, over a spinner where it is a terminal."""
@@ -124,17 +118,16 @@ def _telling() -> Iterator[Callable[[str], None]]:
         return
     from rich.console import Console
 
-    console = Console(stderr=True)
-    with console.status("training"):
-        yield lambda line: console.print(line, style="dim", highlight=False, markup=False)
+    screen = Console(stderr=True)
+    with screen.status("training"):
+        yield lambda line: screen.print(line, style="dim", highlight=False, markup=False)
 
 
 def _show(trained: TrainedModel, path: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     facts = trained.to_json()
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    screen = console(WIDE)
     table = Table(box=None, pad_edge=False)
     for name, side in ((f"newest {facts['rows_validated']:,} rows", "left"), (facts["estimator"], "right")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
@@ -144,15 +137,15 @@ def _show(trained: TrainedModel, path: Path) -> None:
     validation, baseline = facts["metrics"]["validation"], facts["metrics"]["baseline"]
     for name, value in validation.items():
         table.add_row(name, _figure(value), _figure(baseline[name]))
-    console.print(table)
+    screen.print(table)
     for leak in facts["leaks"]:
-        console.print(f"leak: {leak}", highlight=False, markup=False)
-    console.print(
+        screen.print(f"leak: {leak}", highlight=False, markup=False)
+    screen.print(
         f"{facts['rows_trained']:,} rows trained on in {facts['seconds']:.1f} s; ONNX and scikit-learn are "
         f"{facts['onnx_max_difference']:.1g} apart",
         highlight=False,
     )
-    console.print(f"{path}: {facts['bytes']:,} bytes, sha256 {facts['sha256']}", highlight=False, soft_wrap=True)
+    screen.print(f"{path}: {facts['bytes']:,} bytes, sha256 {facts['sha256']}", highlight=False, soft_wrap=True)
 
 
 def _figure(value: float | None) -> str:

@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 
-from evergreen_ops.options import REPLAYS, UsageError
+from evergreen.errors import EvergreenError, UsageError
+from evergreen_ops.console import REPLAYS
 
 STORE = "mlflow.db"
 _LOOK_SECONDS = 1.0
@@ -22,12 +23,12 @@ _LOOK_SECONDS = 1.0
 mlflow = typer.Typer(help="MLflow: runs, versions and aliases of the local cloud or a replay.", no_args_is_help=True)
 
 
-def add_mlflow(app: typer.Typer) -> None:
+def add(app: typer.Typer) -> None:
     """Add the commands to the `evergreen` command."""
     app.add_typer(mlflow, name="mlflow")
 
 
-class NoStoreError(Exception):
+class NoStoreError(EvergreenError):
     """There is nothing that MLflow could show."""
 
 

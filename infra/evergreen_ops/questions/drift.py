@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evergreen.errors import UsageError
 from evergreen.statistics.drift import MIN_ROWS, ColumnDrift, Drift, detect
 from evergreen.statistics.profile import (
     MISSING,
@@ -47,7 +48,7 @@ _TIME = r"^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?$"
 Batches = Iterator[pa.RecordBatch]
 
 
-class DriftError(ValueError):
+class DriftError(UsageError):
     """A question about two files that can't be answered as it was asked; one sentence says what to change."""
 
 

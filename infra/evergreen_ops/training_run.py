@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from evergreen.domain.training_jobs import TrainingRequest
+from evergreen.errors import EvergreenError
 from evergreen.model.archive import unpack
 from evergreen.spec import ModelSpec
 from evergreen.training.source import PROGRAM, pack_source
@@ -42,7 +43,7 @@ _TELLS = ("MLFLOW_TRACKING_URI",)
 Say = Callable[[str], None]
 
 
-class TrainingRunError(Exception):
+class TrainingRunError(EvergreenError):
     """A training that failed, with the job's own reason."""
 
 

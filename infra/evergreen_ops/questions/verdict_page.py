@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html import escape
 from typing import Any
@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from evergreen.spec import Metric
-from evergreen_ops.page import page
-from evergreen_ops.replay.charts import round_ticks, time_ticks
-from evergreen_ops.verdict import Judged, Look
+from evergreen_ops.pages.charts import Interval, Series, evidence_chart
+from evergreen_ops.pages.page import page
+from evergreen_ops.questions.verdict import Judged
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 260, 64, 14, 12, 24
+WIDTH, HEIGHT = 960, 260
 ANSWERS = {
     "promote": "promote: the shadow is proven better",
     "keep": "keep production: the shadow does not earn its place",
@@ -130,22 +130,26 @@ def _days(span: timedelta) -> str:
 
 def _charts(judged: Judged) -> str:
     rules, looks = judged.rules, judged.looks
+    times = [look.until for look in looks]
     gains = [look.decision.evidence["gain"] for look in looks]
     lows, highs = ([look.decision.evidence["interval"][end] for look in looks] for end in (0, 1))
     to_promote, to_keep = -math.log10(rules.alpha), -math.log10(rules.alpha_keep)
     promote = [look.decision.evidence["log_e_promote"] / _LOG_10 for look in looks]
     keep = [look.decision.evidence["log_e_keep"] / _LOG_10 for look in looks]
-    gain = _chart(
-        looks,
-        [("ours", gains)],
-        band=(lows, highs),
-        marks=[(rules.margin, "to beat")],
+    better, small = "that the shadow is better", f"that its gain is below {rules.min_gain:g}"
+    gain = evidence_chart(
+        [Series("gain", "ours", times, gains)],
+        [(rules.margin, "to beat")],
+        width=WIDTH,
+        height=HEIGHT,
         label="gain with its confidence sequence",
+        interval=Interval(times, lows, highs),
     )
-    evidence = _chart(
-        looks,
-        [("ours", promote), ("never", keep)],
-        marks=[(to_promote, "promote"), (to_keep, "keep production")],
+    evidence = evidence_chart(
+        [Series(better, "ours", times, promote), Series(small, "never", times, keep)],
+        [(to_promote, "promote"), (to_keep, "keep production")],
+        width=WIDTH,
+        height=HEIGHT,
         label="e-values",
     )
     return f"""
@@ -154,56 +158,6 @@ def _charts(judged: Judged) -> str:
 <p class="soft">The shaded band holds the true gain at every look with {1 - 2 * rules.alpha:.0%} confidence.</p>
 <h2>The evidence, in powers of ten</h2>
 {evidence}
-<ul class="legend"><li><i style="color:var(--ours)">&mdash;</i> that the shadow is better</li>
-<li><i style="color:var(--never)">- -</i> that its gain is below {rules.min_gain:g}</li></ul>
+<ul class="legend"><li><i style="color:var(--ours)">&mdash;</i> {better}</li>
+<li><i style="color:var(--never)">- -</i> {small}</li></ul>
 """
-
-
-def _chart(
-    looks: Sequence[Look],
-    lines: Sequence[tuple[str, Sequence[float]]],
-    *,
-    marks: Sequence[tuple[float, str]],
-    label: str,
-    band: tuple[Sequence[float], Sequence[float]] | None = None,
-) -> str:
-    """Draw lines over the looks, with an optional band behind and levels across."""
-    shown = [value for _, values in lines for value in values] + [level for level, _ in marks]
-    if (
-        band is not None
-    ):  # the first looks' band may be as wide as the scale: it is cut off rather than flatten the rest
-        middle = len(looks) // 2
-        shown += [*band[0][middle:], *band[1][middle:]]
-    ticks = round_ticks(min(shown), max(shown), wanted=4)
-    low, high = ticks[0], ticks[-1]
-    start, end = looks[0].until, looks[-1].until
-
-    def x(time: datetime) -> float:
-        return round(LEFT + (time - start) / (end - start) * (WIDTH - LEFT - RIGHT), 1)
-
-    def y(value: float) -> float:
-        share = (min(max(value, low), high) - low) / (high - low)
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
-
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label, quote=True)}">']
-    for tick in ticks:
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(tick) + 4}" text-anchor="end">{tick:g}</text>')
-    for time, text in time_ticks(start, end, wanted=9):
-        anchor = "end" if x(time) > WIDTH - RIGHT - 20 else "middle"
-        parts.append(f'<text x="{x(time)}" y="{HEIGHT - 6}" text-anchor="{anchor}">{escape(text)}</text>')
-    if band is not None:
-        outline = [(look.until, value) for look, value in zip(looks, band[0], strict=True)]
-        outline += [(look.until, value) for look, value in zip(reversed(looks), reversed(band[1]), strict=True)]
-        points = " ".join(f"{x(time)},{y(value)}" for time, value in outline)
-        parts.append(f'<polygon points="{points}" style="fill:var(--tone0)"/>')
-    for level, text in marks:
-        parts.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(level)}" y2="{y(level)}" '
-            'style="stroke:var(--soft);stroke-dasharray:2 3"/>'
-            f'<text x="{LEFT + 6}" y="{y(level) - 4}">{escape(text)}</text>'
-        )
-    for style, values in lines:
-        points = " ".join(f"{x(look.until)},{y(value)}" for look, value in zip(looks, values, strict=True))
-        parts.append(f'<polyline class="line {style}" points="{points}"/>')
-    return "".join([*parts, "</svg>"])

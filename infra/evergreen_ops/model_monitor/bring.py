@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.domain.aliases import IMPORTED
+from evergreen.errors import EvergreenError, UsageError
 from evergreen.formats import outcomes
 from evergreen.formats.captures import Capture, GroundTruth, MalformedLine, layout_of, read_captures, read_ground_truth
 from evergreen.formats.payloads import class_of
 from evergreen.model.schema import FeatureSchema, Task
 from evergreen.spec import ModelSpec
-from evergreen_ops.model_monitor import Baseline
-from evergreen_ops.options import UsageError
+from evergreen_ops.model_monitor.baseline import Baseline
 
 if TYPE_CHECKING:
     from evergreen.ports import Ports
@@ -35,7 +35,7 @@ _FEWEST = 100
 _PARTS = 10
 
 
-class ImportRefusedError(Exception):
+class ImportRefusedError(EvergreenError):
     """What was found can't become a model; says what, and what to do."""
 
 
@@ -167,7 +167,7 @@ def infer_spec(
 
     Examples
     --------
-    >>> from evergreen_ops.model_monitor import Column, InferredType
+    >>> from evergreen_ops.model_monitor.baseline import Column, InferredType
     >>> age = Column("age", InferredType.FRACTIONAL)
     >>> spec = infer_spec("churn", Baseline((age,)), ["1", "0", "1"])
     >>> spec.task.value, spec.labels.classes, spec.features["age"].type

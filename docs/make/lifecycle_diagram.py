@@ -1,4 +1,4 @@
-"""docs/lifecycle.md from the code: ``python -m evergreen_ops.lifecycle_diagram`` tries every event in every state.
+"""docs/lifecycle.md from the code: ``python docs/make/lifecycle_diagram.py`` tries every event in every state.
 
 Nothing of the diagrams is written by hand: all states that a model with up to three versions can reach are walked by
 the state machine itself, and an arrow is drawn for each change that it really made.
@@ -38,7 +38,7 @@ from evergreen.domain.state import BakePhase, ModelState, RollbackCause, ShadowR
 from evergreen.domain.transitions import transition
 from evergreen.errors import IllegalTransitionError, UnknownVersionError
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "lifecycle.md"
+DOCUMENT = Path(__file__).parents[1] / "lifecycle.md"
 _VERSIONS = range(1, 4)  # three tell all there is: one that answers, one that was good, one that is new
 _WHO: dict[str, Any] = {"time": datetime(2026, 1, 1, tzinfo=UTC), "actor": "", "because": ""}
 
@@ -205,7 +205,7 @@ def _event_rows() -> Iterator[str]:
 
 
 _TEXT = f"""# A model's life
-Made from the code by `python -m evergreen_ops.lifecycle_diagram`: the arrows are what
+Made from the code by `python docs/make/lifecycle_diagram.py`: the arrows are what
 `{transitions.__name__}.transition` does in every state that a model with three versions can reach. An event that can't
 happen in a state is refused with `IllegalTransitionError` and leaves it as it was.
 

@@ -7,10 +7,10 @@ import boto3
 import numpy as np
 import pytest
 
+from evergreen.errors import UsageError
 from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
-from evergreen_ops.monitor_import import ImportRefusedError
-from evergreen_ops.options import UsageError
+from evergreen_ops.model_monitor.bring import ImportRefusedError
 
 HOURS, A_HOUR = 48, 20
 START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS)

@@ -17,16 +17,14 @@ from rich.text import Text
 
 from evergreen.statistics.drift import detect
 from evergreen.statistics.profile import NumberBins, NumberColumn, Profile
-from evergreen_ops.drift import Comparison, Finding, category_name, figure, percent
-from evergreen_ops.page import page
+from evergreen_ops.pages.charts import Pair, Score, bar_pairs, drift_style, heat_map, histogram, score_bars
+from evergreen_ops.pages.page import page
+from evergreen_ops.questions.drift import Comparison, Finding, category_name, figure, percent
 
 Floats = npt.NDArray[np.float64]
 
 KINDS: Mapping[str, str] = MappingProxyType({"wasserstein": "W1/sd", "jensen_shannon": "Jensen-Shannon"})
-LONGEST_BAR = 3.0
-"""In thresholds; what is beyond is drawn this long, and its figure tells."""
 MOST_VALUES, MOST_CATEGORIES, MOST_BINS, MOST_HEAT = 12, 8, 40, 60
-WIDTH, HEIGHT, MARGIN, FLOOR = 320, 120, 8, 18
 
 
 def summary(found: Comparison) -> Group:
@@ -94,21 +92,21 @@ def plot_page(found: Comparison) -> str:
 def _scores(found: Comparison) -> str:
     if not found.findings:
         return ""
-    rows = "".join(
-        f'<li class="{_style(finding)}"><span>{escape(finding.drift.name)}</span>'
-        f'<div class="track"><i style="width:{100 * min(finding.ratio / LONGEST_BAR, 1):.1f}%"></i></div>'
-        f"<b>{finding.drift.score:.3f}</b><small>of {finding.drift.threshold:.3f}</small></li>"
+    scores = [
+        Score(
+            finding.drift.name,
+            finding.ratio,
+            f"{finding.drift.score:.3f}",
+            f"{finding.drift.threshold:.3f}",
+            finding.drift.drifted,
+        )
         for finding in found.findings
-    )
+    ]
     return (
         "<h2>Scores against thresholds</h2>"
         '<p class="soft">Each bar is a score in thresholds; the line is the threshold, and bars end at three.</p>'
-        f'<ul class="bars">{rows}</ul>'
+        f"{score_bars(scores)}"
     )
-
-
-def _style(finding: Finding) -> str:
-    return "drifted" if finding.drift.drifted else "quiet"
 
 
 # CURRENT, cycle by cycle
@@ -123,18 +121,11 @@ def _heat_map(found: Comparison) -> str:
         judged = {column.name: column for column in detect(found.calibration, window).columns}
         for name, cells in ratios.items():
             cells.append(judged[name].score / judged[name].threshold if name in judged else None)
-    titles = [title for title, _ in windows]
-    head = f'<th colspan="{len(titles)}"><span>{escape(titles[0])}</span><span>{escape(titles[-1])}</span></th>'
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(_cell(ratio, t) for ratio, t in zip(cells, titles, strict=True))}</tr>"
-        for name, cells in ratios.items()
-    )
     return (
         "<h2>CURRENT over time</h2>"
         '<p class="soft">Score over threshold of each cycle: pale is like the reference, '
         "red is beyond the threshold, grey has fewer than 100 rows.</p>"
-        f'<div class="scroll"><table class="heat" style="--cycles:{len(titles)}">'
-        f"<tr><th></th>{head}</tr>{rows}</table></div>"
+        f"{heat_map([title for title, _ in windows], ratios)}"
     )
 
 
@@ -157,14 +148,6 @@ def _windows(found: Comparison) -> list[tuple[str, Profile]]:
     ]
 
 
-def _cell(ratio: float | None, title: str) -> str:
-    if ratio is None:
-        return f'<td class="none" title="{title}: too few rows"></td>'
-    strength = round(100 * min(ratio, 1.0) if ratio <= 1 else 55 + 45 * min((ratio - 1) / 2, 1.0))
-    kind = "over" if ratio > 1 else "under"
-    return f'<td class="{kind}" style="--s:{strength}%" title="{title}: {ratio:.2f} thresholds"></td>'
-
-
 # distributions
 
 
@@ -173,7 +156,7 @@ def _distributions(found: Comparison) -> str:
         return ""
     reference, current = Profile.total(found.calibration), Profile.total(found.current.cycles.values())
     figures = "".join(
-        f'<figure class="{_style(finding)}"><figcaption><b>{escape(finding.drift.name)}</b> '
+        f'<figure class="{drift_style(finding.drift.drifted)}"><figcaption><b>{escape(finding.drift.name)}</b> '
         f"{escape(finding.how)}</figcaption>{_chart(finding.drift.name, reference, current)}</figure>"
         for finding in found.findings
     )
@@ -228,25 +211,9 @@ class _Numbers:
 
 def _histogram(numbers: _Numbers) -> str:
     edges = _histogram_edges(numbers)
-    before, after = (np.diff(numbers.below(shares, edges)) for shares in (numbers.before, numbers.after))
-    tallest = max(float(before.max()), float(after.max()), 1e-12)
-    xs = MARGIN + (edges - edges[0]) / (edges[-1] - edges[0]) * (WIDTH - 2 * MARGIN)
-    shapes = []
-    for style, shares in (("was", before), ("is", after)):
-        ys = (HEIGHT - FLOOR) - shares / tallest * (HEIGHT - FLOOR - MARGIN)
-        steps = " ".join(f"{x:.1f},{y:.1f} {next_x:.1f},{y:.1f}" for x, next_x, y in zip(xs, xs[1:], ys, strict=False))
-        ends = f"{xs[0]:.1f},{HEIGHT - FLOOR} {steps} {xs[-1]:.1f},{HEIGHT - FLOOR}"
-        shapes.append(f'<polygon class="{style}" points="{ends}"/>')
-    labels = "".join(
-        f'<text x="{x:.1f}" y="{HEIGHT - 4}" text-anchor="{anchor}">{figure(float(value))}</text>'
-        for x, value, anchor in (
-            (xs[0], edges[0], "start"),
-            ((xs[0] + xs[-1]) / 2, (edges[0] + edges[-1]) / 2, "middle"),
-            (xs[-1], edges[-1], "end"),
-        )
-    )
-    floor = f'<line class="grid" x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{HEIGHT - FLOOR}" y2="{HEIGHT - FLOOR}"/>'
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(shapes)}{floor}{labels}</svg>'
+    before, after = (np.diff(numbers.below(shares, edges)).tolist() for shares in (numbers.before, numbers.after))
+    labels = [figure(float(value)) for value in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1])]
+    return histogram(edges.tolist(), before, after, labels)
 
 
 def _histogram_edges(numbers: _Numbers) -> Floats:
@@ -279,21 +246,4 @@ def _bars(
     rest = np.setdiff1d(held, chosen)
     if len(rest):
         pairs.append((f"{len(rest)} more", float(before[rest].sum()), float(after[rest].sum())))
-    longest = max([1e-12, *(max(was, now) for _, was, now in pairs)])
-    height = 18 * len(pairs) + 2 * MARGIN
-    rows = "".join(_pair(pair, MARGIN + 18 * i, longest) for i, pair in enumerate(pairs))
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{rows}</svg>'
-
-
-def _pair(pair: tuple[str, float, float], top: int, longest: float) -> str:
-    name, was, now = pair
-    shown = name if len(name) <= 15 else f"{name[:14]}…"
-    left, reach = 104, WIDTH - 104 - 84
-    return (
-        f"<g><title>{escape(name)}: {percent(was)}, {percent(now)}</title>"
-        f'<text x="{left - 6}" y="{top + 12}" text-anchor="end">{escape(shown)}</text>'
-        f'<rect class="was" x="{left}" y="{top + 2}" width="{was / longest * reach:.1f}" height="6"/>'
-        f'<rect class="is" x="{left}" y="{top + 9}" width="{now / longest * reach:.1f}" height="6"/>'
-        f'<text x="{left + max(was, now) / longest * reach + 5:.1f}" y="{top + 12}">'
-        f"{100 * was:.2g} &#8594; {100 * now:.2g} %</text></g>"
-    )
+    return bar_pairs([Pair(name, f"{name}: {percent(was)}, {percent(now)}", was, now) for name, was, now in pairs])

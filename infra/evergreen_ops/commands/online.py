@@ -1,4 +1,4 @@
-"""Commands on a model's online state: how it stands, and back to a checkpoint."""
+"""`evergreen online status` and `online revert`: what a model learns from feedback, and back to a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ from typing import Annotated, Any
 
 import typer
 
-from evergreen_ops import operate_commands as shared
-from evergreen_ops.operate_commands import WHERE, AsJson, Local, Model, Reason, StackName, Yes
+from evergreen_ops.console import (
+    WHERE,
+    AsJson,
+    Local,
+    Model,
+    Reason,
+    StackName,
+    Yes,
+    confirm,
+    current_time,
+    minute,
+    print_json,
+    reason_of,
+    say,
+    show,
+    show_rows,
+    work,
+)
 
 _WORDS = {"kept": "kept", "on_trial": "on trial", "dropped": "dropped", "candidate": "handed on"}
 
 
-def add_online_commands(app: typer.Typer) -> None:
-    """Add `evergreen online ...`."""
+def add(app: typer.Typer) -> None:
+    """Add the commands to the `evergreen` command."""
     online = typer.Typer(help="The online state: what a model learns from feedback.", no_args_is_help=True)
     online.command(
         help="Show what the online state has learned, how it predicts beside production, and its checkpoints."
@@ -35,14 +51,14 @@ def status(model: Model, stack: StackName = None, local: Local = False, as_json:
     """Show the online state; see the help above, which the command shows."""
     from evergreen.usecases.people.online import read_online_status
 
-    with shared.work(stack, local) as at:
-        found = read_online_status(model, now=shared.current_time(), ports=at.ports)
+    with work(stack, local) as at:
+        found = read_online_status(model, now=current_time(), ports=at.ports)
     if as_json:
-        shared.print_json(found)
+        print_json(found)
         return
-    _print_rows(_rows(found))
+    show_rows(_rows(found))
     if found["checkpoints"]:
-        shared.say("")
+        say("")
         _print_checkpoints(found["checkpoints"])
 
 
@@ -53,7 +69,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if state is None:
         yield "state", "nothing has been learned yet"
         return
-    until = shared.minute(state["learned_until"])
+    until = minute(state["learned_until"])
     yield "learned", f"{state['rows']:,} rows in {state['updates']:,} updates, until {until}"
     for name, title in (("lately", "last 7 days"), ("over_all", "over all")):
         yield title, _predicted(state[name])
@@ -75,18 +91,6 @@ def _predicted(sums: dict[str, Any]) -> str:
     return f"{sums['accuracy']:.1%} right {before}, log loss {sums['loss']:.3f}"
 
 
-def _print_rows(rows: Iterator[tuple[str, str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    shared.show(table)
-
-
 def _print_checkpoints(checkpoints: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -100,9 +104,9 @@ def _print_checkpoints(checkpoints: list[dict[str, Any]]) -> None:
     for each in checkpoints:
         told = ": ".join(part for part in (each["verdict"], each["because"]) if part) or "not judged"
         stands = _WORDS[each["status"]]
-        kept = shared.minute(each["frozen_at"])
+        kept = minute(each["frozen_at"])
         table.add_row(str(each["number"]), kept, f"{each['rows']:,}", stands, Text(told))
-    shared.show(table)
+    show(table)
 
 
 def revert(
@@ -119,16 +123,16 @@ def revert(
     """Revert the online state; see the help above, which the command shows."""
     from evergreen.usecases.people.revert_online import choose_checkpoint, revert_online
 
-    because = shared.reason_of(reason)
-    with shared.work(stack, local) as at:
+    because = reason_of(reason)
+    with work(stack, local) as at:
         target = choose_checkpoint(model, to, ports=at.ports)
-        shared.confirm(
+        confirm(
             f"The online state of {model} goes back to checkpoint {target.number} of "
-            f"{shared.minute(target.frozen_at.isoformat())} ({target.rows:,} rows); what was learned since is lost.",
+            f"{minute(target.frozen_at)} ({target.rows:,} rows); what was learned since is lost.",
             yes=yes,
         )
-        done = revert_online(model, target.number, because, at.actor, now=shared.current_time(), ports=at.ports)
+        done = revert_online(model, target.number, because, at.actor, now=current_time(), ports=at.ports)
     if as_json:
-        shared.print_json({"model": model, "checkpoint": done.number, "sha256": done.sha256, "rows": done.rows})
+        print_json({"model": model, "checkpoint": done.number, "sha256": done.sha256, "rows": done.rows})
     else:
-        shared.say(f"{model} learns on from checkpoint {done.number}: {done.rows:,} rows in {done.updates:,} updates")
+        say(f"{model} learns on from checkpoint {done.number}: {done.rows:,} rows in {done.updates:,} updates")

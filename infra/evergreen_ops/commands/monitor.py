@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager, nullcontext
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergreen_ops.operate_commands import WHERE, AsJson, Local, Model, StackName
-from evergreen_ops.options import REFUSED, UsageError, instant
+from evergreen.errors import UsageError
+from evergreen_ops.console import (
+    REFUSED,
+    WHERE,
+    AsJson,
+    Local,
+    Model,
+    StackName,
+    current_time,
+    instant,
+    print_json,
+    show,
+    show_rows,
+    work,
+)
 
 if TYPE_CHECKING:
     from evergreen.ports import Ports
     from evergreen.spec import ModelSpec
-    from evergreen_ops.model_monitor import Baseline, Violation
-    from evergreen_ops.monitor_import import Folder, Found
+    from evergreen_ops.model_monitor.baseline import Baseline, Violation
+    from evergreen_ops.model_monitor.bring import Folder, Found
     from evergreen_ops.stack import Stack
 
 _REASONS_SHOWN = 5
+_WIDTH = 100
 _FETCHED_AT_IMPORT = timedelta(days=2)
 
 imports = typer.Typer(help="Bring a model from another tool.", no_args_is_help=True)
 
 
-def add_monitor(app: typer.Typer) -> None:
+def add(app: typer.Typer) -> None:
     """Add the commands to the `evergreen` command."""
     bring = (
         "Set a model up from SageMaker Model Monitor's files as they are: an endpoint's captures, its ground truth, "
@@ -98,7 +110,7 @@ def sagemaker_monitor(
         },
     }
     offline = dry_run and not any(place.startswith("s3://") for place in (captures, ground_truth, baseline))
-    with _where(stack, local, offline=offline) as at:
+    with nullcontext() if offline else work(stack, local) as at:
         spec, found = _read(
             model, captures, ground_truth, baseline, label, task, more, start, None if at is None else at.ports
         )
@@ -108,7 +120,7 @@ def sagemaker_monitor(
         if not dry_run and at is not None:
             told |= _set_up(spec, found, sagemaker_model, name, at)
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        print_json(told)
         return
     _print_import(told, dry_run=dry_run, write=write)
 
@@ -125,19 +137,6 @@ def _endpoint_of(captures: str) -> str:
     return parts[-2]
 
 
-@contextmanager
-def _where(stack: str | None, local: bool, *, offline: bool) -> Iterator[Stack | None]:
-    if offline:
-        yield None
-        return
-    from evergreen_ops.stack import connected
-
-    with connected(stack, local=local) as at:
-        if at.note:
-            typer.echo(f"evergreen: {at.note}", err=True)
-        yield at
-
-
 def _read(
     model: str,
     captures: str,
@@ -149,7 +148,7 @@ def _read(
     since: datetime | None,
     ports: Ports | None,
 ) -> tuple[ModelSpec, Found]:
-    from evergreen_ops import monitor_import as monitor
+    from evergreen_ops.model_monitor import bring as monitor
 
     truth, answers = monitor.open_folder(ground_truth, ports), monitor.open_folder(captures, ports)
     known = monitor.read_baseline(monitor.open_folder(baseline, ports))
@@ -165,7 +164,7 @@ def _read(
 
 @contextmanager
 def _bar(title: str, folder: Folder) -> Iterator[Callable[[], None]]:
-    from evergreen_ops.monitor_import import files_of_hours
+    from evergreen_ops.model_monitor.bring import files_of_hours
     from evergreen_ops.replay.progress import PlainScreen, screen
 
     total, done = files_of_hours(folder), 0
@@ -200,10 +199,10 @@ def _told(spec: ModelSpec, found: Found) -> dict[str, Any]:
 
 def _set_up(spec: ModelSpec, found: Found, sagemaker_model: str | None, endpoint: str, at: Stack) -> dict[str, Any]:
     from evergreen.usecases.fetch_files import fetch_files
-    from evergreen_ops.monitor_import import set_up
+    from evergreen_ops.model_monitor.bring import set_up
 
     answers = sagemaker_model or _model_of(endpoint, at)
-    now = datetime.now(UTC)
+    now = current_time()
     told = set_up(spec, found, answers, actor=at.actor, now=now, ports=at.ports)
     # Requests whose labels are still to come have to be here when these do.
     look_back = spec.labels.maturity + _FETCHED_AT_IMPORT
@@ -213,7 +212,7 @@ def _set_up(spec: ModelSpec, found: Found, sagemaker_model: str | None, endpoint
 
 def _model_of(endpoint: str, at: Stack) -> str:
     """The one model that answers the endpoint's requests."""
-    from evergreen_ops.monitor_import import ImportRefusedError
+    from evergreen_ops.model_monitor.bring import ImportRefusedError
 
     sagemaker = at.client("sagemaker")
     config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
@@ -228,14 +227,8 @@ def _model_of(endpoint: str, at: Stack) -> str:
 
 
 def _print_import(told: dict[str, Any], *, dry_run: bool, write: Path | None) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     spec = told["spec"]
     classes = spec["labels"]["classes"]
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     rows = [
         ("model", f"{told['model']}: {spec['task']}" + (f" of {', '.join(classes)}" if classes else "")),
         ("features", ", ".join(f"{name} ({given['type']})" for name, given in spec["features"].items())),
@@ -253,9 +246,7 @@ def _print_import(told: dict[str, Any], *, dry_run: bool, write: Path | None) ->
         rows.append(("fetched", f"{told['fetched_captures']} capture files, {told['fetched_labels']} label files"))
     if write is not None:
         rows.append(("spec", str(write)))
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    _console(table)
+    show_rows(rows, width=_WIDTH)
 
 
 def violations(
@@ -269,15 +260,14 @@ def violations(
     as_json: AsJson = False,
 ) -> None:
     """Check captured traffic against a baseline; see the help above, which the command shows."""
-    from evergreen_ops.model_monitor import violations_json
-    from evergreen_ops.monitor_import import open_folder, read_baseline
+    from evergreen_ops.model_monitor.baseline import violations_json
+    from evergreen_ops.model_monitor.bring import open_folder, read_baseline
 
-    until = datetime.now(UTC) if end is None else instant(end, "--to")
+    until = current_time() if end is None else instant(end, "--to")
     since = until - timedelta(days=7) if start is None else instant(start, "--from")
     if since >= until:
         raise UsageError(f"--from is {since:%Y-%m-%d %H:%M}, --to is {until:%Y-%m-%d %H:%M}: the window is empty")
-    with _where(stack, local, offline=False) as at:
-        assert at is not None, "only an offline import works without a stack"
+    with work(stack, local) as at:
         known = read_baseline(open_folder(baseline, at.ports))
         rows, found = _violations(model, known, since, until, at.ports)
     document = violations_json(found)
@@ -296,7 +286,7 @@ def _violations(
 ) -> tuple[int, tuple[Violation, ...]]:
     from evergreen.formats import outcomes
     from evergreen.spec import ModelSpec
-    from evergreen_ops.model_monitor import find_violations
+    from evergreen_ops.model_monitor.baseline import find_violations
 
     schema = ModelSpec.parse(ports.ledger.read(model).spec).feature_schema()
     hour = since.replace(minute=0, second=0, microsecond=0)
@@ -318,17 +308,11 @@ def _print_violations(model: str, rows: int, found: tuple[Violation, ...]) -> No
     from rich.text import Text
 
     if not found:
-        _console(Text(f"{model}: {rows:,} requests meet the baseline"))
+        show(Text(f"{model}: {rows:,} requests meet the baseline"), width=_WIDTH)
         return
     table = Table(box=None, pad_edge=False)
     for name in ("feature", "check", "what was found"):
         table.add_column(name, overflow="fold")
     for violation in found:
         table.add_row(violation.feature_name, violation.constraint_check_type, Text(violation.description))
-    _console(table)
-
-
-def _console(what: Any) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 100).print(what, highlight=False)
+    show(table, width=_WIDTH)

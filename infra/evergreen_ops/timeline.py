@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -161,3 +161,13 @@ def words(name: object) -> str:
     'data drift'
     """
     return str(name).replace("_", " ")
+
+
+def production_version(events: Sequence[Event]) -> int | None:
+    """Return the version in production after the last event."""
+    for event in reversed(events):
+        if kind_of(event) == "VersionPromoted":
+            return int(event["version"])
+        if kind_of(event) == "VersionRolledBack":
+            return int(event["to_version"])
+    return None

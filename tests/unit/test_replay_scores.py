@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 
-from evergreen_ops.replay.metrics import Quality, quality, windows
+from evergreen_ops.replay.scores import Quality, quality, windows
 
 RANDOM = np.random.default_rng(3)
 

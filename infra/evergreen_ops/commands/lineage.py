@@ -6,14 +6,28 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergreen_ops.operate_commands import WHERE, AsJson, Local, Model, StackName
-from evergreen_ops.options import REFUSED, UsageError
+from evergreen.errors import UsageError
+from evergreen_ops.console import (
+    REFUSED,
+    WHERE,
+    WIDE,
+    AsJson,
+    Local,
+    Model,
+    StackName,
+    complain,
+    current_time,
+    minute,
+    print_json,
+    show,
+    who,
+    work,
+)
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -25,7 +39,7 @@ _FILES_SHOWN = 5
 _HASH_SHOWN = 12
 
 
-def add_lineage(app: typer.Typer) -> None:
+def add(app: typer.Typer) -> None:
     """Add the command to the `evergreen` command."""
     text = (
         "Trace a version: its data, why it was trained, its jobs, its run, its proof, its deployments. Or, with "
@@ -71,27 +85,26 @@ def lineage(
         _of_replay(model, version, replay) if replay is not None else _of_stack(model, version, stack, local, verify)
     )
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2))
+        print_json(found.to_json())
     else:
-        _print(_tree(found))
+        show(_tree(found), width=WIDE)
     if found.flaws:
         for flaw in found.flaws:
-            typer.echo(f"evergreen: {flaw}", err=True)
+            complain(str(flaw))
         raise typer.Exit(REFUSED)
 
 
 def _of_stack(model: str, version: int | None, stack: str | None, local: bool, verify: bool) -> Lineage:
     from evergreen.usecases.people.lineage import trace_version
-    from evergreen_ops.stack import connected
 
-    with connected(stack, local=local) as at, _busy(f"tracing {model}", at.note):
-        return trace_version(model, version, now=datetime.now(UTC), ports=at.ports, verify=verify)
+    with work(stack, local) as at, _busy(f"tracing {model}"):
+        return trace_version(model, version, now=current_time(), ports=at.ports, verify=verify)
 
 
 def _of_replay(model: str, version: int | None, folder: Path) -> Lineage:
     """A replay's cloud is gone with its buckets; its history and its verdicts lie in its folder."""
     from evergreen.usecases.people.lineage import assemble
-    from evergreen_ops.replay.result import production_version
+    from evergreen_ops.timeline import production_version
 
     history = [item for item in _lines(folder / "events.jsonl") if item["model"] == model]
     if not history:
@@ -112,26 +125,23 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 def _trace_data(model: str, data: str, stack: str | None, local: bool, as_json: bool) -> None:
     from evergreen.usecases.people.lineage import trace_data
-    from evergreen_ops.stack import connected
 
-    with connected(stack, local=local) as at, _busy(f"tracing {data}", at.note):
+    with work(stack, local) as at, _busy(f"tracing {data}"):
         found = trace_data(model, data, ports=at.ports)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2))
+        print_json(found.to_json())
     else:
-        _print(_data_tree(found))
+        show(_data_tree(found), width=WIDE)
 
 
 @contextmanager
-def _busy(what: str, note: str) -> Iterator[None]:
+def _busy(what: str) -> Iterator[None]:
     """Show that something goes on, where somebody looks."""
-    from rich.console import Console
-
-    if note:
-        typer.echo(f"evergreen: {note}", err=True)
     if not sys.stderr.isatty():
         yield
         return
+    from rich.console import Console
+
     with Console(stderr=True).status(what):
         yield
 
@@ -180,9 +190,7 @@ def _tree(found: Lineage) -> Tree:
 
 
 def _data_line(data: Data) -> str:
-    span = (
-        "" if data.start is None or data.end is None else f", {data.start:%Y-%m-%d %H:%M} to {data.end:%Y-%m-%d %H:%M}"
-    )
+    span = "" if data.start is None or data.end is None else f", {minute(data.start)} to {minute(data.end)}"
     files = f" in {_count(len(data.files), 'file')}" if data.files else ""
     return f"data: {data.rows:,} rows{files}{span}; snapshot {data.snapshot[:_HASH_SHOWN]} {data.found}"
 
@@ -199,22 +207,22 @@ def _changed(data: Data) -> list[str]:
 def _attempt_line(attempt: Attempt) -> str:
     source = attempt.started.fields.get("source")
     packed = f", source {source[:_HASH_SHOWN]}" if source else ""
-    return f"job {attempt.job}, attempt {attempt.attempt + 1}, {_minute(attempt.started.time)}{packed}: {attempt.ended}"
+    return f"job {attempt.job}, attempt {attempt.attempt + 1}, {minute(attempt.started.time)}{packed}: {attempt.ended}"
 
 
 def _shadow_line(step: Step) -> str:
     match step.what:
         case "ShadowStarted":
-            return f"{_minute(step.time)} against version {step.fields['judged_against']}"
+            return f"{minute(step.time)} against version {step.fields['judged_against']}"
         case "ShadowCompared":
             role = " as sentinel" if step.fields["role"] == "sentinel" else ""
-            return f"{_minute(step.time)} {step.fields['verdict']}{role}: {step.because}"
+            return f"{minute(step.time)} {step.fields['verdict']}{role}: {step.because}"
         case _:
-            return f"{_minute(step.time)} retired: {step.because}"
+            return f"{minute(step.time)} retired: {step.because}"
 
 
 def _deployment_line(step: Step) -> str:
-    from evergreen_ops.replay.timeline import line_of
+    from evergreen_ops.timeline import line_of
 
     line = line_of({"type": step.what, "time": step.time.isoformat(), "because": step.because, **step.fields})
     title = step.what if line is None else line.title
@@ -231,7 +239,7 @@ def _data_tree(found: DataLineage) -> Tree:
         uses = [use for use in found.uses if use.job == job]
         rows = sum(use.rows for use in uses)
         title = (
-            f"job {job}, {_minute(uses[0].time)}, {rows:,} rows of it in {_count(len(uses), 'file')}: {uses[0].became}"
+            f"job {job}, {minute(uses[0].time)}, {rows:,} rows of it in {_count(len(uses), 'file')}: {uses[0].became}"
         )
         told = [f"{use.key} ({use.rows:,} rows)" for use in uses[:_FILES_SHOWN]]
         told += [f"and {len(uses) - _FILES_SHOWN} more"] if len(uses) > _FILES_SHOWN else []
@@ -256,19 +264,8 @@ def _add(tree: Tree, text: str, below: Sequence[str] = ()) -> None:
 
 
 def _who(step: Step) -> str:
-    who = step.by.rpartition("/")[2] if step.by.startswith("arn:") else step.by
-    return f"{_minute(step.time)} by {who}"
+    return f"{minute(step.time)} by {who(step.by)}"
 
 
 def _count(number: int, of: str) -> str:
     return f"{number} {of}" + ("" if number == 1 else "s")
-
-
-def _minute(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M}"
-
-
-def _print(tree: Tree) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 120).print(tree, highlight=False)

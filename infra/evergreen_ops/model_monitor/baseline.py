@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evergreen.errors import EvergreenError
 from evergreen.model.schema import Kind
 
 __all__ = ["Baseline", "BaselineError", "Column", "Violation", "find_violations", "violations_json"]
@@ -29,7 +30,7 @@ _PLACES = 50
 """Into how many a bucket of a histogram is spread, where there is no sketch."""
 
 
-class BaselineError(ValueError):
+class BaselineError(EvergreenError, ValueError):
     """A statistics.json or constraints.json that can't be read; says which file and key."""
 
 

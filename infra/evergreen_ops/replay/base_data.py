@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evergreen.errors import UsageError
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import bring
-from evergreen_ops.options import UsageError
 from evergreen_ops.replay import streams
 from evergreen_ops.replay.driver import BASE_FILES, inference_ids, outcome_table
 from evergreen_ops.replay.policies import labelled_rows
