@@ -88,7 +88,7 @@ def test_the_server_tells_nobody():
 
 
 def test_its_outputs_are_parameters_of_evergreen_s_template():
-    evergreen = yaml_parse((FILE.parents[1] / "template.yaml").read_text())["Parameters"]
+    evergreen = yaml_parse((FILE.parents[2] / "template.yaml").read_text())["Parameters"]
     assert set(TEMPLATE["Outputs"]) - {"Artifacts"} <= set(evergreen)
 
 
