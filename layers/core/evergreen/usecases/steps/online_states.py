@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 
 from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer
+from evergreen.errors import EvergreenError
 from evergreen.formats.keys import online_state_key, online_state_version, online_states_of
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
@@ -16,7 +17,7 @@ from evergreen.training.online_state import OnlineState, check_sha256
 _FINGERPRINT_LENGTH = 16
 
 
-class StateGoneError(FileNotFoundError):
+class StateGoneError(EvergreenError, FileNotFoundError):
     """The bytes that were pointed to are gone: somebody has moved the state on in between. Read the pointer again."""
 
 
