@@ -19,7 +19,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from evergreen.domain.training_jobs import TrainingRequest
+from evergreen.domain.uris import split_uri, uri_of
 from evergreen.errors import EvergreenError
+from evergreen.formats.keys import ArtifactPrefix
 from evergreen.model.archive import unpack
 from evergreen.spec import ModelSpec
 from evergreen.training.source import PROGRAM, pack_source
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from local_cloud.cloud import LocalCloud
 
 BUCKET = "evergreen-train"
-ROWS_KEY, SOURCE_KEY = "rows/rows.parquet", "source/sourcedir.tar.gz"
+ROWS_KEY, SOURCE_KEY, MANIFEST_KEY = "rows/rows.parquet", "sourcedir.tar.gz", "manifest.json"
 LONGEST = timedelta(days=1)
 ARCHIVE = "model.tar.gz"
 MODEL_FILE, FACTS_FILE, REFERENCE_FILE = "model.onnx", "model.json", "reference.json"
@@ -178,9 +180,9 @@ def train_here(given: Trial, say: Say) -> TrainedModel:
         hyperparameters={
             **given.hyperparameters,
             "sagemaker_program": PROGRAM,
-            "sagemaker_submit_directory": f"s3://{BUCKET}/{SOURCE_KEY}",
+            "sagemaker_submit_directory": uri_of(BUCKET, SOURCE_KEY),
         },
-        channels=(container.Channel("training", container.S3DataType.PREFIX, f"s3://{BUCKET}/rows/"),),
+        channels=(container.Channel("training", container.S3DataType.PREFIX, uri_of(BUCKET, "rows/")),),
         environment=_environment(),
         max_runtime_seconds=LONGEST.total_seconds(),
     )
@@ -209,7 +211,7 @@ def train_in_local_cloud(given: Trial, say: Say) -> TrainedModel:
     from evergreen.aws.trainer import SageMakerTrainer
 
     started = time.perf_counter()
-    with _bucket({ROWS_KEY: given.rows, SOURCE_KEY: pack_source(), "manifest.json": _manifest()}) as cloud:
+    with _bucket({ROWS_KEY: given.rows, SOURCE_KEY: pack_source(), MANIFEST_KEY: _manifest()}) as cloud:
         trainer = SageMakerTrainer(
             cloud.client("sagemaker"),
             role_arn="arn:aws:iam::123456789012:role/training",
@@ -222,10 +224,10 @@ def train_in_local_cloud(given: Trial, say: Say) -> TrainedModel:
                 job_name=given.name,
                 model=given.spec.model,
                 hyperparameters=given.hyperparameters,
-                source=f"s3://{BUCKET}/{SOURCE_KEY}",
-                manifest=f"s3://{BUCKET}/manifest.json",
+                source=uri_of(BUCKET, SOURCE_KEY),
+                manifest=uri_of(BUCKET, MANIFEST_KEY),
                 production=None,
-                output=f"s3://{BUCKET}/models",
+                output=uri_of(BUCKET, ArtifactPrefix.MODELS),
                 instance_type=training.instance_type,
                 instance_count=training.instance_count,
                 volume_gb=training.volume_gb,
@@ -239,7 +241,7 @@ def train_in_local_cloud(given: Trial, say: Say) -> TrainedModel:
         status = trainer.status(given.name)
         if status is None or status.status != "Completed" or status.artifact is None:
             raise TrainingRunError(f"training failed: {status.reason if status else 'the job is gone'}")
-        found = cloud.client("s3").get_object(Bucket=BUCKET, Key=container.split_uri(status.artifact)[1])
+        found = cloud.client("s3").get_object(Bucket=BUCKET, Key=split_uri(status.artifact)[1])
         return TrainedModel(found["Body"].read(), time.perf_counter() - started)
 
 
@@ -251,7 +253,7 @@ class _Given:
 
     def read(self, bucket: str, key: str) -> bytes:
         if bucket != BUCKET or key not in self._objects:
-            raise container.DataDownloadError(f"there is no object s3://{bucket}/{key}")
+            raise container.DataDownloadError(f"there is no object {uri_of(bucket, key)}")
         return self._objects[key]
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
@@ -281,7 +283,7 @@ def _followed(process: container.TrainingProcess, job: container.Container, say:
 
 
 def _manifest() -> bytes:
-    return json.dumps([{"prefix": f"s3://{BUCKET}/"}, ROWS_KEY]).encode()
+    return json.dumps([{"prefix": uri_of(BUCKET, "")}, ROWS_KEY]).encode()
 
 
 @contextmanager

@@ -202,7 +202,7 @@ MUTANTS = (
     off(
         "own source is run from where its bytes can not change",
         Change(
-            "evergreen.usecases.launch_training._source", dropped("ports.artifacts.put(source_key(source), source)")
+            "evergreen.usecases.launch_training._source", dropped("ports.artifacts.put(source_key(sha256), source)")
         ),
         killed_by=f"{LAUNCH}::test_own_source_is_run_from_where_its_bytes_can_not_change",
     ),

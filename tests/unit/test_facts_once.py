@@ -11,7 +11,8 @@ from evergreen.formats.keys import ArtifactPrefix, DataPrefix
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "layers/core/evergreen"
-MODULES = [*CORE.rglob("*.py"), *(ROOT / "functions").glob("*/app.py")]
+OPS = ROOT / "infra/evergreen_ops"
+MODULES = [*CORE.rglob("*.py"), *(ROOT / "functions").glob("*/app.py"), *OPS.rglob("*.py")]
 
 
 def texts(path):

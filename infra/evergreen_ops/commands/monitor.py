@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evergreen.domain.catalog import CatalogKind
+from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import UsageError
 from evergreen_ops.console import (
     REFUSED,
@@ -110,7 +111,7 @@ def sagemaker_monitor(
             **_source(captures),
         },
     }
-    offline = dry_run and not any(place.startswith("s3://") for place in (captures, ground_truth, baseline))
+    offline = dry_run and not any(is_uri(place) for place in (captures, ground_truth, baseline))
     with nullcontext() if offline else work(stack, local) as at:
         spec, found = _read(
             model, captures, ground_truth, baseline, label, task, more, start, None if at is None else at.ports
@@ -127,12 +128,13 @@ def sagemaker_monitor(
 
 
 def _source(place: str) -> dict[str, str]:
-    return {"source": place} if place.startswith("s3://") else {}
+    return {"source": place} if is_uri(place) else {}
 
 
 def _endpoint_of(captures: str) -> str:
     """SageMaker's folders are ``.../endpoint/variant``."""
-    parts = [part for part in captures.removeprefix("s3://").split("/") if part]
+    folders = "/".join(split_uri(captures)) if is_uri(captures) else captures
+    parts = [part for part in folders.split("/") if part]
     if len(parts) < 2:
         raise UsageError(f"--captures is {captures!r}: give the folder down to the variant, or name --endpoint")
     return parts[-2]

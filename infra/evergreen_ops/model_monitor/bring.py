@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.domain.aliases import IMPORTED
+from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import EvergreenError, UsageError
 from evergreen.formats import outcomes
 from evergreen.formats.captures import Capture, GroundTruth, MalformedLine, layout_of, read_captures, read_ground_truth
@@ -82,7 +83,7 @@ class S3Folder:
         return self.ports.bucket(bucket).get(prefix + name)
 
     def _place(self) -> tuple[str, str]:
-        bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        bucket, prefix = split_uri(self.uri)
         return bucket, f"{prefix.rstrip('/')}/" if prefix else ""
 
 
@@ -406,7 +407,7 @@ def open_folder(place: str, ports: Ports | None) -> Folder:
     UsageError
         There is no such directory, or S3 can't be asked.
     """
-    if place.startswith("s3://"):
+    if is_uri(place):
         if ports is None:
             raise UsageError(f"{place} lies in S3: name the stack to work on with --stack or --local")
         return S3Folder(place, ports)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evergreen.domain.state import ModelState, VersionStatus
+from evergreen.domain.uris import split_uri
 from evergreen.model.archive import pack
 from evergreen.training.fit import train
 from evergreen.training.read_rows import Rows
@@ -235,7 +236,7 @@ def wrong_labels(rows: Rows) -> Rows:
 def _production_files(session: Session, state: ModelState) -> dict[str, bytes]:
     version = state.production_version
     assert version is not None  # _calm has seen it
-    key = version.artifact.removeprefix("s3://").split("/", 1)[1]
+    _, key = split_uri(version.artifact)
     with tarfile.open(fileobj=io.BytesIO(session.ports.artifacts.get(key)), mode="r:gz") as archive:
         members = {member.name: archive.extractfile(member) for member in archive if member.isreg()}
         return {name: file.read() for name, file in members.items() if file is not None}

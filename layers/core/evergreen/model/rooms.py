@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evergreen.errors import EvergreenError
+
 __all__ = ["ROOMS", "RoomError", "packed"]
 
 ROOMS = ("errors.py", "formats/rows.py", "model", "serving", "statistics", "training")
@@ -15,7 +17,7 @@ ROOMS = ("errors.py", "formats/rows.py", "model", "serving", "statistics", "trai
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-class RoomError(ValueError):
+class RoomError(EvergreenError, ValueError):
     """A room that need not run on Python 3.10, so no source may hold it."""
 
 
