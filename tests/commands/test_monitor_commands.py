@@ -7,6 +7,7 @@ import boto3
 import numpy as np
 import pytest
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
 from evergreen_ops.monitor_import import ImportRefusedError
@@ -155,7 +156,7 @@ def test_what_was_imported_is_watched_from_then_on(theirs):
     entries = theirs.ports.catalog.between("churn", "outcomes", START, START + timedelta(hours=HOURS))
     table = outcomes.concat(
         [outcomes.from_parquet(theirs.ports.data.get(entry.key)) for entry in entries],
-        outcomes.outcome_schema(ModelSpec.parse(theirs.state.spec).feature_schema()),
+        outcomes.outcome_schema(spec_of(theirs.state).feature_schema()),
     )
     assert table.num_rows == 42 * A_HOUR
     assert set(table["production_version"].to_pylist()) == {1}

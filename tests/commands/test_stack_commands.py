@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from small_cloud import CHURN, NOW
 
 from evergreen import errors
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import PromotionApproved, RollbackDecided, VersionRolledBack
 from evergreen.domain.state import RollbackCause
 from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError
@@ -111,7 +112,7 @@ def test_the_guardrails_of_a_model_that_answers_may_be_changed(stack, tmp_path):
     stack.applied(endpoint=at_endpoint()).registered(1).promoted(1)
     more = {"guardrails": {"share": 0.2, "alarms": ["churn-errors"]}, "instance_count": 2, "name": "churn"}
     stack.evergreen("apply", spec_file(tmp_path, endpoint=at_endpoint() | more))
-    assert ModelSpec.parse(stack.state.spec).endpoint.guardrails.alarms == ("churn-errors",)
+    assert spec_of(stack.state).endpoint.guardrails.alarms == ("churn-errors",)
 
 
 def rows_until(file, end, *, time="asked_at"):

@@ -7,6 +7,7 @@ import boto3
 import pytest
 from online_world import DAY, HOUR, open_online_world, stamp
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.checkpoints import CheckpointStatus
 from evergreen.domain.model_events import ModelPaused
 from evergreen.spec import ModelSpec
@@ -49,7 +50,7 @@ def test_a_row_learned_at_once_is_not_learned_again_when_it_has_matured(world):
     world.begin(labels="at_once")
     world.day(tick=False)
     assert rows_learned(world) == 192
-    spec = ModelSpec.parse(world.ports.ledger.read("churn").spec).to_json()
+    spec = spec_of(world.ports.ledger.read("churn")).to_json()
     spec["online"]["labels"] = "matured"
     apply.apply_model(ModelSpec.parse(spec), now=world.now, ports=world.ports)
     world.now += DAY

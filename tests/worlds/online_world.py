@@ -9,6 +9,7 @@ import numpy as np
 from small_artifact import small_artifact
 from small_cloud import CHURN, NOW, SmallCloud, open_cloud
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import BakePassed
 from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.spec import ModelSpec
@@ -99,7 +100,7 @@ class OnlineWorld(SmallCloud):
         lines = [ground_truth_line(GroundTruth(*each), model=MODEL) for each in zip(ids, labels, strict=True)]
         known = time + HOUR
         self.call("join_labels", self.arrived(f"ground-truth/{MODEL}/{known:%Y/%m/%d/%H}/labels.jsonl", lines))
-        if ModelSpec.parse(self.ports.ledger.read(MODEL).spec).online.labels == "at_once":
+        if spec_of(self.ports.ledger.read(MODEL)).online.labels == "at_once":
             self._feedback(ids, labels, rows, known)
 
     def arrived(self, key, lines):
@@ -121,7 +122,7 @@ class OnlineWorld(SmallCloud):
 
     @property
     def pointer(self):
-        spec = ModelSpec.parse(self.ports.ledger.read(MODEL).spec)
+        spec = spec_of(self.ports.ledger.read(MODEL))
         return self.ports.online.read(MODEL, state_fingerprint(spec))
 
     @property

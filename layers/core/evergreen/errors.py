@@ -20,6 +20,18 @@ class UnknownModelError(EvergreenError):
         self.model = model
 
 
+class UnreadableSpecError(EvergreenError):
+    """A model's spec that this version of Evergreen can't read; ``problems`` names each key."""
+
+    def __init__(self, model: str, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            f"this version of Evergreen can't read the spec of model {model!r} ({'; '.join(problems)}): "
+            "deploy the version that it was applied with, or a newer one"
+        )
+        self.model = model
+        self.problems = problems
+
+
 class StaleStateError(EvergreenError):
     """The state read is no longer the newest: somebody else decided in between. Read again and decide again."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry
 from evergreen.domain.state import ModelState, Version
 from evergreen.domain.triggers.arbiter import RetrainDecision, arbitrate
@@ -53,7 +54,7 @@ def evaluate_triggers(model: str, *, now: datetime, ports: Ports) -> RetrainDeci
     version = state.production_version
     if version is None and state.wish is None and now not in state.retrainings:
         return None
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     checks = [] if version is None else _checks(state.model, spec, version, now, ports)
 
     def decide(current: ModelState) -> RetrainDecision:

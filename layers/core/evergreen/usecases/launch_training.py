@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry
 from evergreen.domain.model_events import TrainingFailed, TrainingStarted
 from evergreen.domain.state import ModelState, Run, Version
@@ -37,7 +38,7 @@ def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports
         return None
     if run.job_name is not None:
         return run.job_name
-    spec = _as_run(ModelSpec.parse(state.spec), run)
+    spec = _as_run(spec_of(state), run)
     try:
         snapshot = _stored(_snapshot(model, run, spec, _source(spec, ports), ports), model, run, ports)
         _require_enough(snapshot, spec)

@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import Any
 
 from evergreen.domain import event_json
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.state import ModelState
 from evergreen.domain.training_jobs import job_name_of, snapshot_sha256
 from evergreen.domain.transitions import transition
@@ -458,7 +459,7 @@ def trace_data(model: str, asked: str, *, ports: Ports) -> DataLineage:
     """
     state = ports.ledger.read(model)
     key = _key_of(asked, ports)
-    keys, said = _training_keys(model, key, ModelSpec.parse(state.spec), ports)
+    keys, said = _training_keys(model, key, spec_of(state), ports)
     history = ports.ledger.history(model)
     standing, _ = _standing(model, history)
     trainings = [item for item in history if item["type"] == "TrainingStarted"]

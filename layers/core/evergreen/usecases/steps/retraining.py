@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import AnyEvent
 from evergreen.domain.state import ModelState, Wish
 from evergreen.domain.triggers.arbiter import RetrainDecision, events_of, grant
 from evergreen.domain.triggers.check import Check, Trigger
 from evergreen.domain.triggers.governance import HoldBackRule
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.recording import decide_and_record, note_once, noted
 
 
@@ -36,7 +36,7 @@ def request_retraining(
     wish = Wish(reason, actor, now)
 
     def decide(current: ModelState) -> RetrainDecision:
-        return grant(current, ModelSpec.parse(current.spec), wish, waived=waived)
+        return grant(current, spec_of(current), wish, waived=waived)
 
     return decide_and_note(model, "wish", decide, actor=actor, now=now, ports=ports, wish=wish)
 
