@@ -138,12 +138,12 @@ def test_an_import_sets_the_model_up_and_running_it_again_changes_nothing(theirs
     assert (told["version"], told["sagemaker_model"], told["base_rows"]) == (1, "churn-2025", 42 * A_HOUR)
     version = theirs.state.production_version
     assert (version.number, version.status, version.artifact) == (1, "good", "sagemaker-model:churn-2025")
-    history = [event["type"] for event in theirs.ports.ledger.history("churn")]
+    history = [event["type"] for event in theirs.ports.ledger.history("churn").documents]
     assert history == ["ModelApplied", "CandidateRegistered", "PromotionApproved", "VersionPromoted", "BakePassed"]
     assert (told["fetched_captures"], told["fetched_labels"]) == (HOURS, HOURS - 6)
     again = theirs.asked(*command)
     assert (again["fetched_captures"], again["fetched_labels"]) == (0, 0)
-    assert [event["type"] for event in theirs.ports.ledger.history("churn")] == history
+    assert [event["type"] for event in theirs.ports.ledger.history("churn").documents] == history
 
 
 def test_what_was_imported_is_watched_from_then_on(theirs):

@@ -100,12 +100,12 @@ def test_a_model_that_answers_stays_where_its_callers_are(stack, tmp_path, befor
         stack.promoted(1)
     else:
         stack.tell(PromotionApproved, version=1, instead_of=None, evidence={})
-    left = stack.ports.ledger.history("churn")
+    left = stack.ports.ledger.history("churn").documents
     with pytest.raises(errors.NotAppliedError) as refused:
         stack.evergreen("apply", spec_file(tmp_path, endpoint=after))
     assert says in str(refused.value)
     assert str(refused.value).endswith("apply the spec under another model name, and move the callers to it")
-    assert stack.ports.ledger.history("churn") == left
+    assert stack.ports.ledger.history("churn").documents == left
 
 
 def test_the_guardrails_of_a_model_that_answers_may_be_changed(stack, tmp_path):

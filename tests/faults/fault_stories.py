@@ -84,7 +84,7 @@ def at(time):
 
 def told(cloud, kind=None, *, model="churn", after=timedelta(seconds=5)):
     """The newest ledger event (of a kind) as the bus delivers it."""
-    item = [item for item in cloud.ports.ledger.history(model) if kind in (None, item["type"])][-1]
+    item = [item for item in cloud.ports.ledger.history(model).documents if kind in (None, item["type"])][-1]
     body = {name: value for name, value in item.items() if name not in ("model", "epoch", "type", "hash")}
     detail = {"model": model, "epoch": item["epoch"], "type": item["type"], "body": json.dumps(body)}
     event = cloud.event("ledger_event")

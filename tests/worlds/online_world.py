@@ -54,7 +54,7 @@ class OnlineWorld(SmallCloud):
 
     def told(self, kind):
         """The newest ledger event of a kind as the bus delivers it."""
-        item = [item for item in self.ports.ledger.history(MODEL) if item["type"] == kind][-1]
+        item = [item for item in self.ports.ledger.history(MODEL).documents if item["type"] == kind][-1]
         body = {name: value for name, value in item.items() if name not in ("model", "epoch", "type", "hash")}
         detail = {"model": MODEL, "epoch": item["epoch"], "type": kind, "body": json.dumps(body)}
         return self.event("ledger_event") | {"detail-type": kind, "time": stamp(self.now), "detail": detail}
@@ -131,7 +131,7 @@ class OnlineWorld(SmallCloud):
 
     def candidates(self):
         """Checkpoints that were handed on to be published."""
-        events = self.ports.ledger.history(MODEL)
+        events = self.ports.ledger.history(MODEL).documents
         return [each["checkpoint"]["number"] for each in events if each["type"] == "RetrainingRequested"]
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evergreen import telemetry
+from evergreen.domain.model_events import Event
 from evergreen.domain.training_jobs import why_stopped
 from evergreen.formats.requests import FeedbackMessage
 
@@ -85,6 +86,10 @@ class LedgerEvent:
         detail = event["detail"]
         data = json.loads(detail["body"])
         return cls(detail["model"], int(detail["epoch"]), detail["type"], data, parse_time(event["time"]))
+
+    def tells_of(self, kind: type[Event]) -> bool:
+        """Whether it is an event of that type."""
+        return self.type == kind.__name__
 
 
 @dataclass(frozen=True, slots=True)

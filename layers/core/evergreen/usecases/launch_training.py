@@ -239,10 +239,8 @@ def _comparable(state: ModelState) -> Version | None:
 
 def _reason(model: str, run: Run, ports: Ports) -> str:
     """Why the retraining was requested: for whoever looks at the job, or at its run in the registry."""
-    for event in reversed(ports.ledger.history(model)):
-        if event["type"] == "RetrainingRequested" and event["decision_id"] == run.decision_id:
-            return str(event["because"])
-    return ""
+    asked = ports.ledger.history(model).requested(run.decision_id)
+    return "" if asked is None else asked.because
 
 
 def _in_parts(name: str, entries: Sequence[Any]) -> dict[str, list[Any]]:

@@ -83,11 +83,8 @@ def _went_back(
     def failed(current: ModelState) -> Sequence[AnyEvent]:
         if current.repoint != repoint:
             return ()
-        times = [
-            datetime.fromisoformat(event["time"])
-            for event in ports.ledger.history(state.model)
-            if event["type"] == RepointFailed.__name__ and event["endpoint"].get("config") == error.config
-        ]
+        told = ports.ledger.history(state.model).of(RepointFailed)
+        times = [event.time for event in told if event.endpoint.get("config") == error.config]
         if times and (error.asked or now - max(times) < PATIENCE):
             return ()
         event = RepointFailed(

@@ -361,10 +361,8 @@ def _propose(checkpoint: OnlineCheckpoint, decision: ShadowDecision, now: dateti
 
 def _requested(checkpoint: OnlineCheckpoint, ports: Ports) -> str:
     """The decision that an earlier delivery recorded before it died, or nothing."""
-    for event in ports.ledger.history(checkpoint.model):
-        if event["type"] == "RetrainingRequested" and event.get("checkpoint", {}).get("sha256") == checkpoint.sha256:
-            return str(event["decision_id"])
-    return ""
+    asked = ports.ledger.history(checkpoint.model).of(RetrainingRequested)
+    return next((event.decision_id for event in asked if event.checkpoint.get("sha256") == checkpoint.sha256), "")
 
 
 def _request(

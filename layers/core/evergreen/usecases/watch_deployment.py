@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any
 
 from evergreen.domain.aliases import canary_of
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.bake import BakeDecision, Traffic, judge_alarm, judge_bake, roll_back
-from evergreen.domain.history import answering_spans
+from evergreen.domain.history import History
 from evergreen.domain.model_events import AnyEvent, BakePassed
 from evergreen.domain.state import Bake, BakePhase, ModelState
 from evergreen.ports import Ports, TrafficMetrics
@@ -143,10 +142,10 @@ class _Alone:
     """See :class:`evergreen.ports.TrafficMetrics`; only of the times when the version answered alone."""
 
     counted: TrafficMetrics
-    history: Sequence[Mapping[str, Any]]
+    history: History
 
     def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
-        clipped = [span.within(start, end) for span in answering_spans(self.history, version)]
+        clipped = [span.within(start, end) for span in self.history.spans(version)]
         parts = [self.counted.traffic(model, version, span.start, span.end) for span in clipped if span is not None]
         return Traffic(sum(p.requests for p in parts), sum(p.errors for p in parts), sum(p.slow for p in parts))
 
