@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-import pytest
-
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -69,6 +67,3 @@ def _counted(cases):
         f"{counts['stories']:>3} stories x {counts['call_points']:>4} call points x {len(counts['faults'])} faults: "
         f"{len(cases):>5} cases, {violations} violations"
     )
-
-
-REPORT = pytest.StashKey[FaultReport]()
