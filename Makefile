@@ -60,7 +60,7 @@ nightly:       ## every fault at each call, and the simulations at full size: ab
 	$(RUN) pytest -m slow $(or $(TESTS),tests/faults tests/simulation) --faults full --simulations full
 
 mutants:       ## every safeguard turned off in a copy, and the test that notices
-	$(RUN) python tests/mutations.py
+	$(RUN) python tests/mutation
 
 pins:          ## constraints.txt: what is new is added, the rest stays; UPGRADE=1 renews everything
 	uv pip compile --quiet --universal --group dev --no-annotate --custom-compile-command "make pins" \
