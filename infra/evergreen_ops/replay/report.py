@@ -249,16 +249,30 @@ def _series(name: str, style: str, replay: Replay, rows: Any, actual: Any, predi
 _MARKERS = {Mark.TRAINING: "training", Mark.PROMOTION: "promotion", Mark.ROLLBACK: "rollback"}
 
 
+_TAKEN_OVER: tuple[type[VersionPromoted | VersionRolledBack], ...] = (VersionPromoted, VersionRolledBack)
+_ENDS: tuple[type[CandidateRegistered | CandidateRejected | TrainingFailed], ...] = (
+    CandidateRegistered,
+    CandidateRejected,
+    TrainingFailed,
+)
+_MARKED: tuple[type[CandidateRegistered | CandidateRejected | VersionPromoted | VersionRolledBack], ...] = (
+    CandidateRegistered,
+    CandidateRejected,
+    VersionPromoted,
+    VersionRolledBack,
+)
+
+
 def _markers(history: History) -> list[Marker]:
-    marked = history.of(CandidateRegistered, CandidateRejected, VersionPromoted, VersionRolledBack)
-    return [Marker(line.time, _MARKERS[line.mark], str(line)) for line in map(line_of, marked) if line is not None]
+    told = [line_of(event) for event in history.of(*_MARKED)]
+    return [Marker(line.time, _MARKERS[line.mark], str(line)) for line in told if line is not None]
 
 
 def _bands(replay: Replay) -> list[Band]:
     """Who was in production when, from the history."""
     changes = [
         (event.time, event.version if isinstance(event, VersionPromoted) else event.to_version)
-        for event in replay.history.of(VersionPromoted, VersionRolledBack)
+        for event in replay.history.of(*_TAKEN_OVER)
     ]
     last = as_datetime(replay.stream.event_time[-1])
     ends = [start for start, _ in changes[1:]] + [max([last, *(start for start, _ in changes)])]
@@ -281,8 +295,7 @@ def _band_title(version: int, start: datetime, end: datetime) -> str:
 
 def _trigger_rows(history: History) -> list[Row]:
     """Each retraining with its reason and what became of it."""
-    ends = history.of(CandidateRegistered, CandidateRejected, TrainingFailed)
-    outcome = {event.decision_id: line for event in ends if (line := _ending(event)) is not None}
+    outcome = {event.decision_id: line for event in history.of(*_ENDS) if (line := _ending(event)) is not None}
     return [
         Row(
             (

@@ -27,6 +27,13 @@ from evergreen.domain.state import ModelState
 from evergreen.domain.transitions import transition
 from evergreen.errors import UnknownVersionError, UnreadableEventError
 
+_TrainingEnd = TrainingFailed | CandidateRejected | CandidateRegistered
+_OF_TRAINING: tuple[type[TrainingStarted | _TrainingEnd], ...] = (
+    TrainingStarted,
+    TrainingFailed,
+    CandidateRejected,
+    CandidateRegistered,
+)
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -109,7 +116,7 @@ class Attempt:
     """A training job, and how it ended; None while it runs."""
 
     started: Entry[TrainingStarted]
-    ended: TrainingFailed | CandidateRejected | CandidateRegistered | None
+    ended: _TrainingEnd | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +230,7 @@ class History(Sequence[AnyEntry]):
 
     def attempts(self, decision_id: str) -> tuple[Attempt, ...]:
         """The jobs of one retraining: the next end that is told after a job's start is its own."""
-        kinds = (TrainingStarted, TrainingFailed, CandidateRejected, CandidateRegistered)
-        of_decision = [entry for entry in self.entries_of(*kinds) if entry.event.decision_id == decision_id]
+        of_decision = [entry for entry in self.entries_of(*_OF_TRAINING) if entry.event.decision_id == decision_id]
         found: list[Attempt] = []
         for index, entry in enumerate(of_decision):
             if isinstance(entry.event, TrainingStarted):

@@ -312,14 +312,16 @@ def _evidence(
     states: Mapping[int, ModelState],
 ) -> Iterator[Step]:
     """The version's times in shadow, and every verdict on it, in order of time."""
-    of_shadow = history.entries_of(ShadowStarted, CandidateRetired)
-    told = [Step.of(entry) for entry in of_shadow if entry.event.version == version]
+    told = [Step.of(entry) for entry in history.entries_of(*_OF_SHADOW) if entry.event.version == version]
     for note in notes:
         state = states.get(note["epoch"])
         if state is not None and state.shadow is not None and state.shadow.version == version:
             about = {"role": state.shadow.role.value, "judged_against": state.shadow.judged_against}
             told.append(Step.of_note(note, about))
     yield from sorted(told, key=lambda step: step.time)
+
+
+_OF_SHADOW: tuple[type[ShadowStarted | CandidateRetired], ...] = (ShadowStarted, CandidateRetired)
 
 
 def _is_deployment(event: AnyEvent | None, version: int) -> bool:
