@@ -14,11 +14,10 @@ from evergreen import errors
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import PromotionApproved, RollbackDecided, VersionRolledBack
 from evergreen.domain.state import RollbackCause
-from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError
+from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError, UsageError
 from evergreen.errors import UnknownModelError as Unknown
 from evergreen.spec import ModelSpec, SpecError
 from evergreen.usecases.people import decide
-from evergreen_ops.options import UsageError
 from evergreen_ops.stack import StackError, connected
 
 A_MONTH_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)

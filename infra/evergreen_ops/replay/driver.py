@@ -16,6 +16,7 @@ import pyarrow as pa
 from evergreen.domain.event_json import NOTE_TYPES
 from evergreen.domain.history import History
 from evergreen.domain.model_events import CandidateRejected, TrainingFailed
+from evergreen.errors import EvergreenError
 from evergreen.formats import request_ids
 from evergreen.formats.outcomes import FEATURE_PREFIX, outcome_schema
 from evergreen.spec import ModelSpec
@@ -25,11 +26,11 @@ from evergreen_ops.replay.progress import Moment, Screen
 from evergreen_ops.replay.result import Served, trained_rows
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_datetime, as_instant
-from evergreen_ops.replay.timeline import lines
+from evergreen_ops.timeline import lines
 
 if TYPE_CHECKING:
     from evergreen.bootstrap import AwsPorts
-    from evergreen_ops.local.cloud import LocalCloud
+    from local_cloud.cloud import LocalCloud
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +44,7 @@ TOLD_EVERY_SECONDS = 1.0  # of real time: reading the history costs, and nobody 
 ROLLING_ROWS = 1_000
 
 
-class ReplayError(RuntimeError):
+class ReplayError(EvergreenError):
     """A replay that can't go on; the message is one sentence."""
 
 

@@ -23,11 +23,11 @@ from evergreen.domain.model_events import (
     VersionPromoted,
     VersionRolledBack,
 )
-from evergreen_ops.page import page
-from evergreen_ops.replay.charts import Band, Marker, Series, health_chart
+from evergreen_ops.pages.charts import Band, Marker, Series, health_chart
+from evergreen_ops.pages.page import page
 from evergreen_ops.replay.result import Replay, retrainings
 from evergreen_ops.replay.streams import as_datetime
-from evergreen_ops.replay.timeline import Line, Mark, line_of, lines, words
+from evergreen_ops.timeline import Line, Mark, line_of, lines, words
 
 TEMPLATE = "report.html.j2"
 FEWEST_POINTS, MOST_POINTS = 12, 120

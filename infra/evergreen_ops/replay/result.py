@@ -14,8 +14,8 @@ import numpy.typing as npt
 from evergreen.domain.history import History
 from evergreen.domain.model_events import RetrainingRequested, TrainingStarted, VersionPromoted, VersionRolledBack
 from evergreen.spec import ModelSpec
-from evergreen_ops.replay.metrics import Quality, quality
 from evergreen_ops.replay.policies import PolicyResult
+from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
 

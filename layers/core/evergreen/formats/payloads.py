@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from evergreen.errors import EvergreenError
 from evergreen.model.schema import FeatureSchema, Kind
 
 __all__ = [
@@ -35,7 +36,7 @@ _LABELS = ("prediction", "predicted_label", "label", "class")
 _CHANCES = ("probabilities", "probability", "score", "scores")
 
 
-class PayloadError(ValueError):
+class PayloadError(EvergreenError, ValueError):
     """A payload that can't be read as rows, answers or labels of the model; says which and why in one sentence."""
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
+from evergreen.errors import EvergreenError
 from evergreen.model.schema import FeatureSchema, Kind
 from evergreen.model.scorer import Artifact, ArtifactError, ArtifactHashError, Predictions, Scorer
 from evergreen.serving.source import (
@@ -78,7 +79,7 @@ class Answers:
     classes: Union[Sequence[str], None]
 
 
-class _RefusedError(Exception):
+class _RefusedError(EvergreenError):
     """Ends the reading of a request; never leaves this module."""
 
     def __init__(self, status: int, *problems: str) -> None:
