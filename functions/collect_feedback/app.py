@@ -9,8 +9,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.domain.errors import BadRequestError
-from evergreen.inbound import HttpRequest, correlation_id, http_answer, http_problem
+from evergreen.errors import BadRequestError
+from evergreen.inbound.events import correlation_id
+from evergreen.inbound.http import HttpRequest, http_answer, http_problem
 from evergreen.usecases.collect_feedback import collect_feedback
 
 logger = Logger(service="collect_feedback")

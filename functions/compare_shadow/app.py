@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
 from evergreen.domain.shadow import ShadowDecision
-from evergreen.inbound import LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
 
 _VERDICTS = {"promote": "VerdictPromote", "keep": "VerdictKeep", "need_more_data": "VerdictNeedMoreData"}

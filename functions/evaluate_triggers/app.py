@@ -9,10 +9,12 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.domain.triggers import Check, Outcome, RetrainDecision
-from evergreen.inbound import Tick, correlation_id, is_business_event, parse_business_event
-from evergreen.usecases.each_model import Troubles
-from evergreen.usecases.evaluate_triggers import evaluate_triggers, request_retraining
+from evergreen.domain.triggers.arbiter import RetrainDecision
+from evergreen.domain.triggers.check import Check, Outcome
+from evergreen.inbound.events import Tick, correlation_id, is_business_event, parse_business_event
+from evergreen.usecases.evaluate_triggers import evaluate_triggers
+from evergreen.usecases.steps.each_model import Troubles
+from evergreen.usecases.steps.retraining import request_retraining
 
 _LARGEST = 1e100  # CloudWatch takes no number above 2**360
 

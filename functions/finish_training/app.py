@@ -9,8 +9,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import TrainingJobChange, correlation_id
-from evergreen.usecases.finish_training import JobEnd, finish_training
+from evergreen.domain.training_jobs import JobEnd
+from evergreen.inbound.events import TrainingJobChange, correlation_id
+from evergreen.usecases.finish_training import finish_training
 
 _COUNTED = {
     "TrainingFailed": "TrainingsFailed",

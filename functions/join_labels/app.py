@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import ObjectCreated, correlation_id
+from evergreen.inbound.events import ObjectCreated, correlation_id
 from evergreen.usecases.join_labels import join_labels
 
 logger = Logger(service="join_labels")

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.usecases.launch_training import launch_training
 
 logger = Logger(service="launch_training")

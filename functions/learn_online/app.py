@@ -9,9 +9,9 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import Tick, correlation_id, parse_feedback
-from evergreen.usecases.each_model import Troubles
+from evergreen.inbound.events import Tick, correlation_id, parse_feedback
 from evergreen.usecases.learn_online import Learned, learn_online
+from evergreen.usecases.steps.each_model import Troubles
 from evergreen.usecases.tend_online import Tended, tend_online
 
 logger = Logger(service="learn_online")

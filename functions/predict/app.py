@@ -9,9 +9,11 @@ from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap, openapi
-from evergreen.domain.errors import BadRequestError
-from evergreen.inbound import HttpRequest, correlation_id, http_answer, http_problem
+from evergreen import bootstrap
+from evergreen.errors import BadRequestError
+from evergreen.inbound import openapi
+from evergreen.inbound.events import correlation_id
+from evergreen.inbound.http import HttpRequest, http_answer, http_problem
 from evergreen.usecases.predict import describe, predict, request_id_of
 
 logger = Logger(service="predict")

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import ObjectCreated, correlation_id
+from evergreen.inbound.events import ObjectCreated, correlation_id
 from evergreen.usecases.profile_capture import profile_capture
 
 logger = Logger(service="profile_capture")

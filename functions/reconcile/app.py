@@ -9,10 +9,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import Tick, correlation_id
-from evergreen.usecases.each_model import Troubles
+from evergreen.inbound.events import Tick, correlation_id
 from evergreen.usecases.fetch_files import fetch_files
 from evergreen.usecases.reconcile import reconcile
+from evergreen.usecases.steps.each_model import Troubles
 
 logger = Logger(service="reconcile")
 metrics = Metrics(namespace="Evergreen")

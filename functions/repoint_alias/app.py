@@ -9,9 +9,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import EndpointChange, LedgerEvent, correlation_id, is_endpoint_event
-from evergreen.usecases.follow_endpoint import models_of_endpoint
+from evergreen.inbound.events import EndpointChange, LedgerEvent, correlation_id, is_endpoint_event
 from evergreen.usecases.repoint_alias import repoint_alias
+from evergreen.usecases.steps.endpoints_of_models import models_of_endpoint
 
 _COUNTED = {"VersionPromoted": "Promotions", "VersionRolledBack": "Rollbacks", "RepointFailed": "RepointsFailed"}
 

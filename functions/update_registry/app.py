@@ -9,8 +9,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
-from evergreen.inbound import LedgerEvent, Tick, correlation_id, is_ledger_event
-from evergreen.usecases.each_model import Troubles
+from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.usecases.steps.each_model import Troubles
 from evergreen.usecases.update_registry import reconcile_registry, require_registry, update_registry
 
 logger = Logger(service="update_registry")

@@ -11,10 +11,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap
 from evergreen.domain.bake import BakeDecision
-from evergreen.inbound import AlarmChange, LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.inbound.events import AlarmChange, LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.ports import Ports
-from evergreen.usecases.each_model import Troubles
-from evergreen.usecases.follow_endpoint import endpoint_of
+from evergreen.usecases.steps.each_model import Troubles
+from evergreen.usecases.steps.endpoints_of_models import endpoint_of
 from evergreen.usecases.watch_deployment import look_at_alarm, start_watch, watch_deployment
 
 logger = Logger(service="watch_deployment")

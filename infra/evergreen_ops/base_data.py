@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
+from evergreen.usecases.people import bring
 from evergreen_ops.options import UsageError
 from evergreen_ops.replay import streams
 from evergreen_ops.replay.driver import BASE_FILES, inference_ids, outcome_table
@@ -55,5 +55,5 @@ def hand_over(stream: Stream, spec: ModelSpec, *, now: datetime, ports: Ports) -
     for part in np.array_split(rows, min(BASE_FILES, max(1, len(rows) // 100))):
         until = streams.as_datetime(stream.event_time[part[-1]])
         table = outcome_table(stream, spec, part, inference_ids(0, part, until))
-        operate.add_base_data(spec.model, table, now=now, ports=ports)
+        bring.add_base_data(spec.model, table, now=now, ports=ports)
     return len(rows)

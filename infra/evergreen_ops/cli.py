@@ -402,9 +402,9 @@ def _exit_code(error: Exception) -> int | None:
         "evergreen_ops.mlflow_command.NoStoreError",
         "evergreen_ops.model_monitor.BaselineError",
         "evergreen_ops.monitor_import.ImportRefusedError",
-        "evergreen.training.online.OnlineStateError",
-        "evergreen.domain.errors.EvergreenError",
-        "evergreen.training.artifact.ArtifactError",
+        "evergreen.training.learner.OnlineStateError",
+        "evergreen.errors.EvergreenError",
+        "evergreen.model.archive.ArtifactError",
     }
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     return WRONG_USE if names & wrong_use else REFUSED if names & refused else None

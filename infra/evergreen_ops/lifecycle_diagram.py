@@ -14,32 +14,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evergreen.domain import events, lifecycle
-from evergreen.domain.errors import IllegalTransitionError, UnknownVersionError
+from evergreen.domain import event_json, transitions
 from evergreen.domain.invariants import NEVER
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import (
     AnyEvent,
     BakePassed,
-    BakePhase,
     CandidateRegistered,
     CandidateRejected,
     CandidateRetired,
-    ModelState,
     PromotionApproved,
     PromotionProposed,
     RepointFailed,
     RetrainingRequested,
-    RollbackCause,
     RollbackDecided,
     RollbackImpossible,
-    ShadowRole,
     ShadowStarted,
     TrainingFailed,
     TrainingStarted,
     VersionPromoted,
     VersionRolledBack,
-    transition,
 )
+from evergreen.domain.state import BakePhase, ModelState, RollbackCause, ShadowRole
+from evergreen.domain.transitions import transition
+from evergreen.errors import IllegalTransitionError, UnknownVersionError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "lifecycle.md"
 _VERSIONS = range(1, 4)  # three tell all there is: one that answers, one that was good, one that is new
@@ -99,7 +96,7 @@ def _plain(state: ModelState) -> ModelState:
 
 
 def _key(state: ModelState) -> bytes:
-    return events.state_to_json(state)
+    return event_json.state_to_json(state)
 
 
 def _candidate(version: int, decision_id: str) -> CandidateRegistered:
@@ -202,15 +199,15 @@ def _diagram(arrows: Arrows, *, start: str) -> str:
 def _event_rows() -> Iterator[str]:
     yield "| event | what it says |"
     yield "|---|---|"
-    for name, kind in events.EVENT_TYPES.items():
+    for name, kind in event_json.EVENT_TYPES.items():
         said = (inspect.getdoc(kind) or "").splitlines()[0]
         yield f"| `{name}` | {said} |"
 
 
 _TEXT = f"""# A model's life
-Made from the code by `python -m evergreen_ops.lifecycle_diagram`: the arrows are what `{lifecycle.__name__}.transition`
-does in every state that a model with three versions can reach. An event that can't happen in a state is refused with
-`IllegalTransitionError` and leaves it as it was.
+Made from the code by `python -m evergreen_ops.lifecycle_diagram`: the arrows are what
+`{transitions.__name__}.transition` does in every state that a model with three versions can reach. An event that can't
+happen in a state is refused with `IllegalTransitionError` and leaves it as it was.
 
 ## A version
 <VERSION>

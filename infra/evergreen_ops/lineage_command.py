@@ -18,7 +18,7 @@ from evergreen_ops.options import REFUSED, UsageError
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from evergreen.usecases.lineage import Attempt, Data, DataLineage, Lineage, Step
+    from evergreen.usecases.people.lineage import Attempt, Data, DataLineage, Lineage, Step
 
 _LOOKS_SHOWN = 3
 _FILES_SHOWN = 5
@@ -81,7 +81,7 @@ def lineage(
 
 
 def _of_stack(model: str, version: int | None, stack: str | None, local: bool, verify: bool) -> Lineage:
-    from evergreen.usecases.lineage import trace_version
+    from evergreen.usecases.people.lineage import trace_version
     from evergreen_ops.stack import connected
 
     with connected(stack, local=local) as at, _busy(f"tracing {model}", at.note):
@@ -90,7 +90,7 @@ def _of_stack(model: str, version: int | None, stack: str | None, local: bool, v
 
 def _of_replay(model: str, version: int | None, folder: Path) -> Lineage:
     """A replay's cloud is gone with its buckets; its history and its verdicts lie in its folder."""
-    from evergreen.usecases.lineage import assemble
+    from evergreen.usecases.people.lineage import assemble
     from evergreen_ops.replay.result import production_version
 
     history = [item for item in _lines(folder / "events.jsonl") if item["model"] == model]
@@ -111,7 +111,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _trace_data(model: str, data: str, stack: str | None, local: bool, as_json: bool) -> None:
-    from evergreen.usecases.lineage import trace_data
+    from evergreen.usecases.people.lineage import trace_data
     from evergreen_ops.stack import connected
 
     with connected(stack, local=local) as at, _busy(f"tracing {data}", at.note):
@@ -189,7 +189,7 @@ def _data_line(data: Data) -> str:
 
 def _changed(data: Data) -> list[str]:
     """The files that are not there any more as they were."""
-    from evergreen.usecases.lineage import Found
+    from evergreen.usecases.people.lineage import Found
 
     other = [file for file in data.files if file.found is not Found.AS_RECORDED]
     told = [f"{file.key} ({file.rows:,} rows): {file.found}" for file in other[:_FILES_SHOWN]]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evergreen.schema import Kind
+from evergreen.model.schema import Kind
 
 __all__ = ["Baseline", "BaselineError", "Column", "Violation", "find_violations", "violations_json"]
 

@@ -294,7 +294,7 @@ def violations(
 def _violations(
     model: str, baseline: Baseline, since: datetime, until: datetime, ports: Ports
 ) -> tuple[int, tuple[Violation, ...]]:
-    from evergreen import outcomes
+    from evergreen.formats import outcomes
     from evergreen.spec import ModelSpec
     from evergreen_ops.model_monitor import find_violations
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from evergreen import outcomes
-from evergreen.domain.endpoint_names import IMPORTED
-from evergreen.formats import Capture, GroundTruth, MalformedLine, read_captures, read_ground_truth
-from evergreen.payloads import class_of
-from evergreen.schema import FeatureSchema, Task
+from evergreen.domain.aliases import IMPORTED
+from evergreen.formats import outcomes
+from evergreen.formats.captures import Capture, GroundTruth, MalformedLine, layout_of, read_captures, read_ground_truth
+from evergreen.formats.payloads import class_of
+from evergreen.model.schema import FeatureSchema, Task
 from evergreen.spec import ModelSpec
 from evergreen_ops.model_monitor import Baseline
 from evergreen_ops.options import UsageError
@@ -247,7 +247,7 @@ def read_history(
     ImportRefusedError
         Fewer than half of the lines could be read: the spec is not what the endpoint takes and answers.
     """
-    layout = spec.capture_layout(VERSION)
+    layout = layout_of(spec, VERSION)
     found: dict[str, Capture] = {}
     lines, unreadable = 0, Counter[str]()
     for name, body in _bodies(captures):
@@ -307,21 +307,21 @@ def set_up(
     dict
         What was set up, as plain data.
     """
-    from evergreen.usecases import operate
+    from evergreen.usecases.people import apply, bring
 
     table = outcome_table(found, spec)
     facts, reference = describe(found, table, spec)
-    operate.apply_model(spec, now=now, ports=ports, actor=actor)
+    apply.apply_model(spec, now=now, ports=ports, actor=actor)
     for part in _parts(table):
-        operate.add_base_data(spec.model, part, now=now, ports=ports)
-    state = operate.adopt_version(
+        bring.add_base_data(spec.model, part, now=now, ports=ports)
+    state = bring.adopt_version(
         spec.model, f"{IMPORTED}{sagemaker_model}", facts, reference, actor, now=now, ports=ports
     )
     return {"model": spec.model, "version": state.production, "base_rows": table.num_rows}
 
 
 def outcome_table(found: Found, spec: ModelSpec) -> pa.Table:
-    """Join the labelled requests as :func:`evergreen.outcomes.join` would have, file by file.
+    """Join the labelled requests as :func:`evergreen.formats.outcomes.join` would have, file by file.
 
     Raises
     ------
@@ -381,7 +381,7 @@ def _rows(captured: pa.Table, spec: ModelSpec) -> Any:
     import pyarrow.parquet as pq
 
     from evergreen.training.job import TrainingJob
-    from evergreen.training.rows import read_rows
+    from evergreen.training.read_rows import read_rows
 
     job = TrainingJob(spec.model, spec.feature_schema(), spec.estimator, min_rows=1)
     with tempfile.TemporaryDirectory() as folder:

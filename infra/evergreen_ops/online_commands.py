@@ -33,7 +33,7 @@ def add_online_commands(app: typer.Typer) -> None:
 
 def status(model: Model, stack: StackName = None, local: Local = False, as_json: AsJson = False) -> None:
     """Show the online state; see the help above, which the command shows."""
-    from evergreen.usecases.online_status import read_online_status
+    from evergreen.usecases.people.online import read_online_status
 
     with shared.work(stack, local) as at:
         found = read_online_status(model, now=shared.current_time(), ports=at.ports)
@@ -117,7 +117,7 @@ def revert(
     as_json: AsJson = False,
 ) -> None:
     """Revert the online state; see the help above, which the command shows."""
-    from evergreen.usecases.online_status import choose_checkpoint, revert_online
+    from evergreen.usecases.people.revert_online import choose_checkpoint, revert_online
 
     because = shared.reason_of(reason)
     with shared.work(stack, local) as at:

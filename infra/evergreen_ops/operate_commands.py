@@ -15,7 +15,7 @@ import typer
 from evergreen_ops.options import REFUSED, UsageError, instant
 
 if TYPE_CHECKING:
-    from evergreen.domain.lifecycle import ModelState
+    from evergreen.domain.state import ModelState
     from evergreen.spec import ModelSpec
     from evergreen_ops.stack import Stack
 
@@ -124,15 +124,15 @@ def _base_data(file: Path, spec: ModelSpec, label: str, time: str, label_time: s
 
 
 def _apply(spec: ModelSpec, at: Stack) -> dict[str, Any]:
-    from evergreen.domain.errors import UnknownModelError
-    from evergreen.usecases import operate
+    from evergreen.errors import UnknownModelError
+    from evergreen.usecases.people import apply
 
     try:
         before = at.ports.ledger.read(spec.model).spec
     except UnknownModelError:
         before = {}
-    state = operate.apply_model(spec, now=current_time(), ports=at.ports, actor=at.actor)
-    changes = operate.spec_changes(before, state.spec) if before else ()
+    state = apply.apply_model(spec, now=current_time(), ports=at.ports, actor=at.actor)
+    changes = apply.spec_changes(before, state.spec) if before else ()
     told = [{"key": change.key, "before": change.before, "after": change.after} for change in changes]
     return {"model": spec.model, "epoch": state.epoch, "new": not before, "changes": told}
 
@@ -144,7 +144,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how models stand; see the help above, which the command shows."""
-    from evergreen.usecases.status import read_status
+    from evergreen.usecases.people.status import read_status
 
     with work(stack, local) as at:
         names = at.ports.ledger.models() if model is None else (model,)
@@ -277,7 +277,7 @@ def history(
 
 
 def _types(text: str | None) -> frozenset[str]:
-    from evergreen.domain.events import EVENT_TYPES
+    from evergreen.domain.event_json import EVENT_TYPES
 
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     known = {name.lower(): name for name in EVENT_TYPES}
@@ -320,11 +320,11 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Explain; see the help above, which the command shows."""
-    from evergreen.usecases import explain
+    from evergreen.usecases.people import why
 
     moment = current_time() if at_time is None else instant(at_time, "--at")
     with work(stack, local) as at:
-        explanation = explain.why(model, moment, ports=at.ports)
+        explanation = why.why(model, moment, ports=at.ports)
     if as_json:
         print_json(explanation.to_json())
         return
@@ -370,7 +370,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a history; see the help above, which the command shows."""
-    from evergreen.usecases.verify_history import verify_history
+    from evergreen.usecases.people.verify import verify_history
 
     with work(stack, local) as at:
         events, flaws = verify_history(model, ports=at.ports)
@@ -396,10 +396,10 @@ def trigger(
     as_json: AsJson = False,
 ) -> None:
     """Ask for a retraining; see the help above, which the command shows."""
-    from evergreen.usecases import operate
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
-        decision = operate.request_training(
+        decision = decide.request_training(
             model, reason_of(reason), at.actor, now=current_time(), ports=at.ports, force=force
         )
     if as_json:
@@ -423,8 +423,8 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Approve a promotion; see the help above, which the command shows."""
-    from evergreen.domain.errors import NothingToApproveError
-    from evergreen.usecases import operate
+    from evergreen.errors import NothingToApproveError
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
         state = at.ports.ledger.read(model)
@@ -438,8 +438,8 @@ def approve(
             f"takes the place of version {proposal.judged_against} in production, and is watched.",
             yes=yes,
         )
-        expected = operate.Expected.of(state)
-        after = operate.approve(
+        expected = decide.Expected.of(state)
+        after = decide.approve(
             model, proposal.version, reason_of(reason), at.actor, now=current_time(), ports=at.ports, expected=expected
         )
     _done(after, f"version {proposal.version} of {model} is approved: the endpoint is pointed to it next", as_json)
@@ -455,13 +455,13 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Promote a version by hand; see the help above, which the command shows."""
-    from evergreen.domain.lifecycle import transition
-    from evergreen.usecases import operate
+    from evergreen.domain.transitions import transition
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
         state = at.ports.ledger.read(model)
         # What is refused anyway is not asked for first.
-        transition(state, operate.forced(state, version, reason_of(reason), at.actor, current_time()))
+        transition(state, decide.forced(state, version, reason_of(reason), at.actor, current_time()))
         found = state.version(version)
         place = "nothing" if state.production is None else f"version {state.production}"
         confirm(
@@ -469,14 +469,14 @@ def promote(
             f"{place} in production, without a verdict, and is watched.",
             yes=yes,
         )
-        after = operate.force_promotion(
+        after = decide.force_promotion(
             model,
             version,
             reason_of(reason),
             at.actor,
             now=current_time(),
             ports=at.ports,
-            expected=operate.Expected.of(state),
+            expected=decide.Expected.of(state),
         )
     _done(after, f"version {version} of {model} is to be promoted: the endpoint is pointed to it next", as_json)
 
@@ -490,13 +490,14 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Roll back by hand; see the help above, which the command shows."""
-    from evergreen.usecases import operate
+    from evergreen import errors
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
         state = at.ports.ledger.read(model)
         good = state.last_known_good()
         if state.production is None or good is None:
-            raise operate.NotAppliedError(
+            raise errors.NotAppliedError(
                 f"no other version of {model!r} is known to be good: production is left as it is; "
                 f"a version can be promoted by hand (evergreen promote {model} VERSION)"
             )
@@ -505,20 +506,18 @@ def rollback(
             f"version {state.production} in production; version {state.production} is never promoted again.",
             yes=yes,
         )
-        expected = operate.Expected.of(state)
-        operate.force_rollback(
-            model, reason_of(reason), at.actor, now=current_time(), ports=at.ports, expected=expected
-        )
+        expected = decide.Expected.of(state)
+        decide.force_rollback(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports, expected=expected)
         after = at.ports.ledger.read(model)
     _done(after, f"{model} is rolled back to version {good.number}: the endpoint is pointed to it next", as_json)
 
 
 def pause(model: Model, reason: Reason, stack: StackName = None, local: Local = False, as_json: AsJson = False) -> None:
     """Pause a model; see the help above, which the command shows."""
-    from evergreen.usecases import operate
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
-        after = operate.pause(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
+        after = decide.pause(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
     _done(after, f"{model} is paused: nothing is retrained or promoted by itself; rollbacks go on", as_json)
 
 
@@ -526,10 +525,10 @@ def resume(
     model: Model, reason: Reason, stack: StackName = None, local: Local = False, as_json: AsJson = False
 ) -> None:
     """Resume a model; see the help above, which the command shows."""
-    from evergreen.usecases import operate
+    from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
-        after = operate.resume(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
+        after = decide.resume(model, reason_of(reason), at.actor, now=current_time(), ports=at.ports)
     _done(after, f"{model} is retrained and promoted by itself again", as_json)
 
 

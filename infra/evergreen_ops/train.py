@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from evergreen.ports import TrainingRequest
+from evergreen.domain.training_jobs import TrainingRequest
+from evergreen.model.archive import unpack
 from evergreen.spec import ModelSpec
-from evergreen.training.artifact import unpack
 from evergreen.training.source import PROGRAM, pack_source
 from evergreen.usecases.launch_training import recipe
 from evergreen_ops.local import training_container as container

@@ -20,8 +20,9 @@ import pytest
 import skops.io
 from sklearn.linear_model import SGDClassifier
 
-from evergreen.schema import FeatureSchema
-from evergreen.training.online import OnlineState, learn
+from evergreen.model.schema import FeatureSchema
+from evergreen.training.learning import learn
+from evergreen.training.online_state import OnlineState
 
 ROWS, COLUMNS, ROUNDS = 50, 30, 200
 NAMES = [f"x{i}" for i in range(COLUMNS)]

@@ -21,14 +21,14 @@ from http_load import SHADOWS, served
 from small_cloud import CHURN, open_cloud
 from tipping_model import a_model
 
-from evergreen.ports import AliasRecord
-from evergreen.schema import FeatureSchema
-from evergreen.scoring import Artifact
-from evergreen.training.artifact import pack
+from evergreen.domain.aliases import AliasRecord
+from evergreen.model.archive import pack
+from evergreen.model.schema import FeatureSchema
+from evergreen.model.scorer import Artifact
 from evergreen.training.export import to_onnx
 from evergreen.training.job import TrainingJob
+from evergreen.training.read_rows import Rows
 from evergreen.training.recipe import fit
-from evergreen.training.rows import Rows
 
 FEATURES, ROWS = 20, 20_000
 REQUESTS = 2_000  # of each kind of shadow

@@ -6,7 +6,7 @@ import pytest
 from deployed import Deployed
 from small_cloud import CHURN, SmallCloud, open_cloud
 
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import (
     BakePassed,
     CandidateRegistered,
     CandidateRetired,

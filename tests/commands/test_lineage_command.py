@@ -10,10 +10,10 @@ from deployed import Deployed
 from living_cloud import DAY, MODEL, LivingCloud
 from small_cloud import open_cloud
 
-from evergreen.domain.errors import UnknownVersionError
-from evergreen.domain.lifecycle import CandidateRetired
-from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
-from evergreen.usecases.lineage import NoLineageError, assemble
+from evergreen.domain.model_events import CandidateRetired
+from evergreen.errors import UnknownVersionError
+from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
+from evergreen.usecases.people.lineage import NoLineageError, assemble
 from evergreen_ops.options import UsageError
 from evergreen_ops.replay.report import events_text
 

@@ -7,7 +7,7 @@ import boto3
 import numpy as np
 import pytest
 
-from evergreen import outcomes
+from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
 from evergreen_ops.monitor_import import ImportRefusedError
 from evergreen_ops.options import UsageError

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evergreen.spec import ModelSpec
-from evergreen.usecases.online_state import load_state, state_fingerprint
+from evergreen.usecases.steps.online_states import load_state, state_fingerprint
 from evergreen_ops import cli
 
 ONLINE = {"enabled": True, "labels": "at_once", "checkpoint": "1h"}

@@ -10,11 +10,13 @@ import pytest
 from botocore.exceptions import ClientError
 from small_cloud import CHURN, NOW
 
-from evergreen.domain.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError
-from evergreen.domain.errors import UnknownModelError as Unknown
-from evergreen.domain.lifecycle import PromotionApproved, RollbackCause, RollbackDecided, VersionRolledBack
+from evergreen import errors
+from evergreen.domain.model_events import PromotionApproved, RollbackDecided, VersionRolledBack
+from evergreen.domain.state import RollbackCause
+from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError
+from evergreen.errors import UnknownModelError as Unknown
 from evergreen.spec import ModelSpec, SpecError
-from evergreen.usecases import operate
+from evergreen.usecases.people import decide
 from evergreen_ops.options import UsageError
 from evergreen_ops.stack import StackError, connected
 
@@ -51,7 +53,7 @@ def test_a_spec_that_is_none_says_what_is_wrong_with_it(stack, tmp_path):
 
 def test_a_spec_too_large_for_the_ledger_is_refused(stack, tmp_path):
     features = {f"a_rather_long_name_of_feature_{i}": {"type": "number"} for i in range(3_000)}
-    with pytest.raises(operate.NotAppliedError, match=r"100,000 is the limit: name fewer features"):
+    with pytest.raises(errors.NotAppliedError, match=r"100,000 is the limit: name fewer features"):
         stack.evergreen("apply", spec_file(tmp_path, features=features))
 
 
@@ -66,7 +68,7 @@ def at_endpoint(name=None):
 )
 def test_an_endpoint_that_is_another_models_is_refused(stack, tmp_path, other, endpoint):
     stack.asked("apply", spec_file(tmp_path, endpoint=at_endpoint()))
-    with pytest.raises(operate.NotAppliedError) as refused:
+    with pytest.raises(errors.NotAppliedError) as refused:
         stack.evergreen("apply", spec_file(tmp_path, model=other, endpoint=endpoint))
     assert str(refused.value) == "endpoint 'churn' is model 'churn''s: set endpoint.name to another"
     assert stack.ports.ledger.models() == ("churn",)
@@ -98,7 +100,7 @@ def test_a_model_that_answers_stays_where_its_callers_are(stack, tmp_path, befor
     else:
         stack.tell(PromotionApproved, version=1, instead_of=None, evidence={})
     left = stack.ports.ledger.history("churn")
-    with pytest.raises(operate.NotAppliedError) as refused:
+    with pytest.raises(errors.NotAppliedError) as refused:
         stack.evergreen("apply", spec_file(tmp_path, endpoint=after))
     assert says in str(refused.value)
     assert str(refused.value).endswith("apply the spec under another model name, and move the callers to it")
@@ -356,7 +358,7 @@ def test_a_rollback_by_hand_goes_to_the_last_known_good(settled):
 def test_a_rollback_with_nowhere_to_go_changes_nothing(stack):
     stack.applied().registered(1).promoted(1)
     epoch = stack.state.epoch
-    with pytest.raises(operate.NotAppliedError, match="no other version of 'churn' is known to be good"):
+    with pytest.raises(errors.NotAppliedError, match="no other version of 'churn' is known to be good"):
         stack.evergreen("rollback", "churn", "--reason", "complaints", "--yes")
     assert stack.state.epoch == epoch
 
@@ -382,16 +384,16 @@ def test_a_change_needs_a_reason(settled, command):
 
 def test_what_a_person_decided_on_is_what_must_still_be_there(settled):
     settled.registered(3).shadowed(3).proposed(3)
-    shown = operate.Expected.of(settled.state)
+    shown = decide.Expected.of(settled.state)
     settled.registered(4)
     about = {"now": NOW, "ports": settled.ports, "expected": shown}
-    for decide in (
-        lambda: operate.force_promotion("churn", 3, "now", "ada", **about),
-        lambda: operate.approve("churn", 3, "now", "ada", **about),
-        lambda: operate.force_rollback("churn", "now", "ada", **about),
+    for decision in (
+        lambda: decide.force_promotion("churn", 3, "now", "ada", **about),
+        lambda: decide.approve("churn", 3, "now", "ada", **about),
+        lambda: decide.force_rollback("churn", "now", "ada", **about),
     ):
         with pytest.raises(ChangedMeanwhileError, match=r"was version 2 \(epoch \d+\) and is version 2 \(epoch \d+\)"):
-            decide()
+            decision()
     assert settled.last()["type"] == "CandidateRegistered"
 
 

@@ -9,13 +9,13 @@ import pytest
 from botocore.exceptions import ClientError
 from small_artifact import small_artifact
 
-from evergreen.aws.aliases import DynamoAliases
-from evergreen.aws.attempts import Attempts
-from evergreen.aws.endpoint_requests import EndpointPlan
-from evergreen.aws.endpoints import EndpointAliases
 from evergreen.aws.files import S3Files
-from evergreen.domain.errors import EndpointRefusedError, EndpointWentBackError
-from evergreen.ports import AliasRecord, Canary
+from evergreen.aws.lambda_aliases import DynamoAliases
+from evergreen.aws.sagemaker_aliases import EndpointAliases
+from evergreen.aws.sagemaker_attempts import Attempts
+from evergreen.aws.sagemaker_requests import EndpointPlan
+from evergreen.domain.aliases import AliasRecord, Canary
+from evergreen.errors import EndpointRefusedError, EndpointWentBackError
 from evergreen.spec import EndpointSpec
 from evergreen_ops.local.cloud import LocalCloud
 

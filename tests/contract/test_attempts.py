@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from evergreen.aws.attempts import Attempt, Attempts
-from evergreen.domain.errors import ConflictingWriteError
+from evergreen.aws.sagemaker_attempts import Attempt, Attempts
+from evergreen.errors import ConflictingWriteError
 
 FIRST = Attempt("p1-s0-e5", "v1", None, "", made={"p1-s0-e5": ("v1",)})
 

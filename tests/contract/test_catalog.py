@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evergreen.aws.catalog import DynamoCatalog
-from evergreen.ports import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry
 
 HOUR = timedelta(hours=1)
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)

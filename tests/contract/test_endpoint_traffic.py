@@ -7,7 +7,7 @@ from botocore.stub import Stubber
 
 from evergreen.aws.traffic import EndpointTraffic
 from evergreen.domain.bake import Traffic
-from evergreen.domain.errors import UnreadMetricsError
+from evergreen.errors import UnreadMetricsError
 from evergreen_ops.local.cloud import LocalCloud
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

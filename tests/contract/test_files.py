@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from evergreen.aws.files import S3Files
-from evergreen.domain.errors import ConflictingWriteError
+from evergreen.errors import ConflictingWriteError
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from evergreen.aws.ledger import DynamoLedger
-from evergreen.domain import audit, events
-from evergreen.domain.errors import IllegalTransitionError, StaleStateError, UnknownModelError
-from evergreen.domain.lifecycle import DifferenceRepaired, ModelApplied, ModelState, RetrainingRequested
-from evergreen.usecases.recording import decide_and_record
+from evergreen.domain import audit, event_json
+from evergreen.domain.model_events import DifferenceRepaired, ModelApplied, RetrainingRequested
+from evergreen.domain.state import ModelState
+from evergreen.errors import IllegalTransitionError, StaleStateError, UnknownModelError
+from evergreen.usecases.steps.recording import decide_and_record
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -160,7 +161,7 @@ def test_every_item_is_chained_to_the_one_before_it(ledger):
     told = [applied(), requested(), repaired("again")]
     digest = ""
     for event, item in zip(told, ledger.history("churn"), strict=True):
-        digest = events.chain_hash(digest, item["epoch"], item["type"], events.event_to_json(event))
+        digest = event_json.chain_hash(digest, item["epoch"], item["type"], event_json.event_to_json(event))
         assert item["hash"] == digest
     assert state.last_hash == digest
 

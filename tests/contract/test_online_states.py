@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evergreen.aws.online import DynamoOnlineStates
+from evergreen.aws.online_states import DynamoOnlineStates
 from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
-from evergreen.domain.errors import ConflictingWriteError
+from evergreen.errors import ConflictingWriteError
 
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
 LATER = NOW + timedelta(days=60)

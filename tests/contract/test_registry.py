@@ -5,8 +5,8 @@ import pytest
 from small_artifact import small_artifact
 
 from evergreen.aws.registry import MlflowRegistry
+from evergreen.model.archive import unpack
 from evergreen.ports import Described, RunLink
-from evergreen.training.artifact import unpack
 from evergreen.training.run_record import Provenance, run_record
 from evergreen.training.tracking import write_run
 

@@ -17,22 +17,24 @@ from small_artifact import small_artifact
 from small_cloud import NOW, open_cloud
 
 from evergreen.aws.files import S3Files
-from evergreen.domain.lifecycle import CandidateRegistered, RetrainingRequested, TrainingStarted
-from evergreen.formats import Capture, capture_line
-from evergreen.inbound import FeedbackMessage
+from evergreen.domain.aliases import alias_record
+from evergreen.domain.model_events import CandidateRegistered, RetrainingRequested, TrainingStarted
+from evergreen.domain.training_jobs import JobEnd
+from evergreen.formats.captures import Capture, capture_line
+from evergreen.formats.requests import FeedbackMessage
+from evergreen.model.archive import unpack
 from evergreen.spec import ModelSpec
-from evergreen.training.artifact import unpack
 from evergreen.training.train import main as train
-from evergreen.usecases import operate
 from evergreen.usecases.evaluate_triggers import evaluate_triggers
-from evergreen.usecases.finish_training import JobEnd, finish_training
+from evergreen.usecases.finish_training import finish_training
 from evergreen.usecases.learn_online import learn_online
-from evergreen.usecases.lineage import trace_version
+from evergreen.usecases.people import bring, decide
+from evergreen.usecases.people.lineage import trace_version
 from evergreen.usecases.predict import predict
 from evergreen.usecases.profile_capture import profile_capture
-from evergreen.usecases.references import ReferenceHashError, load_reference
-from evergreen.usecases.repoint_alias import alias_record, repoint_alias
+from evergreen.usecases.repoint_alias import repoint_alias
 from evergreen.usecases.score_shadow import score_shadow
+from evergreen.usecases.steps.references import ReferenceHashError, load_reference
 
 DAY = timedelta(days=1)
 CAPTURE = "captures/churn/production/2026/03/01/01/part-1.jsonl"
@@ -58,9 +60,7 @@ class Reader:
 
 def registered(cloud, name):
     """A version that was trained in earnest; answers its number."""
-    return operate.register_version(
-        "churn", small_artifact(name), "trained", "ada", now=NOW - 9 * DAY, ports=cloud.ports
-    )
+    return bring.register_version("churn", small_artifact(name), "trained", "ada", now=NOW - 9 * DAY, ports=cloud.ports)
 
 
 def in_production(cloud):
@@ -68,7 +68,7 @@ def in_production(cloud):
     cloud.applied(online={"enabled": True, "labels": "at_once"}, labels={"classes": ["0", "1"], "maturity": "1h"})
     for name in ("a", "b"):
         registered(cloud, name)
-    operate.force_promotion("churn", 1, "a story", "ada", now=NOW - 9 * DAY, ports=cloud.ports)
+    decide.force_promotion("churn", 1, "a story", "ada", now=NOW - 9 * DAY, ports=cloud.ports)
     repoint_alias("churn", now=NOW - 9 * DAY, ports=cloud.ports)
     asked = Capture("r1", NOW - 2 * timedelta(hours=1), 1, {"age": 41.0, "plan": "a"}, "1", {"0": 0.2, "1": 0.8})
     cloud.ports.data.put(CAPTURE, capture_line(asked, model="churn", variant="production") + b"\n")

@@ -14,14 +14,14 @@ from botocore.validate import validate_parameters
 from small_cloud import NOW, open_cloud
 
 from evergreen.aws.trainer import SageMakerTrainer
-from evergreen.domain.errors import TrainingRefusedError
-from evergreen.domain.lifecycle import RetrainingRequested
-from evergreen.ports import TrainingRequest
+from evergreen.domain.model_events import RetrainingRequested
+from evergreen.domain.training_jobs import Snapshot, TrainingRequest
+from evergreen.errors import TrainingRefusedError
 from evergreen.spec import ModelSpec
 from evergreen.training.job import TrainingJob
 from evergreen.training.source import METRIC_DEFINITIONS
-from evergreen.usecases import operate
-from evergreen.usecases.launch_training import Snapshot, training_request
+from evergreen.usecases.launch_training import training_request
+from evergreen.usecases.people import apply
 
 REQUEST = TrainingRequest(
     job_name="churn-20260301020000-7-0",
@@ -128,7 +128,7 @@ def launched(cloud):
         task = "binary" if len(classes) == 2 else "multiclass"
         document = {"model": model, "task": task, "features": columns, "labels": {"classes": sorted(classes)}}
         spec = ModelSpec.parse(document | {"training": training})
-        operate.apply_model(spec, now=NOW, ports=cloud.ports)
+        apply.apply_model(spec, now=NOW, ports=cloud.ports)
         decision = {"decision_id": "20260301020000-12345", "trigger": "performance"}
         requested = RetrainingRequested(time=NOW, actor="evaluate_triggers", because=because, **decision)
         state = cloud.ports.ledger.record(cloud.ports.ledger.read(model), requested)

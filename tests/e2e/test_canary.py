@@ -11,9 +11,9 @@ from small_cloud import CHURN
 from tipping_model import a_model
 
 from evergreen import bootstrap
+from evergreen.model.archive import pack, unpack
 from evergreen.spec import ModelSpec
-from evergreen.training.artifact import pack, unpack
-from evergreen.usecases import operate
+from evergreen.usecases.people import apply, bring, decide
 from evergreen_ops.local.cloud import LocalCloud
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ class Endpoint:
     def __init__(self, cloud):
         self.cloud, self.ports = cloud, bootstrap.ports_for(cloud.outputs)
         spec = CHURN | {"deployment": {"canary_share": SHARE, "ops_bake_longest": "1h"}}
-        operate.apply_model(ModelSpec.parse(spec), now=self.now, ports=self.ports)
+        apply.apply_model(ModelSpec.parse(spec), now=self.now, ports=self.ports)
 
     @property
     def now(self):
@@ -43,8 +43,8 @@ class Endpoint:
 
     def promoted(self, artifact):
         """A version that was trained elsewhere, promoted by hand."""
-        number = operate.register_version("churn", artifact, "a story", "ada", now=self.now, ports=self.ports)
-        operate.force_promotion("churn", number, "a story", "ada", now=self.now, ports=self.ports)
+        number = bring.register_version("churn", artifact, "a story", "ada", now=self.now, ports=self.ports)
+        decide.force_promotion("churn", number, "a story", "ada", now=self.now, ports=self.ports)
         self.cloud.advance(self.now + 10 * timedelta(seconds=1))
         return number
 

@@ -12,12 +12,12 @@ from small_artifact import small_artifact
 from tipping_model import a_model
 
 from evergreen import bootstrap
-from evergreen.domain.lifecycle import VersionStatus
-from evergreen.formats import FileKey
+from evergreen.domain.state import VersionStatus
+from evergreen.formats.keys import FileKey
+from evergreen.model.archive import pack, unpack
 from evergreen.spec import ModelSpec
-from evergreen.training.artifact import pack, unpack
-from evergreen.usecases import operate
-from evergreen.usecases.verify_history import verify_history
+from evergreen.usecases.people import apply, bring, decide
+from evergreen.usecases.people.verify import verify_history
 from evergreen_ops.local.cloud import LocalCloud
 
 pytestmark = pytest.mark.slow  # each starts several fleets of containers, and every minute of a bake is a call
@@ -77,10 +77,10 @@ class Story:
         if graph is not None:
             files = unpack(artifact, ("model.json", "reference.json"))
             artifact = pack(files | unpack(graph, ("model.onnx",)))
-        return operate.register_version("churn", artifact, "a story", "ada", now=self.now, ports=self.ports)
+        return bring.register_version("churn", artifact, "a story", "ada", now=self.now, ports=self.ports)
 
     def promote(self, version):
-        operate.force_promotion("churn", version, "a story", "ada", now=self.now, ports=self.ports)
+        decide.force_promotion("churn", version, "a story", "ada", now=self.now, ports=self.ports)
         self.passes(MINUTE)
 
     def answers(self, requests=50):
@@ -171,7 +171,7 @@ def story():
         )
         try:
             told = Story(cloud)
-            operate.apply_model(SPEC, now=told.now, ports=told.ports)
+            apply.apply_model(SPEC, now=told.now, ports=told.ports)
             told.promote(told.registered("first"))
             yield told
             assert verify_history("churn", ports=told.ports)[1] == ()
@@ -207,7 +207,7 @@ def test_a_model_is_promoted_watched_as_a_canary_and_rolled_back_and_the_endpoin
     assert story.target() == ("InService", {"production": 2, "shadow": 1})
     assert story.answers() == {2: 50}
 
-    operate.force_rollback("churn", "it answers nonsense", "ada", now=story.now, ports=story.ports)
+    decide.force_rollback("churn", "it answers nonsense", "ada", now=story.now, ports=story.ports)
     story.passes(8 * MINUTE)
     assert (story.types()[-1], story.state.production) == ("VersionRolledBack", 1)
     story.passes(10 * MINUTE)
@@ -233,7 +233,7 @@ def captured_by_version(story):
 
 
 def read_versions(story, key):
-    from evergreen import outcomes
+    from evergreen.formats import outcomes
 
     return Counter(outcomes.from_parquet(story.ports.data.get(key), ["version"])["version"].to_pylist())
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn.utils import all_estimators
 
-from evergreen.schema import FeatureSchema
+from evergreen.model.schema import FeatureSchema
 from evergreen.training.export import MAX_DIFFERENCE
 from evergreen.training.fit import train
 from evergreen.training.job import TrainingError, TrainingJob
-from evergreen.training.rows import Category, Rows
+from evergreen.training.read_rows import Category, Rows
 
 TASKS = [("classifier", "binary"), ("classifier", "multiclass"), ("regressor", "regression")]
 NAMES = [(task, name) for kind, task in TASKS for name, _ in all_estimators(type_filter=kind)]

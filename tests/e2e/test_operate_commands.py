@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from evergreen import bootstrap
-from evergreen.domain.lifecycle import BakePassed, BakePhase, CandidateRegistered, PromotionApproved, VersionPromoted
+from evergreen.domain.model_events import BakePassed, CandidateRegistered, PromotionApproved, VersionPromoted
+from evergreen.domain.state import BakePhase
 from evergreen_ops.local.server import LocalServer
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evergreen.scoring import Artifact
+from evergreen.model.scorer import Artifact
 from evergreen_ops import cli
 
 ROWS = 400

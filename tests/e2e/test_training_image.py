@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evergreen.scoring import Artifact
-from evergreen.training.artifact import pack
+from evergreen.model.archive import pack
+from evergreen.model.scorer import Artifact
 from evergreen.training.source import PROGRAM, REQUIREMENTS, pack_source
 
 # sagemaker-scikit-learn:1.4-2-cpu-py3, as its Dockerfile and requirements pin them.

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 
 from evergreen import bootstrap
-from evergreen.outcomes import outcome_schema
+from evergreen.formats.outcomes import outcome_schema
+from evergreen.model.archive import pack
 from evergreen.spec import ModelSpec
-from evergreen.training.artifact import pack
 from evergreen.training.source import pack_source
-from evergreen.usecases import operate
-from evergreen.usecases.verify_history import verify_history
+from evergreen.usecases.people import apply, bring, decide
+from evergreen.usecases.people.verify import verify_history
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.local.training_jobs import jobs_of
 
@@ -66,9 +66,9 @@ class World:
         self.ports.artifacts.put("source/ours/sourcedir.tar.gz", source or pack({"ours.py": script.encode()}))
         own = {"source_dir": self.ports.artifacts.uri("source/ours/sourcedir.tar.gz"), "entry_point": entry_point}
         spec = ModelSpec.parse(SPEC | {"training": {"params": {"n_estimators": 5}, **own, **training}})
-        operate.apply_model(spec, now=START, ports=self.ports)
-        operate.add_base_data("churn", rows(spec), now=START, ports=self.ports)
-        operate.request_training("churn", "prices changed", "ada", now=START, ports=self.ports)
+        apply.apply_model(spec, now=START, ports=self.ports)
+        bring.add_base_data("churn", rows(spec), now=START, ports=self.ports)
+        decide.request_training("churn", "prices changed", "ada", now=START, ports=self.ports)
 
     def advance(self, **span):
         self.cloud.advance(self.cloud.clock.now + timedelta(**span))

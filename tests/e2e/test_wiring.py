@@ -12,8 +12,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from evergreen import bootstrap
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
-from evergreen.usecases.verify_history import verify_history
+from evergreen.usecases.people import apply, decide
+from evergreen.usecases.people.verify import verify_history
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.replay import driver, specs
 from evergreen_ops.replay.progress import PlainScreen
@@ -231,9 +231,9 @@ def test_what_is_noted_is_told_on_the_bus_with_its_content(tmp_path):
     with LocalCloud.deploy(copied(document, tmp_path), start=START) as cloud:
         try:
             ports = bootstrap.ports_for(cloud.outputs)
-            operate.apply_model(SPEC, now=START, ports=ports)
+            apply.apply_model(SPEC, now=START, ports=ports)
             for _ in range(2):  # asked twice at one time, it is one wish
-                operate.request_training("turning", "prices changed", "ada", now=START, ports=ports)
+                decide.request_training("turning", "prices changed", "ada", now=START, ports=ports)
             cloud.advance(START + timedelta(minutes=1))
             queue = {"QueueUrl": cloud.resources["Heard"], "MaxNumberOfMessages": 10}
             heard = [json.loads(m["Body"]) for m in cloud.client("sqs").receive_message(**queue)["Messages"]]

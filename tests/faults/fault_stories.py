@@ -13,18 +13,13 @@ from fault_runner import Story
 from small_artifact import scored_beside_production
 from small_cloud import NOW
 
-from evergreen.domain.lifecycle import (
-    BakePassed,
-    BakePhase,
-    PromotionApproved,
-    RollbackCause,
-    RollbackDecided,
-)
-from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
-from evergreen.ports import AliasRecord
-from evergreen.schema import FeatureSchema
+from evergreen.domain.aliases import AliasRecord
+from evergreen.domain.model_events import BakePassed, PromotionApproved, RollbackDecided
+from evergreen.domain.state import BakePhase, RollbackCause
+from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
+from evergreen.model.schema import FeatureSchema
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
+from evergreen.usecases.people import bring, decide
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SHORT_CYCLES = {"triggers": {"cycle": "2d"}, "shadow": {"cycle": "1d"}, "deployment": {"quality_bake": "3d"}}
@@ -66,10 +61,10 @@ def an_artifact(seed=0):
 
 
 def _trained(seed):
-    from evergreen.training.artifact import pack
+    from evergreen.model.archive import pack
     from evergreen.training.fit import train
     from evergreen.training.job import TrainingJob
-    from evergreen.training.rows import Category, Rows
+    from evergreen.training.read_rows import Category, Rows
 
     random, count = np.random.default_rng(seed), 1_200
     schema = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, ["0", "1"])
@@ -111,12 +106,12 @@ def recorded(cloud, kind, *, time=NOW, model="churn", **fields):
 
 def registered(cloud, seed=0, *, time=NOW - 10 * DAY, model="churn"):
     """A version that was trained elsewhere."""
-    return operate.register_version(model, an_artifact(seed), "trained", "ada", now=time, ports=cloud.ports)
+    return bring.register_version(model, an_artifact(seed), "trained", "ada", now=time, ports=cloud.ports)
 
 
 def promoted(cloud, version, *, time=NOW - 10 * DAY, model="churn"):
     """A version takes over, and is in its ops bake."""
-    operate.force_promotion(model, version, "a story", "ada", now=time, ports=cloud.ports)
+    decide.force_promotion(model, version, "a story", "ada", now=time, ports=cloud.ports)
     cloud.call("repoint_alias", told(cloud, model=model) | {"time": at(time)})
 
 
@@ -214,14 +209,14 @@ def counted(namespace, about, time, **metrics):
 
 def base_data(cloud, rows=400, *, model="churn"):
     """Labelled rows from before Evergreen."""
-    from evergreen import outcomes
+    from evergreen.formats import outcomes
 
     schema = ModelSpec.parse(cloud.ports.ledger.read(model).spec).feature_schema()
     asked = [(f"b{i}", float(30 + i % 20), i % 2) for i in range(rows)]
     captures = [Capture(name, NOW - 3 * DAY, 1, {"age": age, "plan": "a"}, "1", None) for name, age, _ in asked]
     labels = [GroundTruth(name, str(truth)) for name, _, truth in asked]
     table, _ = outcomes.join(labels, NOW - 3 * DAY, outcomes.captures_to_table(captures, schema), None, schema)
-    operate.add_base_data(model, table, now=NOW, ports=cloud.ports)
+    bring.add_base_data(model, table, now=NOW, ports=cloud.ports)
 
 
 def wished(cloud, *, model="churn", time=NOW):
@@ -560,7 +555,7 @@ def the_end_of_a_training_and_a_repoint_were_never_heard_of(cloud):
     ended(cloud)
     in_production(cloud, model="orders", time=NOW - 12 * DAY)
     registered(cloud, 1, time=NOW - 2 * HOUR, model="orders")
-    operate.force_promotion("orders", 2, "a story", "ada", now=NOW - 2 * HOUR, ports=cloud.ports)
+    decide.force_promotion("orders", 2, "a story", "ada", now=NOW - 2 * HOUR, ports=cloud.ports)
     return {"time": at(NOW + 2 * HOUR)}
 
 
@@ -737,7 +732,7 @@ def answering(cloud, *, versions=1):
     cloud.applied(**SHORT_CYCLES | AT_AN_ENDPOINT)
     for number in range(1, versions + 1):
         registered(cloud, number - 1)
-        operate.force_promotion("churn", number, "a story", "ada", now=NOW - 9 * DAY, ports=cloud.ports)
+        decide.force_promotion("churn", number, "a story", "ada", now=NOW - 9 * DAY, ports=cloud.ports)
         moved(cloud, told(cloud))
         passed(cloud, number)
         if number > 1:
@@ -748,7 +743,7 @@ def asked_for_the_second(cloud):
     """Version 2 is on its way to take over from version 1."""
     answering(cloud)
     registered(cloud, 1)
-    operate.force_promotion("churn", 2, "a story", "ada", now=NOW, ports=cloud.ports)
+    decide.force_promotion("churn", 2, "a story", "ada", now=NOW, ports=cloud.ports)
     cloud.call("repoint_alias", told(cloud))
 
 
@@ -756,7 +751,7 @@ def asked_for_the_second(cloud):
 def an_endpoint_is_made_for_the_first_version(cloud):
     cloud.applied(**AT_AN_ENDPOINT)
     registered(cloud)
-    operate.force_promotion("churn", 1, "a story", "ada", now=NOW, ports=cloud.ports)
+    decide.force_promotion("churn", 1, "a story", "ada", now=NOW, ports=cloud.ports)
     return told(cloud)
 
 
@@ -764,7 +759,7 @@ def an_endpoint_is_made_for_the_first_version(cloud):
 def a_promotion_is_asked_of_an_endpoint(cloud):
     answering(cloud)
     registered(cloud, 1)
-    operate.force_promotion("churn", 2, "a story", "ada", now=NOW, ports=cloud.ports)
+    decide.force_promotion("churn", 2, "a story", "ada", now=NOW, ports=cloud.ports)
     return told(cloud)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from small_cloud import NOW, SmallCloud, open_cloud
 
-from evergreen.domain.lifecycle import CandidateRegistered, PromotionApproved, VersionPromoted
+from evergreen.domain.model_events import CandidateRegistered, PromotionApproved, VersionPromoted
 
 
 class Cloud(SmallCloud):

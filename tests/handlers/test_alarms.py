@@ -7,15 +7,15 @@ import boto3
 import pytest
 from still_endpoints import still_endpoints
 
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import (
     BakePassed,
     CandidateRegistered,
     PromotionApproved,
     RepointFailed,
     VersionPromoted,
-    VersionStatus,
 )
-from evergreen.usecases import operate
+from evergreen.domain.state import VersionStatus
+from evergreen.usecases.people import decide
 from evergreen.usecases.repoint_alias import repoint_alias
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
@@ -330,7 +330,7 @@ def ledger_state(cloud):
 
 
 def test_a_person_may_still_roll_back(two_versions, now):
-    operate.force_rollback("churn", "customers complain", "ada", now=now, ports=two_versions.ports)
+    decide.force_rollback("churn", "customers complain", "ada", now=now, ports=two_versions.ports)
     assert (last(two_versions)["type"], last(two_versions)["actor"]) == ("RollbackDecided", "ada")
     assert two_versions.call("watch_deployment", alarm(two_versions, now)) == {"churn": None}
 

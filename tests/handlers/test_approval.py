@@ -6,20 +6,21 @@ import pytest
 from small_artifact import small_artifact
 from small_cloud import NOW
 
-from evergreen.domain.errors import NothingToApproveError
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import (
     BakePassed,
-    BakePhase,
     CandidateRegistered,
     PromotionApproved,
     RetrainingRequested,
     TrainingStarted,
     VersionPromoted,
 )
-from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
-from evergreen.usecases import operate
+from evergreen.domain.state import BakePhase
+from evergreen.domain.training_jobs import JobEnd
+from evergreen.errors import NothingToApproveError
+from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
-from evergreen.usecases.finish_training import JobEnd, finish_training
+from evergreen.usecases.finish_training import finish_training
+from evergreen.usecases.people import decide
 from evergreen.usecases.reconcile import reconcile
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -102,7 +103,7 @@ def state(cloud):
 
 
 def approved(cloud, **about):
-    return operate.approve("churn", None, "checked with sales", "ada", now=NOW, ports=cloud.ports, **about)
+    return decide.approve("churn", None, "checked with sales", "ada", now=NOW, ports=cloud.ports, **about)
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_its_schedule_is_made_again_while_it_waits(proven):
 
 def test_a_person_approves_on_the_evidence_of_the_proposal(proven):
     proposal = state(proven).proposal
-    after = approved(proven, expected=operate.Expected.of(state(proven)))
+    after = approved(proven, expected=decide.Expected.of(state(proven)))
     assert (after.repoint.version, after.proposal) == (2, None)
     event = proven.ports.ledger.history("churn")[-1]
     assert event["evidence"] == {**proposal.evidence, "proposed_at": proposal.time.isoformat()}
@@ -166,7 +167,7 @@ def test_a_later_verdict_of_keep_withdraws_the_proposal(proven):
 
 def test_a_proposal_against_an_older_production_can_not_be_approved(proven):
     registered(proven, 3, NOW)
-    operate.force_promotion("churn", 3, "needed", "ada", now=NOW, ports=proven.ports)
+    decide.force_promotion("churn", 3, "needed", "ada", now=NOW, ports=proven.ports)
     with pytest.raises(NothingToApproveError, match="none does"):
         approved(proven)
 
@@ -175,17 +176,17 @@ def test_a_paused_model_proposes_nothing_until_it_is_resumed(cloud):
     in_shadow(cloud, deployment={"approval": "auto"})
     for day in range(2):
         answered(cloud, day, right=2)
-    operate.pause("churn", "audit week", "ada", now=SINCE + 2 * DAY, ports=cloud.ports)
+    decide.pause("churn", "audit week", "ada", now=SINCE + 2 * DAY, ports=cloud.ports)
     assert judged(cloud, 3) == "promote"
     assert cloud.history()[-1] == "ModelPaused"
-    operate.resume("churn", "audit is over", "ada", now=SINCE + 3 * DAY, ports=cloud.ports)
+    decide.resume("churn", "audit is over", "ada", now=SINCE + 3 * DAY, ports=cloud.ports)
     assert judged(cloud, 4) == "promote"
     assert state(cloud).repoint.version == 2
 
 
 def test_a_paused_model_is_not_retrained_and_the_wish_waits(cloud, now):
     cloud.applied()
-    operate.pause("churn", "audit week", "ada", now=now, ports=cloud.ports)
+    decide.pause("churn", "audit week", "ada", now=now, ports=cloud.ports)
     cloud.call("evaluate_triggers", "business_event")
     assert state(cloud).run is None
     assert (state(cloud).held_back.rule, state(cloud).wish is not None) == ("paused", True)
@@ -195,13 +196,13 @@ def test_a_first_version_that_was_trained_during_a_pause_takes_over_when_it_ends
     cloud.applied()
     told(cloud, RetrainingRequested, now, decision_id="d1", trigger="business_event")
     told(cloud, TrainingStarted, now, decision_id="d1", job_name="churn-d1-0", attempt=0, rows=240, snapshot="s")
-    operate.pause("churn", "not yet", "ada", now=now, ports=cloud.ports)
+    decide.pause("churn", "not yet", "ada", now=now, ports=cloud.ports)
     key = "models/churn/churn-d1-0/output/model.tar.gz"
     cloud.ports.artifacts.put(key, small_artifact("churn-d1-0"))
     end = JobEnd("churn-d1-0", "Completed", cloud.ports.artifacts.uri(key), "")
     finish_training("churn", end, now=now + HOUR, ports=cloud.ports)
     assert cloud.history()[-1] == "CandidateRegistered"
     assert state(cloud).repoint is None
-    operate.resume("churn", "now", "ada", now=now + 2 * HOUR, ports=cloud.ports)
+    decide.resume("churn", "now", "ada", now=now + 2 * HOUR, ports=cloud.ports)
     assert cloud.history()[-2:] == ["ModelResumed", "PromotionApproved"]
     assert state(cloud).repoint.version == 1

@@ -6,22 +6,22 @@ from datetime import timedelta
 import pytest
 from small_artifact import small_artifact
 
-from evergreen import outcomes
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import (
     BakePassed,
     PromotionApproved,
     RetrainingRequested,
-    RollbackCause,
     RollbackDecided,
     ShadowStarted,
     VersionPromoted,
     VersionRolledBack,
 )
-from evergreen.training.artifact import unpack
-from evergreen.usecases import operate
+from evergreen.domain.state import RollbackCause
+from evergreen.formats import outcomes
+from evergreen.model.archive import unpack
 from evergreen.usecases.compare_shadow import compare_shadow
 from evergreen.usecases.evaluate_triggers import evaluate_triggers
 from evergreen.usecases.launch_training import launch_training
+from evergreen.usecases.people import bring
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 MIDNIGHT, TAKEOVER = "2026/03/01/00", "2026/03/01/01"  # version 2 answers since 01:30
@@ -44,7 +44,7 @@ def answers(cloud, name, at):
 
 
 def registered(cloud, name, at):
-    return operate.register_version("churn", small_artifact(name), "a story", "ada", now=at, ports=cloud.ports)
+    return bring.register_version("churn", small_artifact(name), "a story", "ada", now=at, ports=cloud.ports)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def brought(cloud, now):
     cloud.applied(endpoint={"kind": "sagemaker", "name": "churn-eu"}, labels={"classes": ["0", "1"], "maturity": "1h"})
     files = unpack(small_artifact("theirs"), ("model.json", "reference.json"))
     at, facts, reference = now - 9 * DAY, json.loads(files["model.json"]), json.loads(files["reference.json"])
-    operate.adopt_version("churn", "sagemaker-model:churn-2024", facts, reference, "ada", now=at, ports=cloud.ports)
+    bring.adopt_version("churn", "sagemaker-model:churn-2024", facts, reference, "ada", now=at, ports=cloud.ports)
     return cloud
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from evergreen.formats import GroundTruth, read_ground_truth
+from evergreen.formats.captures import GroundTruth, read_ground_truth
 
 REGRESSION = {"task": "regression", "labels": {}}
 

@@ -6,18 +6,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from small_cloud import CHURN
 
-from evergreen.domain.lifecycle import (
+from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.model_events import (
     BakePassed,
-    BakePhase,
     CandidateRegistered,
     PromotionApproved,
     ShadowStarted,
     TrainingFailed,
     VersionPromoted,
 )
-from evergreen.ports import CatalogEntry
+from evergreen.domain.state import BakePhase
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
+from evergreen.usecases.people import decide
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FEATURES = ModelSpec.parse(CHURN).fingerprint
@@ -268,11 +268,11 @@ def test_a_wish_before_there_is_a_model_in_production_waits_too(cloud, now):
 def test_a_person_may_override_the_cooldown_but_no_open_run(cloud, now):
     cloud.applied()
     asked = {"reason": "now, please", "who": "ada", "ports": cloud.ports}
-    assert operate.request_training("churn", **asked, now=now).retrain
-    assert operate.request_training("churn", **asked, now=now + HOUR, force=True).held_back.rule == "open_run"
+    assert decide.request_training("churn", **asked, now=now).retrain
+    assert decide.request_training("churn", **asked, now=now + HOUR, force=True).held_back.rule == "open_run"
     run_failed(cloud, now + 2 * HOUR)
-    assert operate.request_training("churn", **asked, now=now + 3 * HOUR).held_back.rule == "cooldown"
-    assert operate.request_training("churn", **asked, now=now + 4 * HOUR, force=True).retrain
+    assert decide.request_training("churn", **asked, now=now + 3 * HOUR).held_back.rule == "cooldown"
+    assert decide.request_training("churn", **asked, now=now + 4 * HOUR, force=True).retrain
 
 
 # --- comparisons and the watch ----------------------------------------------------------------------------------------

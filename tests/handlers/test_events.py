@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from evergreen.domain.errors import UnknownModelError
-from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
-from evergreen.ports import AliasRecord
+from evergreen.domain.aliases import AliasRecord
+from evergreen.errors import UnknownModelError
+from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 
 HOUR = "2026/03/01/01"
 

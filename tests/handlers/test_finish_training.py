@@ -8,10 +8,10 @@ import pytest
 from botocore.exceptions import ClientError
 from small_artifact import small_artifact
 
-from evergreen.domain.lifecycle import RetrainingRequested, TrainingStarted
-from evergreen.training.artifact import pack, unpack
-from evergreen.usecases.explain import why
-from evergreen.usecases.references import load_reference
+from evergreen.domain.model_events import RetrainingRequested, TrainingStarted
+from evergreen.model.archive import pack, unpack
+from evergreen.usecases.people.why import why
+from evergreen.usecases.steps.references import load_reference
 
 DAY = timedelta(days=1)
 FILES = ("model.onnx", "model.json", "reference.json")

@@ -8,11 +8,12 @@ from moto.core.exceptions import JsonRESTError
 from moto.sagemaker.responses import SageMakerResponse
 from small_cloud import NOW
 
-from evergreen.domain.lifecycle import RetrainingRequested
-from evergreen.ports import CatalogEntry
-from evergreen.training.artifact import pack
+from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.model_events import RetrainingRequested
+from evergreen.domain.training_jobs import snapshot_sha256
+from evergreen.model.archive import pack
 from evergreen.training.source import pack_source, source_key
-from evergreen.usecases.launch_training import launch_training, snapshot_sha256
+from evergreen.usecases.launch_training import launch_training
 
 RUN = "20260301020000-2"
 JOB = f"churn-{RUN}-0"

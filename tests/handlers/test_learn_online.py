@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from evergreen.spec import ModelSpec
-from evergreen.training.online import OnlineStateError
-from evergreen.usecases.online_state import load_state, state_fingerprint
+from evergreen.training.learner import OnlineStateError
+from evergreen.usecases.steps.online_states import load_state, state_fingerprint
 
 AT_ONCE = {"enabled": True, "labels": "at_once"}
 THREE_CLASSES = {"task": "multiclass", "labels": {"classes": ["0", "1", "2"]}}

@@ -6,9 +6,9 @@ import pytest
 from small_cloud import NOW
 from tipping_model import ROW, a_model
 
-from evergreen.ports import AliasRecord
-from evergreen.scoring import Artifact
-from evergreen.usecases.answering import MOST_ALIASES, LoadedModels, Model, Serving
+from evergreen.domain.aliases import AliasRecord
+from evergreen.model.scorer import Artifact
+from evergreen.usecases.steps.loaded_models import MOST_ALIASES, LoadedModels, Model, Serving
 
 
 class Shelf:

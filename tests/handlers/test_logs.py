@@ -10,10 +10,10 @@ from aws_lambda_powertools import Logger
 from small_artifact import small_artifact
 from small_cloud import NOW, ROOT
 
-from evergreen.domain.errors import what_failed
-from evergreen.formats import Capture, capture_line
-from evergreen.inbound import correlation_id
-from evergreen.ports import AliasRecord
+from evergreen.domain.aliases import AliasRecord
+from evergreen.errors import what_failed
+from evergreen.formats.captures import Capture, capture_line
+from evergreen.inbound.events import correlation_id
 
 CALLS = {
     "collect_feedback": "http_feedback",

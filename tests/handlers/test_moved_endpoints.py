@@ -11,8 +11,8 @@ from living_cloud import HOUR, MINUTE, MODEL
 from living_endpoint import open_endpoint
 from what_must_hold import in_the_end
 
-from evergreen.domain.errors import ConflictingWriteError, EndpointRefusedError
-from evergreen.domain.lifecycle import VersionStatus
+from evergreen.domain.state import VersionStatus
+from evergreen.errors import ConflictingWriteError, EndpointRefusedError
 
 QUARTER = timedelta(minutes=15)
 

@@ -9,11 +9,12 @@ from botocore.client import BaseClient
 from small_cloud import ROOT
 from tipping_model import NEVER, ROW, a_model
 
-from evergreen import bootstrap, openapi
+from evergreen import bootstrap
 from evergreen.aws.traffic import _METRICS
+from evergreen.domain.aliases import AliasRecord, Canary
 from evergreen.domain.shares import is_captured
-from evergreen.formats import read_captures
-from evergreen.ports import AliasRecord, Canary
+from evergreen.formats.captures import read_captures
+from evergreen.inbound import openapi
 
 SECOND = 1_000
 
@@ -269,7 +270,7 @@ def test_the_api_describes_itself_as_the_documentation_does(cloud):
     event = cloud.event("http_predict") | {"routeKey": "GET /openapi.json", "body": None, "pathParameters": None}
     served = answers(cloud.call("predict", event))
     assert served == json.loads((ROOT / "docs" / "openapi.json").read_text())
-    assert (ROOT / "docs" / "openapi.json").read_text() == openapi.text(), "run: python -m evergreen.openapi"
+    assert (ROOT / "docs" / "openapi.json").read_text() == openapi.text(), "run: python -m evergreen.inbound.openapi"
 
 
 @pytest.mark.parametrize("what", ["changed", "deleted"])

@@ -9,25 +9,25 @@ from botocore.exceptions import ClientError
 from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 
-from evergreen.domain.lifecycle import (
+from evergreen.domain.aliases import AliasRecord
+from evergreen.domain.model_events import (
     BakePassed,
-    BakePhase,
     CandidateRegistered,
     CandidateRetired,
     PromotionApproved,
     RetrainingRequested,
-    RollbackCause,
     RollbackDecided,
     ShadowStarted,
     TrainingFailed,
     TrainingStarted,
     VersionPromoted,
 )
-from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
-from evergreen.ports import AliasRecord, TrainingRequest
+from evergreen.domain.state import BakePhase, RollbackCause
+from evergreen.domain.training_jobs import TrainingRequest
+from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
 from evergreen.usecases.compare_shadow import start_shadow
+from evergreen.usecases.people import apply
 from evergreen.usecases.repoint_alias import repoint_alias
 from evergreen.usecases.watch_deployment import start_watch
 
@@ -222,7 +222,7 @@ def test_a_model_with_the_longest_name_and_a_bake_in_order_needs_no_repair(cloud
     spec = ModelSpec.parse(
         {"model": longest, "task": "regression", "features": {"x": {"type": "number"}}, "labels": {}}
     )
-    state = operate.apply_model(spec, now=now - DAY, ports=cloud.ports)
+    state = apply.apply_model(spec, now=now - DAY, ports=cloud.ports)
     who = {"time": now - HOUR, "actor": "ada", "because": "a story"}
     candidate, fields = registered_as(longest, state.fingerprint)
     promotion = PromotionApproved(**who, version=1, instead_of=None, evidence={})
@@ -425,7 +425,7 @@ def test_what_can_not_be_repaired_is_not_called_repaired_and_what_matters_more_i
 
 def test_one_models_trouble_is_not_the_next_ones(settled, now):
     other = ModelSpec.parse({"model": "aaa", "task": "regression", "features": {"x": {"type": "number"}}, "labels": {}})
-    state = operate.apply_model(other, now=now - DAY, ports=settled.ports)
+    state = apply.apply_model(other, now=now - DAY, ports=settled.ports)
     who = {"time": now - DAY, "actor": "ada", "because": "a story"}
     kind, fields = registered_as("aaa", state.fingerprint)
     state = settled.ports.ledger.record(state, kind(**who, **fields))

@@ -7,9 +7,8 @@ from datetime import timedelta
 import pytest
 from small_artifact import small_artifact
 
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import (
     BakePassed,
-    BakePhase,
     CandidateRegistered,
     DifferenceRepaired,
     PromotionApproved,
@@ -17,6 +16,7 @@ from evergreen.domain.lifecycle import (
     TrainingStarted,
     VersionPromoted,
 )
+from evergreen.domain.state import BakePhase
 
 mlflow = pytest.importorskip("mlflow")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from evergreen import outcomes
 from evergreen.domain.shares import is_captured
+from evergreen.formats import outcomes
 
 HOUR, LATER = "2026/03/01/00", "2026/03/01/01"
 SPEC = {"features": {"age": {"type": "number"}, "plan": {"type": "categorical"}, "spent": {"type": "number"}}}

@@ -8,8 +8,8 @@ import pytest
 from small_cloud import CONTEXT, handler_of
 from tipping_model import NEVER, ROW, a_model
 
-from evergreen.formats import Capture, capture_line, read_captures
-from evergreen.ports import AliasRecord
+from evergreen.domain.aliases import AliasRecord
+from evergreen.formats.captures import Capture, capture_line, read_captures
 from evergreen.usecases.score_shadow import BATCH
 
 PRODUCTION = "captures/churn/production/2026/03/01/02/part.jsonl"

@@ -8,11 +8,11 @@ import pytest
 from online_world import DAY, HOUR, open_online_world, stamp
 
 from evergreen.domain.checkpoints import CheckpointStatus
-from evergreen.domain.lifecycle import ModelPaused
+from evergreen.domain.model_events import ModelPaused
 from evergreen.spec import ModelSpec
-from evergreen.usecases import explain, operate
-from evergreen.usecases.online_state import load_state
-from evergreen.usecases.online_status import read_online_status
+from evergreen.usecases.people import apply, decide, why
+from evergreen.usecases.people.online import read_online_status
+from evergreen.usecases.steps.online_states import load_state
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_row_learned_at_once_is_not_learned_again_when_it_has_matured(world):
     assert rows_learned(world) == 192
     spec = ModelSpec.parse(world.ports.ledger.read("churn").spec).to_json()
     spec["online"]["labels"] = "matured"
-    operate.apply_model(ModelSpec.parse(spec), now=world.now, ports=world.ports)
+    apply.apply_model(ModelSpec.parse(spec), now=world.now, ports=world.ports)
     world.now += DAY
     world.tick()
     assert rows_learned(world) == 192
@@ -165,7 +165,7 @@ def test_a_proven_checkpoint_is_requested_once_and_starts_the_ordinary_job_witho
 def test_why_and_status_tell_of_the_trial(world):
     drifted(world)
     (number,) = world.candidates()
-    explanation = explain.why("churn", world.now, ports=world.ports)
+    explanation = why.why("churn", world.now, ports=world.ports)
     (retraining,) = [answer for answer in explanation.answers if answer.question == "retraining"]
     assert retraining.said.startswith(f"retrained because of online: checkpoint {number} of the online state: accuracy")
     assert "CheckpointCompared" in {found.what for found in retraining.findings}
@@ -187,7 +187,7 @@ def test_a_paused_model_publishes_nothing_and_the_proof_waits(world):
     assert proven
     assert all(each.status == "on_trial" for each in proven)
     assert "held back: the model is paused" in proven[-1].because
-    operate.resume("churn", "audit is over", "ada", now=world.now, ports=world.ports)
+    decide.resume("churn", "audit is over", "ada", now=world.now, ports=world.ports)
     world.day(leaves_at=28.0)
     assert len(world.candidates()) == 1
 

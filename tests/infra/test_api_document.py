@@ -20,9 +20,10 @@ from schemathesis.specs.openapi.checks import (
 from small_artifact import small_artifact
 from small_cloud import CHURN
 
-from evergreen import bootstrap, openapi
+from evergreen import bootstrap
+from evergreen.inbound import openapi
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
+from evergreen.usecases.people import apply, bring, decide
 from evergreen.usecases.repoint_alias import repoint_alias
 from evergreen_ops.local.invokers import InProcessInvoker
 from evergreen_ops.local.server import LocalServer
@@ -45,9 +46,9 @@ def url():
     with LocalServer(ROOT / "template.yaml", port=0, invoker=lambda url: InProcessInvoker()) as server:
         try:
             ports, now = bootstrap.ports_for(server.cloud.outputs), datetime.now(UTC)
-            operate.apply_model(ModelSpec.parse(CHURN), now=now, ports=ports)
-            operate.register_version("churn", small_artifact("first"), "a story", "ada", now=now, ports=ports)
-            operate.force_promotion("churn", 1, "a story", "ada", now=now, ports=ports)
+            apply.apply_model(ModelSpec.parse(CHURN), now=now, ports=ports)
+            bring.register_version("churn", small_artifact("first"), "a story", "ada", now=now, ports=ports)
+            decide.force_promotion("churn", 1, "a story", "ada", now=now, ports=ports)
             repoint_alias("churn", now=now, ports=ports)
             yield server.api_url()
         finally:

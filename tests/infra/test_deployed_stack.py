@@ -17,7 +17,7 @@ from sam_cli import run_sam
 
 from evergreen import bootstrap
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
+from evergreen.usecases.people import apply, bring, decide
 from evergreen_ops.local.runtime_api import AwslambdaricInvoker
 from evergreen_ops.local.server import LocalServer
 
@@ -107,9 +107,9 @@ def test_every_function_starts_with_what_it_brings(stack, function):
 
 def test_a_version_that_is_promoted_by_hand_answers_over_http(stack, artifact):
     ports, now = bootstrap.ports_for(outputs(stack)), datetime.now(UTC)
-    operate.apply_model(SPEC, now=now, ports=ports)
-    version = operate.register_version("sign", artifact, "trained elsewhere", "ada", now=now, ports=ports)
-    operate.force_promotion("sign", version, "the first one", "ada", now=now, ports=ports)
+    apply.apply_model(SPEC, now=now, ports=ports)
+    version = bring.register_version("sign", artifact, "trained elsewhere", "ada", now=now, ports=ports)
+    decide.force_promotion("sign", version, "the first one", "ada", now=now, ports=ports)
     deadline = time.monotonic() + 60
     while ports.ledger.read("sign").production is None:
         assert time.monotonic() < deadline, ports.ledger.history("sign")

@@ -12,10 +12,10 @@ from botocore.exceptions import ClientError
 from local_stacks import client
 from small_graph import SCHEMA, files
 
-from evergreen.formats import CaptureLayout, read_captures
-from evergreen.scoring import Artifact
+from evergreen.formats.captures import CaptureLayout, read_captures
+from evergreen.model.archive import pack
+from evergreen.model.scorer import Artifact
 from evergreen.serving.source import container_environment, pack_source
-from evergreen.training.artifact import pack
 from evergreen_ops.local.server import LocalServer
 
 BUCKET = "served-bucket"

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
-from evergreen.training.artifact import pack
+from evergreen.model.archive import pack
 from evergreen_ops.local import endpoints_api
 from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.local.endpoints_container import Limits

@@ -10,8 +10,8 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-from evergreen import openapi
-from evergreen.domain.events import EVENT_TYPES, NOTE_TYPES
+from evergreen.domain.event_json import EVENT_TYPES, NOTE_TYPES
+from evergreen.inbound import openapi
 from evergreen.settings import Settings, SettingsError
 from evergreen_ops.local.patterns import matches
 

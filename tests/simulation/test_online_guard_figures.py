@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from goals import Board
 
-from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
-from evergreen.domain.online import (
+from evergreen.domain.checkpoint_trial import (
     is_due,
     is_over,
     judge_checkpoint,
@@ -22,9 +21,11 @@ from evergreen.domain.online import (
     trial_rules,
     unseen_since,
 )
-from evergreen.online_rows import OutcomeRow
+from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
+from evergreen.domain.pairs import OutcomeRow
 from evergreen.spec import ModelSpec
-from evergreen.training.online import OnlineState, learn
+from evergreen.training.learning import learn
+from evergreen.training.online_state import OnlineState
 
 pytestmark = pytest.mark.slow
 

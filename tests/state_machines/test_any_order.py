@@ -21,7 +21,7 @@ from living_endpoint import open_endpoint
 from small_cloud import open_cloud
 from what_must_hold import always, in_the_end
 
-from evergreen.domain.errors import EvergreenError
+from evergreen.errors import EvergreenError
 
 BEGINNINGS = ("new", "first candidate", "good", "challenger", "promoted", "watched by its predecessor")
 FATES = ("goes on", "undone by an alarm", "undone for want of instances")

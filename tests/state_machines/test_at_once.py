@@ -15,18 +15,12 @@ from small_artifact import small_artifact
 from small_cloud import open_cloud
 from what_must_hold import always, in_the_end
 
-from evergreen.domain.errors import ConflictingWriteError, EvergreenError
-from evergreen.domain.lifecycle import (
-    BakePassed,
-    BakePhase,
-    CandidateRegistered,
-    PromotionApproved,
-    ShadowStarted,
-    VersionStatus,
-)
+from evergreen.domain.model_events import BakePassed, CandidateRegistered, PromotionApproved, ShadowStarted
+from evergreen.domain.state import BakePhase, VersionStatus
+from evergreen.errors import ConflictingWriteError, EvergreenError
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
+from evergreen.usecases.people import decide
 from evergreen.usecases.repoint_alias import EndpointNotRepointedError, repoint_alias
 
 THREADS = 8
@@ -226,8 +220,8 @@ def one_round(seed, kind):
         def by_a_person():
             for _ in range(random.Random(seed).randrange(10)):
                 ports.ledger.read(MODEL)  # looks again, and finds all as it was
-            expected = operate.Expected.of(shown)
-            operate.force_promotion(MODEL, 3, "the best", "ada", now=now, ports=ports, expected=expected)
+            expected = decide.Expected.of(shown)
+            decide.force_promotion(MODEL, 3, "the best", "ada", now=now, ports=ports, expected=expected)
             repoint_alias(MODEL, now=now, ports=ports)
 
         outcomes = together(passing, [by_the_comparison, by_a_person], seed=seed)

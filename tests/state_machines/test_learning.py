@@ -17,11 +17,11 @@ from living_cloud import MODEL, SPEC, LivingCloud
 from moto.sqs.models import SQSBackend
 from small_cloud import CHURN, open_cloud
 
-from evergreen.inbound import FeedbackMessage
+from evergreen.formats.requests import FeedbackMessage
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
 from evergreen.usecases.learn_online import learn_online
-from evergreen.usecases.online_state import load_state, state_fingerprint
+from evergreen.usecases.people import apply
+from evergreen.usecases.steps.online_states import load_state, state_fingerprint
 from evergreen_ops.local import speed
 from evergreen_ops.local.patches import PATCHES, Patches
 
@@ -53,7 +53,7 @@ def _as_quick_as_the_local_cloud(monkeypatch):
 def known(cloud):
     """The model, and every client that threads are to share."""
     spec = ModelSpec.parse(CHURN | SPEC | {"online": ONLINE})
-    operate.apply_model(spec, now=cloud.now, ports=cloud.ports)
+    apply.apply_model(spec, now=cloud.now, ports=cloud.ports)
     for name in ("ledger", "artifacts", "online", "feedback"):
         getattr(cloud.ports, name)
     return state_fingerprint(spec)

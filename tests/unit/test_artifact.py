@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from evergreen.training import artifact
-from evergreen.training.artifact import ArtifactError, pack, unpack
+from evergreen.model import archive
+from evergreen.model.archive import ArtifactError, pack, unpack
 
 NAMES = ("model.onnx", "model.json", "reference.json")
 
@@ -16,12 +16,12 @@ NAMES = ("model.onnx", "model.json", "reference.json")
 def archived(*members, kind=tarfile.REGTYPE):
     """A tar.gz of (name, content) as other programs write it."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for name, content in members:
             member = tarfile.TarInfo(name)
             member.type, member.size = kind, len(content)
             member.linkname = "model.onnx"
-            archive.addfile(member, io.BytesIO(content))
+            tar.addfile(member, io.BytesIO(content))
     return stream.getvalue()
 
 
@@ -47,10 +47,10 @@ def test_a_file_that_is_there_twice_is_refused():
 
 
 def test_what_is_larger_than_any_model_is_refused(monkeypatch):
-    monkeypatch.setattr(artifact, "LARGEST_JSON", 10)
+    monkeypatch.setattr(archive, "LARGEST_JSON", 10)
     with pytest.raises(ArtifactError, match=r"'model\.json' has 11 bytes, 10 is the limit"):
         unpack(archived(("model.json", b"{         }")), NAMES)
-    monkeypatch.setattr(artifact, "LARGEST_CONTENT", 1_000)
+    monkeypatch.setattr(archive, "LARGEST_CONTENT", 1_000)
     with pytest.raises(ArtifactError, match=r"1,001 bytes in 1 members"):
         unpack(archived(("whatever", bytes(1_001))), NAMES)
     with pytest.raises(ArtifactError, match="members, 1,000 bytes in 1,000 are the limit"):

@@ -9,16 +9,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evergreen.domain import audit, events
-from evergreen.domain.lifecycle import (
+from evergreen.domain import audit, event_json
+from evergreen.domain.model_events import (
     BakePassed,
-    BakePhase,
     CandidateRegistered,
     DifferenceRepaired,
     ModelApplied,
     ModelPaused,
     ModelResumed,
-    ModelState,
     PromotionApproved,
     PromotionProposed,
     RetrainingHeldBack,
@@ -26,9 +24,9 @@ from evergreen.domain.lifecycle import (
     ShadowStarted,
     TrainingStarted,
     VersionPromoted,
-    Wish,
-    transition,
 )
+from evergreen.domain.state import BakePhase, ModelState, Wish
+from evergreen.domain.transitions import transition
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FINGERPRINT = "a" * 64
@@ -64,11 +62,11 @@ def stored():
     for hours, (kind, fields) in enumerate(LIFE):
         event = kind(time=START + timedelta(hours=hours), actor="ada", because="a story", **fields)
         state = transition(state, event)
-        name, body = kind.__name__, events.event_to_json(event)
-        state = replace(state, last_hash=events.chain_hash(state.last_hash, state.epoch, name, body))
-        item = {"model": "churn", "sk": events.event_key(state.epoch), "epoch": str(state.epoch), "type": name}
+        name, body = kind.__name__, event_json.event_to_json(event)
+        state = replace(state, last_hash=event_json.chain_hash(state.last_hash, state.epoch, name, body))
+        item = {"model": "churn", "sk": event_json.event_key(state.epoch), "epoch": str(state.epoch), "type": name}
         history.append(item | {"body": body, "hash": state.last_hash})
-    body = events.state_to_json(state).decode()
+    body = event_json.state_to_json(state).decode()
     return {"model": "churn", "sk": "state", "epoch": str(state.epoch), "body": body}, history
 
 
@@ -99,7 +97,7 @@ def test_a_changed_reason_is_found():
 
 def test_a_change_whose_hash_was_made_to_fit_breaks_the_next_link():
     body = HISTORY[6]["body"].replace("a story", "a better story")
-    digest = events.chain_hash(HISTORY[5]["hash"], 7, "BakePassed", body)
+    digest = event_json.chain_hash(HISTORY[5]["hash"], 7, "BakePassed", body)
     assert said(STATE, changed(7, body=body, hash=digest)) == [
         "epoch 8: the hash does not fit: the item, or the one before it, was changed"
     ]
@@ -140,9 +138,15 @@ def test_no_state_and_one_that_can_not_be_read_are_found():
 def test_an_event_that_could_not_happen_is_found_though_its_hash_fits():
     history = HISTORY[:1]
     event = BakePassed(time=START, actor="eve", because="trust me", version=1, phase=BakePhase.OPS, evidence={})
-    body = events.event_to_json(event)
-    digest = events.chain_hash(history[0]["hash"], 2, "BakePassed", body)
-    forged = history[0] | {"sk": events.event_key(2), "epoch": "2", "type": "BakePassed", "body": body, "hash": digest}
+    body = event_json.event_to_json(event)
+    digest = event_json.chain_hash(history[0]["hash"], 2, "BakePassed", body)
+    forged = history[0] | {
+        "sk": event_json.event_key(2),
+        "epoch": "2",
+        "type": "BakePassed",
+        "body": body,
+        "hash": digest,
+    }
     found = said(STATE, [*history, forged])
     assert found[0].startswith("epoch 2: the event can't follow on those before it: BakePassed can't happen to 'churn'")
 
@@ -151,11 +155,11 @@ def test_a_state_from_before_fields_were_added_is_sound():
     state, history = ModelState("churn"), []
     event = ModelApplied(time=START, actor="ada", because="new", spec={"model": "churn"})
     body = json.dumps({"time": "2026-01-01T00:00:00Z", "actor": "ada", "because": "new", "spec": {"model": "churn"}})
-    digest = events.chain_hash("", 1, "ModelApplied", body)
-    item = {"model": "churn", "sk": events.event_key(1), "epoch": "1", "type": "ModelApplied"}
+    digest = event_json.chain_hash("", 1, "ModelApplied", body)
+    item = {"model": "churn", "sk": event_json.event_key(1), "epoch": "1", "type": "ModelApplied"}
     history = [item | {"body": body, "hash": digest}]
     state = replace(transition(state, event), last_hash=digest)
-    document = json.loads(events.state_to_json(state))
+    document = json.loads(event_json.state_to_json(state))
     for added in ("wish", "held_back", "proposal", "fingerprint", "changed_at", "production_since"):
         del document[added]
     item = {"model": "churn", "sk": "state", "epoch": "1", "body": json.dumps(document)}
@@ -194,7 +198,7 @@ def one_change(draw):
         assume(other != number - 1)
         place = history[other]["sk"], history[other]["epoch"]
         if what == "twice":
-            history.append(item | {"sk": events.event_key(len(HISTORY) + 1)})
+            history.append(item | {"sk": event_json.event_key(len(HISTORY) + 1)})
         else:  # the two change places, and say that they were always there
             history[other] |= {"sk": item["sk"], "epoch": item["epoch"]}
             item["sk"], item["epoch"] = place

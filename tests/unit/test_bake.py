@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 from evergreen.domain.bake import Traffic, judge_alarm, judge_bake, roll_back
-from evergreen.domain.lifecycle import (
-    Bake,
-    BakePhase,
-    ModelState,
-    RollbackCause,
-    RollbackDecided,
-    RollbackImpossible,
-    Version,
-    VersionStatus,
-)
+from evergreen.domain.model_events import RollbackDecided, RollbackImpossible
+from evergreen.domain.state import Bake, BakePhase, ModelState, RollbackCause, Version, VersionStatus
 from evergreen.spec import ModelSpec
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -6,8 +6,14 @@ from botocore.validate import validate_parameters
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.aws.endpoint_requests import EndpointPlan, Instances, config_request, deployment_request, model_request
-from evergreen.domain.endpoint_names import ConfigVersions, config_name, head_of, model_name, version_of
+from evergreen.aws.sagemaker_requests import (
+    EndpointPlan,
+    Instances,
+    config_request,
+    deployment_request,
+    model_request,
+)
+from evergreen.formats.endpoint_names import ConfigVersions, config_name, head_of, model_name, version_of
 from evergreen.spec import EndpointSpec, ModelSpec, SpecError
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")

@@ -4,29 +4,27 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evergreen.domain import events
-from evergreen.domain.lifecycle import (
+from evergreen.domain import event_json
+from evergreen.domain.model_events import (
     BakePassed,
-    BakePhase,
     CandidateRegistered,
     CandidateRejected,
     CandidateRetired,
     ModelApplied,
-    ModelState,
     PromotionApproved,
     PromotionProposed,
     RetrainingHeldBack,
     RetrainingRequested,
-    RollbackCause,
     RollbackDecided,
     RollbackImpossible,
     ShadowStarted,
     TrainingFailed,
     VersionPromoted,
     VersionRolledBack,
-    transition,
 )
-from evergreen.usecases.explain import Question, explain
+from evergreen.domain.state import BakePhase, ModelState, RollbackCause
+from evergreen.domain.transitions import transition
+from evergreen.usecases.people.why import Question, explain
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = START + timedelta(days=999)
@@ -53,7 +51,7 @@ class Story:
         event = kind(time=self.time, actor="ada", because=because, **fields)
         self.state = transition(self.state, event)
         about = {"model": "churn", "epoch": self.state.epoch, "type": kind.__name__, "hash": ""}
-        self.history.append(about | events.event_to_data(event))
+        self.history.append(about | event_json.event_to_data(event))
         return self
 
     def noted(self, kind, because, **found):

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.formats import (
+from evergreen.formats.captures import (
     Capture,
-    FileKey,
     GroundTruth,
     capture_line,
     format_time,
@@ -18,6 +17,7 @@ from evergreen.formats import (
     read_captures,
     read_ground_truth,
 )
+from evergreen.formats.keys import FileKey
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ONE = Capture("id-1", NOON, 3, {"age": 41.0, "plan": None}, "1", {"0": 0.25, "1": 0.75}, "shop-7")

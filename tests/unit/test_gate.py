@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.domain.gate import judge_candidate
-from evergreen.domain.lifecycle import Version, VersionStatus
+from evergreen.domain.state import Version, VersionStatus
 from evergreen.spec import ModelSpec, SpecError
 
 FEATURES = {"age": {"type": "number"}}

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen import inbound
-from evergreen.domain import events
-from evergreen.domain.errors import BadRequestError
-from evergreen.domain.lifecycle import RetrainingRequested
-from evergreen.inbound import AlarmChange, HttpRequest, LedgerEvent, ObjectCreated, Tick, TrainingJobChange
+from evergreen.domain import event_json
+from evergreen.domain.model_events import RetrainingRequested
+from evergreen.errors import BadRequestError
+from evergreen.formats import requests
+from evergreen.inbound import events, http
+from evergreen.inbound.events import AlarmChange, LedgerEvent, ObjectCreated, Tick, TrainingJobChange
+from evergreen.inbound.http import HttpRequest
 
 EVENTS = Path(__file__).parents[1] / "events"
 TWO_OCLOCK = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -71,22 +73,22 @@ def test_a_schedule_says_for_which_time_it_calls():
 
 def test_a_ledger_event_is_the_one_that_was_recorded():
     came = event("ledger_event")
-    assert inbound.is_ledger_event(came)
+    assert events.is_ledger_event(came)
     change = LedgerEvent.parse(came)
     assert (change.model, change.epoch, change.type) == ("churn", 12, "RetrainingRequested")
     assert change.data["decision_id"] == "20260301020000-12"
-    assert isinstance(events.event_from_json(change.type, came["detail"]["body"]), RetrainingRequested)
+    assert isinstance(event_json.event_from_json(change.type, came["detail"]["body"]), RetrainingRequested)
 
 
 def test_a_schedule_and_a_wish_are_no_ledger_events():
-    assert not inbound.is_ledger_event(event("schedule_evaluate"))
-    assert not inbound.is_ledger_event(event("business_event"))
+    assert not events.is_ledger_event(event("schedule_evaluate"))
+    assert not events.is_ledger_event(event("business_event"))
 
 
 def test_anybody_on_the_bus_may_want_a_retraining():
     wish = event("business_event")
-    assert inbound.is_business_event(wish)
-    parsed = inbound.parse_business_event(wish)
+    assert events.is_business_event(wish)
+    parsed = events.parse_business_event(wish)
     assert (parsed.model, parsed.reason, parsed.source) == ("churn", "prices changed", "shop.pricing")
 
 
@@ -117,7 +119,7 @@ def test_a_request_without_body_or_headers_is_an_empty_one():
 
 
 def test_feedback_that_can_not_be_read_is_told_apart():
-    messages, unreadable = inbound.parse_feedback(event("sqs_feedback"))
+    messages, unreadable = events.parse_feedback(event("sqs_feedback"))
     assert [(m.model, m.inference_id, m.label, m.features) for m in messages] == [
         ("churn", "order-17", "1", {"age": 41, "plan": "a"})
     ]
@@ -140,7 +142,7 @@ def test_feedback_that_can_not_be_read_is_told_apart():
 )
 def test_a_body_that_can_not_be_stored_is_refused(body, problem):
     with pytest.raises(BadRequestError, match=problem) as refused:
-        inbound.parse_json(body)
+        requests.parse_json(body)
     assert refused.value.status == 400
 
 
@@ -153,11 +155,11 @@ def test_a_body_that_can_not_be_stored_is_refused(body, problem):
     st.booleans(),
 )
 def test_any_other_json_is_read_as_it_is(document, escaped):
-    assert inbound.parse_json(json.dumps(document, ensure_ascii=escaped)) == document
+    assert requests.parse_json(json.dumps(document, ensure_ascii=escaped)) == document
 
 
 def test_a_problem_document_says_what_and_how():
-    answer = inbound.http_problem(422, "The request can't be answered as it is", ("a is wrong", "b is wrong"))
+    answer = http.http_problem(422, "The request can't be answered as it is", ("a is wrong", "b is wrong"))
     assert answer["headers"] == {"content-type": "application/problem+json"}
     assert json.loads(answer["body"]) == {
         "type": "about:blank",
@@ -166,7 +168,7 @@ def test_a_problem_document_says_what_and_how():
         "detail": "a is wrong; b is wrong",
         "problems": ["a is wrong", "b is wrong"],
     }
-    assert inbound.http_answer(202, {"labels": 1})["body"] == '{"labels":1}'
+    assert http.http_answer(202, {"labels": 1})["body"] == '{"labels":1}'
 
 
 # --- what an alarm is about -------------------------------------------------------------------------------------------
@@ -245,8 +247,8 @@ def test_a_composite_alarm_has_no_metrics_of_its_own():
     ],
 )
 def test_every_event_says_what_its_log_lines_are_found_by(name, ties):
-    assert inbound.correlation_id(event(name)) == ties
+    assert events.correlation_id(event(name)) == ties
 
 
 def test_an_event_of_no_known_shape_is_still_answered():
-    assert inbound.correlation_id({}) == ""
+    assert events.correlation_id({}) == ""

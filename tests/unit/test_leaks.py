@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from evergreen.schema import FeatureSchema
+from evergreen.model.schema import FeatureSchema
 from evergreen.training.leaks import find_leaks
-from evergreen.training.rows import Category, Rows
+from evergreen.training.read_rows import Category, Rows
 
 COUNT, EARLIER = 1_000, 800
 

@@ -8,38 +8,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.domain import events, lifecycle
-from evergreen.domain.errors import IllegalTransitionError, UnknownVersionError
+from evergreen.domain import event_json, state, transitions
 from evergreen.domain.invariants import NEVER, violations
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import (
     BakePassed,
-    BakePhase,
     CandidateRegistered,
     CandidateRejected,
     CandidateRetired,
     DifferenceRepaired,
-    HeldBack,
     ModelApplied,
     ModelPaused,
     ModelResumed,
-    ModelState,
     PromotionApproved,
     PromotionProposed,
     RetrainingHeldBack,
     RetrainingRequested,
-    RollbackCause,
     RollbackDecided,
     RollbackImpossible,
-    ShadowRole,
     ShadowStarted,
     TrainingFailed,
     TrainingStarted,
     VersionPromoted,
     VersionRolledBack,
-    VersionStatus,
-    Wish,
-    transition,
 )
+from evergreen.domain.state import BakePhase, HeldBack, ModelState, RollbackCause, ShadowRole, VersionStatus, Wish
+from evergreen.domain.transitions import transition
+from evergreen.errors import IllegalTransitionError, UnknownVersionError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WHO = {"actor": "ada", "because": "a story"}
@@ -449,7 +443,7 @@ def test_each_thing_that_must_never_be_is_named():
     shadow = a_model_with_a_good_version().registered(2).shadowed(2)
     watched = a_model_in_its_second_ops_bake().ops_bake_passed()
     promoting, proposal = shadow.state, a_model_with_a_proposal()
-    repoint = lifecycle.Repoint(2, 1, None)
+    repoint = state.Repoint(2, 1, None)
     found = [
         broken(good, production=7),
         broken(good, production=None),
@@ -497,8 +491,8 @@ def test_the_state_stays_small_in_a_life_of_thousands_of_events():
                 life.rollback_decided(to=life.state.last_known_good().number).rolled_back()
             else:
                 life.quality_bake_passed()
-        largest = max(largest, len(events.state_to_json(life.state)))
-    assert len(life.state.versions) <= lifecycle._KEPT_VERSIONS + 3
+        largest = max(largest, len(event_json.state_to_json(life.state)))
+    assert len(life.state.versions) <= transitions._KEPT_VERSIONS + 3
     assert largest < 100_000, "an item of DynamoDB holds 400 KB"
 
 
@@ -544,11 +538,11 @@ def test_a_version_nobody_registered_is_named():
 
 def test_the_versions_that_still_matter_are_kept_however_many_follow():
     life = a_model_in_its_second_ops_bake()
-    for number in range(3, 3 + lifecycle._KEPT_VERSIONS + 5):
+    for number in range(3, 3 + transitions._KEPT_VERSIONS + 5):
         life.registered(number)
     assert life.state.production_version.number == 2
     assert life.state.last_known_good().number == 1
-    assert len(life.state.versions) == lifecycle._KEPT_VERSIONS + 2
+    assert len(life.state.versions) == transitions._KEPT_VERSIONS + 2
 
 
 # --- wishes and what is held back -------------------------------------------------------------------------------------
@@ -602,13 +596,13 @@ def test_what_was_held_back_last_is_known_until_a_retraining_is_requested():
 
 
 def test_a_state_and_an_event_from_before_there_were_wishes_are_still_read():
-    stored = json.loads(events.state_to_json(Life().applied().requested("d1").state))
+    stored = json.loads(event_json.state_to_json(Life().applied().requested("d1").state))
     for added in ("wish", "held_back"):
         del stored[added]
-    state = events.state_from_json(json.dumps(stored))
+    state = event_json.state_from_json(json.dumps(stored))
     assert (state.run.decision_id, state.wish, state.held_back) == ("d1", None, None)
     text = '{"time":"2026-01-01T00:00:00Z","actor":"me","because":"cooldown","would_have":"schedule","checks":[]}'
-    event = events.event_from_json("RetrainingHeldBack", text)
+    event = event_json.event_from_json("RetrainingHeldBack", text)
     assert (event.rule, event.wish) == ("", None)
 
 
@@ -734,7 +728,7 @@ def next_steps(state):
         about = {"decision_id": run.decision_id}
         steps.append((TrainingStarted, about | {"job_name": "j", "attempt": run.attempt, "rows": 1, "snapshot": ""}))
         steps.append((TrainingFailed, about | {"job_name": "j", "attempt": run.attempt, "final": run.attempt > 1}))
-        registered = {"version": lifecycle.next_version(state), "artifact": "a", "sha256": "s", "fingerprint": "f"}
+        registered = {"version": transitions.next_version(state), "artifact": "a", "sha256": "s", "fingerprint": "f"}
         registered |= {"rows_trained": 1, "trained_until": START, "reference": "", "gate": {}}
         steps += [(CandidateRegistered, about | registered)] * 2
         steps.append((CandidateRejected, about | {"gate": {}}))
@@ -816,16 +810,16 @@ def test_a_life_of_legal_events_with_any_event_between_is_sound_at_every_step(da
         life.tell(kind, **fields)
         assert_sound(before, life.state)
         try_anything(life, data.draw(EVENTS))
-        assert events.state_from_json(events.state_to_json(life.state)) == life.state
+        assert event_json.state_from_json(event_json.state_to_json(life.state)) == life.state
 
 
 @given(EVENTS)
 def test_an_event_survives_the_ledger(told):
     kind, fields = told
     event = kind(time=START, **WHO, **fields)
-    text = events.event_to_json(event)
-    assert events.event_from_json(kind.__name__, text) == event
-    assert events.event_to_json(event) == text
+    text = event_json.event_to_json(event)
+    assert event_json.event_from_json(kind.__name__, text) == event
+    assert event_json.event_to_json(event) == text
 
 
 # --- canaries ---------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from small_artifact import small_artifact
 
-from evergreen.scoring import Artifact, Scorer
-from evergreen.training.artifact import unpack
+from evergreen.model.archive import unpack
+from evergreen.model.scorer import Artifact, Scorer
 from evergreen.training.mlmodel import graph_inputs, mlflow_model
 
 mlflow = pytest.importorskip("mlflow")

@@ -11,19 +11,13 @@ import pytest
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.utils import all_estimators
 
-from evergreen.schema import FeatureSchema
+from evergreen.model.schema import FeatureSchema
 from evergreen.statistics.profile import Binning
 from evergreen.training.export import compare, to_onnx
-from evergreen.training.online import (
-    Learner,
-    OnlineState,
-    OnlineStateError,
-    PrequentialCounts,
-    check_learner,
-    grow,
-    learn,
-)
-from evergreen.training.table import Rows
+from evergreen.training.labelled_rows import Rows
+from evergreen.training.learner import Learner, OnlineStateError
+from evergreen.training.learning import check_learner, grow, learn
+from evergreen.training.online_state import OnlineState, PrequentialCounts
 
 FEATURES = {"x": "number", "z": "number", "plan": "categorical"}
 SCHEMAS = {
@@ -354,7 +348,7 @@ def test_one_changed_byte_anywhere_is_refused_when_the_hash_is_known():
 def test_reading_a_state_needs_no_scikit_learn_and_no_pyarrow():
     state = learned("binary", 1)
     program = (
-        "import sys; from evergreen.training.online import OnlineState\n"
+        "import sys; from evergreen.training.online_state import OnlineState\n"
         f"state = OnlineState.from_bytes(bytes.fromhex('{state.to_bytes().hex()}'))\n"
         "print(state.updates, {'sklearn', 'pyarrow'} & set(sys.modules))"
     )

@@ -7,9 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evergreen import outcomes
-from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
-from evergreen.domain.online import (
+from evergreen.domain.checkpoint_trial import (
     is_due,
     is_over,
     judge_checkpoint,
@@ -21,9 +19,12 @@ from evergreen.domain.online import (
     trial_rules,
     unseen_since,
 )
-from evergreen.formats import Capture, GroundTruth
-from evergreen.online_rows import OutcomeRow, from_json_lines, to_json_lines
-from evergreen.scoring import Predictions
+from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
+from evergreen.domain.pairs import OutcomeRow
+from evergreen.formats import outcomes
+from evergreen.formats.captures import Capture, GroundTruth
+from evergreen.formats.outcome_lines import from_json_lines, to_json_lines
+from evergreen.model.scorer import Predictions
 from evergreen.spec import ModelSpec
 
 NOW, DAY, HOUR = datetime(2026, 3, 10, 2, tzinfo=UTC), timedelta(days=1), timedelta(hours=1)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen import outcomes
-from evergreen.formats import Capture, GroundTruth
-from evergreen.schema import FeatureSchema
+from evergreen.formats import outcomes
+from evergreen.formats.captures import Capture, GroundTruth
+from evergreen.model.schema import FeatureSchema
 from evergreen.spec import ModelSpec
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

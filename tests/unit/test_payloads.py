@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.payloads import AnswerLayout, PayloadError, label_field, read_answers, read_labels, read_rows
-from evergreen.schema import FeatureSchema
+from evergreen.formats.payloads import AnswerLayout, PayloadError, label_field, read_answers, read_labels, read_rows
+from evergreen.model.schema import FeatureSchema
 
 CHURN = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, classes=["0", "1"])
 KIND = FeatureSchema.of("multiclass", {"age": "number"}, classes=["bird", "cat", "dog"])

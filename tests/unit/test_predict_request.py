@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.domain.errors import BadRequestError
-from evergreen.schema import FeatureSchema
-from evergreen.usecases.predict import MAX_ROWS, parse_request
+from evergreen.errors import BadRequestError
+from evergreen.formats.requests import MAX_ROWS, parse_request
+from evergreen.model.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, ["0", "1"])
 ROW = {"age": 41, "plan": "a"}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evergreen.scoring import Artifact, Scorer
+from evergreen.model.scorer import Artifact, Scorer
 from evergreen.training.fit import Trained, train
 from evergreen_ops.replay.drill import failing_graph, slow_graph, wrong_labels
 from evergreen_ops.replay.recipe import stream_rows, training_job

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.schema import Feature, FeatureSchema, Kind, SchemaError, Task
+from evergreen.model.schema import Feature, FeatureSchema, Kind, SchemaError, Task
 
 FLIGHTS = FeatureSchema.of(
     "binary", {"distance": "number", "carrier": "categorical", "temp": "number"}, classes=["1", "0"]
@@ -132,6 +132,9 @@ def test_a_schema_that_can_not_be_is_refused(build, named):
 
 
 def test_importing_schema_and_scoring_loads_nothing_heavy():
-    program = "import sys, evergreen.scoring, evergreen.schema; print(*sorted(m.split('.')[0] for m in sys.modules))"
+    program = (
+        "import sys, evergreen.model.scorer, evergreen.model.schema; "
+        "print(*sorted(m.split('.')[0] for m in sys.modules))"
+    )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"onnxruntime", "sklearn", "scipy", "pandas", "pyarrow", "boto3", "pydantic"} & set(loaded)

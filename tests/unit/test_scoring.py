@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from evergreen.schema import FeatureSchema
-from evergreen.scoring import Artifact, ArtifactError, ArtifactHashError
-from evergreen.training.artifact import pack
+from evergreen.model.archive import pack
+from evergreen.model.schema import FeatureSchema
+from evergreen.model.scorer import Artifact, ArtifactError, ArtifactHashError
 
 BINARY = FeatureSchema.of("binary", {"x": "number", "y": "number"}, ["no", "yes"])
 SUM = FeatureSchema.of("regression", {"x": "number", "y": "number"})

@@ -18,13 +18,13 @@ from onnx import helper
 from small_graph import SCHEMA, files, graph
 
 from evergreen import serving
-from evergreen.formats import CaptureLayout, read_captures
-from evergreen.payloads import AnswerLayout, read_answers, read_rows
-from evergreen.schema import FeatureSchema
-from evergreen.scoring import ArtifactError, ArtifactHashError
+from evergreen.formats.captures import CaptureLayout, read_captures
+from evergreen.formats.payloads import AnswerLayout, read_answers, read_rows
+from evergreen.model.archive import pack
+from evergreen.model.schema import FeatureSchema
+from evergreen.model.scorer import ArtifactError, ArtifactHashError
 from evergreen.serving import inference
 from evergreen.serving.source import container_environment, content_sha256, pack_source
-from evergreen.training.artifact import pack
 
 VALUE = FeatureSchema.of("regression", {"age": "number"})
 URI = "s3://artifacts/source/sourcedir.tar.gz"

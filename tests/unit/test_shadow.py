@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.domain.lifecycle import Shadow, ShadowRole
 from evergreen.domain.shadow import Answers, PairedOutcomes, Rules, decide, judge, judged_until
+from evergreen.domain.state import Shadow, ShadowRole
 from evergreen.spec import ModelSpec
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

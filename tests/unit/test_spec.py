@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.schema import FeatureSchema
+from evergreen.model.schema import FeatureSchema
 from evergreen.spec import ModelSpec, SpecError, Strategy, format_duration, parse_duration
 
 CHURN = """

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, log_loss, roc_auc_score
 
-from evergreen.schema import FeatureSchema
-from evergreen.scoring import Artifact
+from evergreen.model.archive import pack
+from evergreen.model.schema import FeatureSchema
+from evergreen.model.scorer import Artifact
 from evergreen.statistics.profile import Binning, Profile
-from evergreen.training.artifact import pack
 from evergreen.training.export import to_onnx
 from evergreen.training.fit import train
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.leaks import find_leaks
-from evergreen.training.metrics import classification_metrics, rank_auc
+from evergreen.training.read_rows import Category, Rows
 from evergreen.training.recipe import Preparation, fit
-from evergreen.training.rows import Category, Rows
+from evergreen.training.scores import classification_metrics, rank_auc
 
 HOUR = 3_600_000_000
 LABELS = {"binary": ("no", "yes"), "multiclass": ("maybe", "no", "yes")}

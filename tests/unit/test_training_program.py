@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from evergreen.model.archive import pack
 from evergreen.training import source
-from evergreen.training.artifact import pack
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.train import main
 
@@ -249,7 +249,7 @@ def test_the_packed_source_trains_alone_and_gives_the_same_bytes_each_time(conta
 def test_the_source_holds_no_module_that_only_a_function_needs():
     with tarfile.open(fileobj=io.BytesIO(source.pack_source()), mode="r:gz") as archive:
         names = archive.getnames()
-    assert {"train.py", "requirements.txt", "evergreen/__init__.py", "evergreen/schema.py"} <= set(names)
+    assert {"train.py", "requirements.txt", "evergreen/__init__.py", "evergreen/model/schema.py"} <= set(names)
     assert not [name for name in names if "/aws/" in name or "/spec.py" in name or "bootstrap" in name]
 
 

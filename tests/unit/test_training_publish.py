@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evergreen.schema import FeatureSchema
-from evergreen.scoring import Artifact
-from evergreen.training.online import Learner, grow, learn
+from evergreen.model.schema import FeatureSchema
+from evergreen.model.scorer import Artifact
+from evergreen.training.learner import Learner
+from evergreen.training.learning import grow, learn
 from evergreen.training.train import main
 
 HOUR, ROWS, LEARNED = 3_600_000_000, 600, 400

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evergreen.schema import FeatureSchema
+from evergreen.model.schema import FeatureSchema
 from evergreen.training.job import TrainingError, TrainingJob
-from evergreen.training.rows import read_rows
+from evergreen.training.read_rows import read_rows
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEMA = FeatureSchema.of("binary", {"x": "number", "plan": "categorical"})

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from small_artifact import small_artifact
 
-from evergreen.schema import FeatureSchema
-from evergreen.training.artifact import unpack
+from evergreen.model.archive import unpack
+from evergreen.model.schema import FeatureSchema
 from evergreen.training.job import TrainingJob
 from evergreen.training.mlflow_client import client
 from evergreen.training.run_record import Provenance, run_record

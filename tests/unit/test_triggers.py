@@ -9,46 +9,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import RetrainingHeldBack, RetrainingRequested
+from evergreen.domain.state import (
     Bake,
     BakePhase,
     HeldBack,
     ModelState,
     Repoint,
-    RetrainingHeldBack,
-    RetrainingRequested,
     Run,
     Shadow,
     ShadowRole,
     Version,
     VersionStatus,
     Wish,
-    transition,
 )
-from evergreen.domain.triggers import (
-    FORCED,
-    Check,
-    Direction,
-    HoldBackRule,
-    Outcome,
-    RetrainDecision,
-    Trigger,
-    arbitrate,
-    by_trigger,
+from evergreen.domain.transitions import transition
+from evergreen.domain.triggers.arbiter import RetrainDecision, arbitrate, by_trigger, events_of, grant
+from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger, check_failed, run_check
+from evergreen.domain.triggers.checks import (
     check_age,
     check_concept_drift,
     check_data_drift,
-    check_failed,
     check_new_data,
     check_performance,
     check_prediction_shift,
-    events_of,
-    grant,
-    hold_back,
     matured_days,
     rows_since,
-    run_check,
 )
+from evergreen.domain.triggers.governance import FORCED, HoldBackRule, hold_back
 from evergreen.spec import ModelSpec
 from evergreen.statistics.profile import Binning, Profile
 

@@ -13,10 +13,10 @@ from small_cloud import ROOT
 from tipping_model import NEVER, a_model
 
 from evergreen import bootstrap
-from evergreen.ports import AliasRecord
+from evergreen.domain.aliases import AliasRecord
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
-from evergreen.usecases.answering import ALIAS_CACHE
+from evergreen.usecases.people import apply
+from evergreen.usecases.steps.loaded_models import ALIAS_CACHE
 from evergreen_ops.local.server import LocalServer
 
 _CALLER = """
@@ -57,7 +57,7 @@ class ServedModel:
         self._ports = bootstrap.ports_for(server.cloud.outputs)
         self._cloudwatch = server.cloud.client("cloudwatch")
         self._began = datetime.now(UTC)
-        operate.apply_model(self._spec, now=self._began, ports=self._ports)
+        apply.apply_model(self._spec, now=self._began, ports=self._ports)
 
     def put(self, alias, version, content, *, latency_ms=30.0):
         """Point an alias to a version, and wait until every function has looked."""

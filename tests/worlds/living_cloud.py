@@ -16,11 +16,11 @@ from samtranslator.yaml_helper import yaml_parse
 from small_artifact import small_artifact
 from small_cloud import CHURN, NOW, ROOT, SmallCloud
 
-from evergreen import outcomes
-from evergreen.domain.lifecycle import ShadowRole
-from evergreen.ports import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.state import ShadowRole
+from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
+from evergreen.usecases.people import apply, decide
 from evergreen_ops.local.patterns import matches
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -130,7 +130,7 @@ class LivingCloud(SmallCloud):
     def known(self, **deployment):
         """A model with data to train on, that nobody has trained yet."""
         spec = CHURN | SPEC | {"deployment": SPEC["deployment"] | deployment, "endpoint": self.endpoint}
-        operate.apply_model(ModelSpec.parse(spec), now=self.now, ports=self.ports)
+        apply.apply_model(ModelSpec.parse(spec), now=self.now, ports=self.ports)
         time = self.now - DAY
         self.ports.catalog.add(CatalogEntry(MODEL, "base-data", time, "base-data/churn/x.parquet", 5_000, "etag"))
         self.collect()
@@ -271,19 +271,19 @@ class LivingCloud(SmallCloud):
     # --- what people do -----------------------------------------------------------------------------------------------
 
     def promote(self, version, who="ada"):
-        return operate.force_promotion(MODEL, version, "a story", who, now=self.now, ports=self.ports)
+        return decide.force_promotion(MODEL, version, "a story", who, now=self.now, ports=self.ports)
 
     def roll_back(self, who="ada"):
-        return operate.force_rollback(MODEL, "a story", who, now=self.now, ports=self.ports)
+        return decide.force_rollback(MODEL, "a story", who, now=self.now, ports=self.ports)
 
     def approve(self, who="ada"):
-        return operate.approve(MODEL, None, "a story", who, now=self.now, ports=self.ports)
+        return decide.approve(MODEL, None, "a story", who, now=self.now, ports=self.ports)
 
     def pause(self, who="ada"):
-        return operate.pause(MODEL, "a story", who, now=self.now, ports=self.ports)
+        return decide.pause(MODEL, "a story", who, now=self.now, ports=self.ports)
 
     def resume(self, who="ada"):
-        return operate.resume(MODEL, "a story", who, now=self.now, ports=self.ports)
+        return decide.resume(MODEL, "a story", who, now=self.now, ports=self.ports)
 
     # --- delivering ---------------------------------------------------------------------------------------------------
 

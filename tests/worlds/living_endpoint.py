@@ -12,7 +12,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sagemaker.models import sagemaker_backends
 from small_cloud import NOW, open_cloud
 
-from evergreen.domain.endpoint_names import ConfigVersions
+from evergreen.formats.endpoint_names import ConfigVersions
 from evergreen_ops.local import endpoints_api
 from evergreen_ops.local.endpoints import Endpoints
 from evergreen_ops.local.endpoints_fleet import Fleet

@@ -9,11 +9,11 @@ import numpy as np
 from small_artifact import small_artifact
 from small_cloud import CHURN, NOW, SmallCloud, open_cloud
 
-from evergreen.domain.lifecycle import BakePassed
-from evergreen.formats import Capture, GroundTruth, capture_line, ground_truth_line
+from evergreen.domain.model_events import BakePassed
+from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
-from evergreen.usecases.online_state import state_fingerprint
+from evergreen.usecases.people import apply, bring, decide
+from evergreen.usecases.steps.online_states import state_fingerprint
 from evergreen_ops.local import speed
 from evergreen_ops.local.patches import PATCHES, Patches
 
@@ -42,11 +42,11 @@ class OnlineWorld(SmallCloud):
         """Version 1 is in production and known to be good."""
         self.random = np.random.default_rng(seed)
         spec = ModelSpec.parse(CHURN | SPEC | {"online": SPEC["online"] | {"labels": labels} | online})
-        operate.apply_model(spec, now=self.now, ports=self.ports)
+        apply.apply_model(spec, now=self.now, ports=self.ports)
         before = stamp(self.now - DAY).replace("Z", "+00:00")
         artifact = small_artifact("first", trained_until=before)
-        operate.register_version(MODEL, artifact, "trained", "ada", now=self.now, ports=self.ports)
-        operate.force_promotion(MODEL, 1, "a story", "ada", now=self.now, ports=self.ports)
+        bring.register_version(MODEL, artifact, "trained", "ada", now=self.now, ports=self.ports)
+        decide.force_promotion(MODEL, 1, "a story", "ada", now=self.now, ports=self.ports)
         self.call("repoint_alias", self.told("PromotionApproved"))
         self.passes_its_bakes()
         return self

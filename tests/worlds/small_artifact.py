@@ -5,11 +5,11 @@ from functools import cache
 
 import numpy as np
 
-from evergreen.schema import FeatureSchema
-from evergreen.training.artifact import pack
+from evergreen.model.archive import pack
+from evergreen.model.schema import FeatureSchema
 from evergreen.training.fit import train
 from evergreen.training.job import TrainingJob
-from evergreen.training.rows import Category, Rows
+from evergreen.training.read_rows import Category, Rows
 
 _HOUR = 3_600_000_000
 _ROWS = 240

@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from evergreen import bootstrap
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
+from evergreen.usecases.people import apply
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -107,7 +107,7 @@ class SmallCloud:
 
     def applied(self, **changes):
         """Make the model `churn` known."""
-        return operate.apply_model(ModelSpec.parse(CHURN | changes), now=NOW, ports=self.ports)
+        return apply.apply_model(ModelSpec.parse(CHURN | changes), now=NOW, ports=self.ports)
 
     def call(self, function, event):
         """Call the function with one of tests/events, or with an event as it is."""

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from evergreen.schema import FeatureSchema
+from evergreen.model.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, ["0", "1"])
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from evergreen.schema import FeatureSchema
-from evergreen.training.artifact import pack
+from evergreen.model.archive import pack
+from evergreen.model.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.of("binary", {"age": "number", "plan": "categorical"}, ["0", "1"])
 ROW = {"age": 41, "plan": "a"}

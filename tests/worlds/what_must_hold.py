@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from living_cloud import MODEL
 
-from evergreen.domain import events
+from evergreen.domain import event_json
 from evergreen.domain.invariants import violations
-from evergreen.domain.lifecycle import BakePhase, ModelState, VersionStatus, transition
+from evergreen.domain.state import BakePhase, ModelState, VersionStatus
+from evergreen.domain.transitions import transition
 from evergreen.usecases.compare_shadow import schedule_name as shadow_schedule
 from evergreen.usecases.update_registry import aliases_of
 from evergreen.usecases.watch_deployment import schedule_name as bake_schedule
@@ -57,8 +58,8 @@ def _chain_is_unbroken(state, items):
     for epoch, item in enumerate(items, start=1):
         name, body = item["type"]["S"], item["body"]["S"]
         assert int(item["epoch"]["N"]) == epoch, "an event is missing"
-        replayed = transition(replayed, events.event_from_json(name, body))
-        digest = events.chain_hash(replayed.last_hash, epoch, name, body)
+        replayed = transition(replayed, event_json.event_from_json(name, body))
+        digest = event_json.chain_hash(replayed.last_hash, epoch, name, body)
         assert item["hash"]["S"] == digest, f"the chain is broken at {epoch}"
         replayed = replace(replayed, last_hash=digest)
     assert replayed == state, "the history does not give the state"

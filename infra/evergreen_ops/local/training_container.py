@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Protocol
 
-from evergreen.training.artifact import pack
+from evergreen.model.archive import pack
 from evergreen_ops.local.processes import signal_process_group, start
 
 FAILURE_REASON_CHARACTERS = 1024

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evergreen.domain.lifecycle import ModelState, VersionStatus
-from evergreen.training.artifact import pack
+from evergreen.domain.state import ModelState, VersionStatus
+from evergreen.model.archive import pack
 from evergreen.training.fit import train
-from evergreen.training.rows import Rows
-from evergreen.usecases import operate
+from evergreen.training.read_rows import Rows
+from evergreen.usecases.people import bring, decide
 from evergreen_ops.replay.policies import labelled_rows
 from evergreen_ops.replay.recipe import stream_rows, training_job
 from evergreen_ops.replay.result import DrillOutcome
@@ -73,10 +73,10 @@ class Drill:
             return
         kind, _ = self.waiting.pop(0)
         artifact = _MAKERS[kind](session, state)
-        version = operate.register_version(
+        version = bring.register_version(
             session.model, artifact, REASONS[kind], ACTOR, now=session.now, ports=session.ports
         )
-        operate.force_promotion(session.model, version, REASONS[kind], ACTOR, now=session.now, ports=session.ports)
+        decide.force_promotion(session.model, version, REASONS[kind], ACTOR, now=session.now, ports=session.ports)
         self.promoted[kind] = version
 
     def finished(self, session: Session) -> bool:

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from evergreen import ids
-from evergreen.domain.events import NOTE_TYPES
-from evergreen.outcomes import FEATURE_PREFIX, outcome_schema
+from evergreen.domain.event_json import NOTE_TYPES
+from evergreen.formats import request_ids
+from evergreen.formats.outcomes import FEATURE_PREFIX, outcome_schema
 from evergreen.spec import ModelSpec
-from evergreen.usecases import operate
+from evergreen.usecases.people import apply, bring, decide
 from evergreen_ops.replay.policies import base_rows
 from evergreen_ops.replay.progress import Moment, Screen
 from evergreen_ops.replay.result import Served, production_version, trained_rows
@@ -112,9 +112,9 @@ def train_first_model(session: Session) -> None:
         No model came out of it; the message has the reason.
     """
     spec, ports, model = session.spec, session.ports, session.model
-    operate.apply_model(spec, now=session.now, ports=ports)
+    apply.apply_model(spec, now=session.now, ports=ports)
     _hand_over_base(session, base_rows(session.stream, session.spec, session.base))
-    operate.request_training(model, "the first model", ACTOR, now=session.now, ports=ports)
+    decide.request_training(model, "the first model", ACTOR, now=session.now, ports=ports)
     patience = session.now + FIRST_MODEL_PATIENCE
     while session.now < patience:
         session.cloud.advance(session.now + FIRST_MODEL_STEP)
@@ -181,7 +181,7 @@ def tell(session: Session) -> None:
     session.told_at = time.monotonic()
     if session.ports.ledger.read(session.model).epoch == session.told:
         return
-    session.events = operate.history(session.model, ports=session.ports)
+    session.events = decide.history(session.model, ports=session.ports)
     for line in lines(session.events[session.told :]):
         session.screen.tell(line)
     session.told = len(session.events)
@@ -215,7 +215,9 @@ def inference_ids(seed: int, rows: Array, moment: datetime) -> list[str]:
     ['013c930d-7c00-7b3c-b7bb-f40804fed7d1']
     """
     high, low = _mixed(rows, 2 * seed), _mixed(rows, 2 * seed + 1)
-    return [ids.uuid7(moment, (a & 0xFFF) << 62 | b >> 2) for a, b in zip(high.tolist(), low.tolist(), strict=True)]
+    return [
+        request_ids.uuid7(moment, (a & 0xFFF) << 62 | b >> 2) for a, b in zip(high.tolist(), low.tolist(), strict=True)
+    ]
 
 
 def _mixed(rows: Array, stream: int) -> Array:
@@ -334,7 +336,7 @@ def _hand_over_base(session: Session, rows: Array) -> None:
         if len(part):
             names = inference_ids(session.seed, part, session.base.until)
             table = outcome_table(session.stream, session.spec, part, names)
-            operate.add_base_data(session.model, table, now=session.now, ports=session.ports)
+            bring.add_base_data(session.model, table, now=session.now, ports=session.ports)
 
 
 def _late_base_rows(session: Session) -> Array:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.schema import MISSING_CATEGORY
-from evergreen.scoring import TIE_DIGITS
+from evergreen.model.schema import MISSING_CATEGORY
+from evergreen.model.scorer import TIE_DIGITS
 from evergreen.spec import ModelSpec
 from evergreen.training.job import DEFAULT_PARAMS, TrainingJob
+from evergreen.training.read_rows import Category, Rows
 from evergreen.training.recipe import Fitted, fit
-from evergreen.training.rows import Category, Rows
 from evergreen_ops.replay.streams import Stream
 
 Array = npt.NDArray[Any]

@@ -83,13 +83,13 @@ class AwsPorts:
 
     @cached_property
     def aliases(self) -> p.Aliases:
-        from evergreen.aws.aliases import DynamoAliases
+        from evergreen.aws.lambda_aliases import DynamoAliases
 
         return DynamoAliases(self._dynamodb, self.settings.alias_table)
 
     def endpoint(self, spec: ModelSpec) -> p.Aliases:
-        from evergreen.aws.endpoint_requests import EndpointPlan
-        from evergreen.aws.endpoints import EndpointAliases
+        from evergreen.aws.sagemaker_aliases import EndpointAliases
+        from evergreen.aws.sagemaker_requests import EndpointPlan
 
         prefix = self._prefix
         plan = EndpointPlan(
@@ -142,7 +142,7 @@ class AwsPorts:
 
     @cached_property
     def captures(self) -> p.LineStream:
-        from evergreen.aws.streams import FirehoseLines
+        from evergreen.aws.senders import FirehoseLines
 
         # A caller waits for its answer meanwhile, and an answer is worth more than its capture.
         client = self._client("firehose", attempts=2, connect_timeout=0.5, read_timeout=1)
@@ -150,19 +150,19 @@ class AwsPorts:
 
     @cached_property
     def labels(self) -> p.LineStream:
-        from evergreen.aws.streams import FirehoseLines
+        from evergreen.aws.senders import FirehoseLines
 
         return FirehoseLines(self._client("firehose"), self.settings.label_stream)
 
     @cached_property
     def feedback(self) -> p.FeedbackQueue:
-        from evergreen.aws.streams import SqsFeedback
+        from evergreen.aws.senders import SqsFeedback
 
         return SqsFeedback(self._client("sqs"), self.settings.feedback_queue_url)
 
     @cached_property
     def online(self) -> p.OnlineStates:
-        from evergreen.aws.online import DynamoOnlineStates
+        from evergreen.aws.online_states import DynamoOnlineStates
 
         return DynamoOnlineStates(self._dynamodb, self.settings.online_table)
 

@@ -8,13 +8,17 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer
-from evergreen.domain.lifecycle import AnyEvent, ModelState
+from evergreen.domain.model_events import AnyEvent
+from evergreen.domain.state import ModelState
 
 if TYPE_CHECKING:
     from evergreen.domain.audit import RawItem
     from evergreen.domain.bake import Traffic  # its numpy is not there in functions that only pass ports on
     from evergreen.spec import ModelSpec
     from evergreen.training.run_record import RunRecord
+from evergreen.domain.aliases import AliasRecord
+from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.training_jobs import TrainingRequest, TrainingStatus
 
 
 class Ledger(Protocol):
@@ -82,19 +86,6 @@ class Artifacts(Protocol):
         """The artifact's bytes; the caller checks that they have the hash; raises FileNotFoundError."""
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogEntry:
-    """One stored file of a model and the sums that decisions need of it."""
-
-    model: str
-    kind: str  # compact-production, compact-shadow, profile, profile-day, outcomes, base-data, pending-labels
-    time: datetime  # the hour of the file
-    key: str
-    rows: int
-    etag: str = ""
-    sums: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Catalog(Protocol):
     """Which files exist, by model, kind and hour: an index, so that nothing lists a bucket."""
 
@@ -106,50 +97,6 @@ class Catalog(Protocol):
 
     def between(self, model: str, kind: str, start: datetime, end: datetime) -> list[CatalogEntry]:
         """Files with start <= time < end, in order of time and key."""
-
-
-NOWHERE = 0
-"""The version of an alias that was cleared: its epoch still guards against late writes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """A version in its ops bake answers only a share of the requests; this good one answers the rest."""
-
-    share: float  # of the requests, for the version that is watched: 0 < share < 1
-    version: int
-    artifact: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class AliasRecord:
-    """What an alias points to: all that the predict function needs to answer."""
-
-    model: str
-    alias: str  # production | shadow
-    version: int
-    artifact: str  # key in the artifact bucket
-    sha256: str
-    epoch: int  # of the decision behind it: an older decision never overwrites a newer one
-    latency_ms: float = 1_000.0
-    sampling: float = 1.0  # the share of answers that are captured
-    canary: Canary | None = None  # None: the version answers every request
-
-    @property
-    def target(self) -> tuple[object, ...]:
-        """The version that it points to, whenever that was decided."""
-        return (NOWHERE,) if self.version == NOWHERE else (self.version, self.artifact, self.sha256)
-
-    @property
-    def settings(self) -> tuple[object, ...]:
-        """How that version answers."""
-        return () if self.version == NOWHERE else (self.latency_ms, self.sampling, self.canary)
-
-    @classmethod
-    def nowhere(cls, model: str, alias: str, epoch: int) -> AliasRecord:
-        """An alias that points to no version."""
-        return cls(model, alias, NOWHERE, "", "", epoch)
 
 
 class Aliases(Protocol):
@@ -191,42 +138,6 @@ class Aliases(Protocol):
 
     def folders(self, model: str) -> tuple[str, ...]:
         """Where below ``captures/{model}/`` the captures of what answers, or answered lately, lie."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRequest:
-    """A training job, by a name that says what it is for."""
-
-    job_name: str
-    model: str
-    hyperparameters: Mapping[str, str]
-    source: str  # s3 uri of sourcedir.tar.gz
-    manifest: str  # s3 uri of the ManifestFile channel
-    production: str | None  # s3 uri of production's artifact
-    output: str  # s3 prefix
-    instance_type: str
-    instance_count: int
-    volume_gb: int
-    max_runtime: timedelta
-    program: str = "train.py"  # in the source
-    environment: Mapping[str, str] = field(default_factory=dict)
-    image: str | None = None  # None: the stack's
-    checkpoints: str | None = None  # s3 prefix that attempts share
-    spot_wait: timedelta | None = None  # on spare capacity, and how long it may take with all waiting; None: not so
-    subnets: tuple[str, ...] = ()
-    security_groups: tuple[str, ...] = ()
-    kms_key: str | None = None
-    network_isolation: bool = False
-    online: str | None = None  # s3 uri of the online state that the job publishes; None: it trains
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingStatus:
-    """A training job as it really is."""
-
-    status: str  # InProgress, Completed, Failed, Stopping, Stopped
-    artifact: str | None
-    reason: str
 
 
 class Trainer(Protocol):

@@ -21,9 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from evergreen.formats import CaptureLayout
-from evergreen.payloads import AnswerLayout
-from evergreen.schema import Feature, FeatureSchema, Kind, Task
+from evergreen.model.schema import Feature, FeatureSchema, Kind, Task
 
 LONGEST_HYPERPARAMETER = 2_500
 """Characters that SageMaker takes as the value of one hyperparameter."""
@@ -687,12 +685,6 @@ class ModelSpec(_Section):
         """The feature schema that requests, captures and artifacts are checked against."""
         features = tuple(Feature(name, Kind(feature.type)) for name, feature in self.features.items())
         return FeatureSchema(task=self.task, features=features, classes=self.labels.classes)
-
-    def capture_layout(self, version: int | None) -> CaptureLayout:
-        """How captures are read that name neither features nor the version that answered."""
-        given = self.capture
-        where = AnswerLayout(given.inference_attribute, given.probability_attribute, given.probability_threshold)
-        return CaptureLayout(self.feature_schema(), where, version)
 
     @property
     def endpoint_name(self) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from evergreen.domain.errors import ConflictingWriteError
+from evergreen.errors import ConflictingWriteError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

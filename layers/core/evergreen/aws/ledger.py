@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from evergreen.aws.transactions import somebody_was_faster
-from evergreen.domain import events
-from evergreen.domain.errors import StaleStateError, UnknownModelError
-from evergreen.domain.lifecycle import AnyEvent, ModelState, transition
+from evergreen.domain import event_json
+from evergreen.domain.model_events import AnyEvent
+from evergreen.domain.state import ModelState
+from evergreen.domain.transitions import transition
+from evergreen.errors import StaleStateError, UnknownModelError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -45,14 +47,14 @@ class DynamoLedger:
         ).get("Item")
         if item is None:
             raise UnknownModelError(model)
-        return events.state_from_json(item["body"]["S"])
+        return event_json.state_from_json(item["body"]["S"])
 
     def record(self, state: ModelState, *new_events: AnyEvent) -> ModelState:
         after, items = state, []
         for event in new_events:
             after = transition(after, event)
-            name, body = type(event).__name__, events.event_to_json(event)
-            digest = events.chain_hash(after.last_hash, after.epoch, name, body)
+            name, body = type(event).__name__, event_json.event_to_json(event)
+            digest = event_json.chain_hash(after.last_hash, after.epoch, name, body)
             after = replace(after, last_hash=digest)
             items.append(self._event_item(after, name, body))
         if state.epoch == 0:
@@ -72,7 +74,7 @@ class DynamoLedger:
             "model": {"S": after.model},
             "sk": {"S": _STATE},
             "epoch": {"N": str(after.epoch)},
-            "body": {"S": events.state_to_json(after).decode()},
+            "body": {"S": event_json.state_to_json(after).decode()},
         }
         put: dict[str, Any] = {"TableName": self._table, "Item": item}
         if before.epoch == 0:
@@ -85,7 +87,7 @@ class DynamoLedger:
     def _event_item(self, after: ModelState, name: str, body: str) -> dict[str, Any]:
         item = {
             "model": {"S": after.model},
-            "sk": {"S": events.event_key(after.epoch)},
+            "sk": {"S": event_json.event_key(after.epoch)},
             "epoch": {"N": str(after.epoch)},
             "type": {"S": name},
             "body": {"S": body},
@@ -118,7 +120,7 @@ class DynamoLedger:
             "model": {"S": model},
             "sk": {"S": _note_key(kind, time)},
             "epoch": {"N": str(epoch)},
-            "type": {"S": events.NOTE_TYPES[kind]},
+            "type": {"S": event_json.NOTE_TYPES[kind]},
             "body": {"S": json.dumps(body)},
             "expires": {"N": str(int((time + _NOTES_ARE_KEPT).timestamp()))},
         }

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from evergreen.aws.endpoint_requests import PRODUCTION
+from evergreen.aws.sagemaker_requests import PRODUCTION
 from evergreen.domain.bake import Traffic
-from evergreen.domain.errors import UnreadMetricsError
+from evergreen.errors import UnreadMetricsError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from evergreen.domain.errors import TrainingRefusedError
-from evergreen.inbound import why_stopped
-from evergreen.ports import TrainingRequest, TrainingStatus
+from evergreen.domain.training_jobs import TrainingRequest, TrainingStatus, why_stopped
+from evergreen.errors import TrainingRefusedError
 from evergreen.training.source import METRIC_DEFINITIONS
 
 if TYPE_CHECKING:

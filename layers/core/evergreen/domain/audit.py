@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evergreen.domain import events
-from evergreen.domain.errors import IllegalTransitionError, UnknownVersionError
+from evergreen.domain import event_json
 from evergreen.domain.invariants import violations
-from evergreen.domain.lifecycle import AnyEvent, ModelState, transition
+from evergreen.domain.model_events import AnyEvent
+from evergreen.domain.state import ModelState
+from evergreen.domain.transitions import transition
+from evergreen.errors import IllegalTransitionError, UnknownVersionError
 
 _EVENT_ATTRIBUTES = frozenset({"model", "sk", "epoch", "type", "body", "hash"})
 _STATE_ATTRIBUTES = frozenset({"model", "sk", "epoch", "body"})
@@ -72,7 +74,7 @@ def _shape(model: str, history: Sequence[RawItem]) -> list[Flaw]:
     """Gaps, items out of place, and attributes that are missing, added or unreadable."""
     flaws: list[Flaw] = []
     for expected, item in enumerate(history, start=1):
-        if item.get("sk") != events.event_key(expected):
+        if item.get("sk") != event_json.event_key(expected):
             flaws.append(Flaw(expected, f"the item is missing: {item.get('sk')} stands in its place"))
             break
         flaws += [Flaw(expected, what) for what in _attributes(item, _EVENT_ATTRIBUTES)]
@@ -95,7 +97,7 @@ def _chain(history: Sequence[RawItem]) -> list[Flaw]:
     previous = ""
     for epoch, item in enumerate(history, start=1):
         written = item.get("hash", "")
-        if written != events.chain_hash(previous, epoch, item.get("type", ""), item.get("body", "")):
+        if written != event_json.chain_hash(previous, epoch, item.get("type", ""), item.get("body", "")):
             flaws.append(Flaw(epoch, "the hash does not fit: the item, or the one before it, was changed"))
         previous = written
     return flaws
@@ -105,7 +107,7 @@ def _told_again(model: str, history: Sequence[RawItem]) -> tuple[ModelState, Fla
     state = ModelState(model)
     for epoch, item in enumerate(history, start=1):
         try:
-            event: AnyEvent = events.event_from_json(item["type"], item["body"])
+            event: AnyEvent = event_json.event_from_json(item["type"], item["body"])
         except (ValueError, KeyError) as error:
             return state, Flaw(epoch, f"the event can't be read: {type(error).__name__}")
         try:
@@ -126,7 +128,7 @@ def _state_link(model: str, state: RawItem | None, history: Sequence[RawItem]) -
         flaws.append(Flaw(None, f"the state is of epoch {state.get('epoch')}, the history ends at {len(history)}"))
     last_hash = history[-1].get("hash") if history else ""
     try:
-        found = events.state_from_json(state.get("body", ""))
+        found = event_json.state_from_json(state.get("body", ""))
     except ValueError:
         return [*flaws, Flaw(None, "the state can't be read")]
     if found.last_hash != last_hash:
@@ -138,10 +140,10 @@ def _same_state(state: RawItem | None, told: ModelState) -> list[Flaw]:
     """Whether the events lead to the state."""
     try:
         body = "" if state is None else state.get("body", "")
-        found, written = events.state_from_json(body), json.loads(body)
+        found, written = event_json.state_from_json(body), json.loads(body)
     except ValueError:
         return []  # said before
-    expected = json.loads(events.state_to_json(told))
+    expected = json.loads(event_json.state_to_json(told))
     from_before = not _ADDED & set(written)
     differing = [
         key

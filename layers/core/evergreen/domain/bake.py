@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.lifecycle import Bake, ModelState, RollbackCause, RollbackDecided, RollbackImpossible
+from evergreen.domain.model_events import RollbackDecided, RollbackImpossible
+from evergreen.domain.state import Bake, ModelState, RollbackCause
 from evergreen.spec import ModelSpec
 from evergreen.statistics import sequential
 

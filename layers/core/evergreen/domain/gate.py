@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evergreen.domain.lifecycle import Version
-from evergreen.schema import FeatureSchema, SchemaError
+from evergreen.domain.state import Version
+from evergreen.model.schema import FeatureSchema, SchemaError
 from evergreen.spec import GateMetric, ModelSpec
 
 FEW_ROWS = "few_rows"

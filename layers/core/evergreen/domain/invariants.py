@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from evergreen.domain.lifecycle import BakePhase, ModelState, ShadowRole, Version, VersionStatus
+from evergreen.domain.state import BakePhase, ModelState, ShadowRole, Version, VersionStatus
 
 
 def violations(state: ModelState) -> tuple[str, ...]:

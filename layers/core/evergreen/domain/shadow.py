@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evergreen.domain.lifecycle import Shadow, ShadowRole
+from evergreen.domain.state import Shadow, ShadowRole
 from evergreen.spec import Metric, ModelSpec, format_duration
 from evergreen.statistics.days import overdispersion_of_days
 from evergreen.statistics.macro_f1 import macro_f1_verdict

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from evergreen.schema import FeatureSchema, Kind
-from evergreen.scoring import Artifact, ArtifactError, ArtifactHashError, Predictions, Scorer
+from evergreen.model.schema import FeatureSchema, Kind
+from evergreen.model.scorer import Artifact, ArtifactError, ArtifactHashError, Predictions, Scorer
 from evergreen.serving.source import (
     MODEL_FILES,
     MODEL_VARIABLE,

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from evergreen.training.artifact import ArtifactError, pack, unpack
+from evergreen.model.archive import ArtifactError, pack, unpack
 
 __all__ = [
     "MODEL_FILES",
@@ -39,13 +39,13 @@ REQUIREMENTS = ("onnxruntime==1.23.2",)
 
 _PARTS = (
     "__init__.py",
-    "schema.py",
-    "scoring.py",
+    "model/__init__.py",
+    "model/archive.py",
+    "model/schema.py",
+    "model/scorer.py",
     "serving/__init__.py",
     "serving/inference.py",
     "serving/source.py",
-    "training/__init__.py",
-    "training/artifact.py",
 )
 
 

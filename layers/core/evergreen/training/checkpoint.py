@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.training.artifact import canonical_json
+from evergreen.model.archive import canonical_json
 from evergreen.training.job import TrainingJob
+from evergreen.training.labelled_rows import Rows
 from evergreen.training.source import pack_source
-from evergreen.training.table import Rows
 
 __all__ = ["Checkpoints", "validation_key"]
 

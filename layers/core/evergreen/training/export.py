@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.schema import FeatureSchema
-from evergreen.scoring import Artifact, Scorer
+from evergreen.model.schema import FeatureSchema
+from evergreen.model.scorer import Artifact, Scorer
 from evergreen.training.job import TrainingError
+from evergreen.training.read_rows import Rows
 from evergreen.training.recipe import Fitted
-from evergreen.training.rows import Rows
 
 __all__ = ["Agreement", "compare", "to_onnx"]
 

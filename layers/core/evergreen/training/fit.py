@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.schema import FeatureSchema, SchemaError, Task
-from evergreen.scoring import FACTS_FILE, MODEL_FILE, Artifact, ArtifactError, Predictions
+from evergreen.model.archive import canonical_json
+from evergreen.model.schema import FeatureSchema, SchemaError, Task
+from evergreen.model.scorer import FACTS_FILE, MODEL_FILE, Artifact, ArtifactError, Predictions
 from evergreen.statistics.losses import brier, loss_scale
-from evergreen.training.artifact import canonical_json
 from evergreen.training.checkpoint import Checkpoints, validation_key
 from evergreen.training.export import Agreement, compare, to_onnx
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.leaks import Leak, find_leaks
-from evergreen.training.metrics import DIGITS, classification_metrics, regression_metrics
+from evergreen.training.read_rows import Rows
 from evergreen.training.recipe import Fitted, fit, new_estimator
 from evergreen.training.reference import Validated, reference
-from evergreen.training.rows import Rows
+from evergreen.training.scores import DIGITS, classification_metrics, regression_metrics
 
 __all__ = ["REFERENCE_FILE", "Beside", "Metrics", "NotCompared", "Trained", "finish", "labelled", "train"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from evergreen.schema import FeatureSchema, SchemaError, Task
+from evergreen.model.schema import FeatureSchema, SchemaError, Task
 
 __all__ = ["DEFAULT_PARAMS", "TrainingError", "TrainingJob"]
 

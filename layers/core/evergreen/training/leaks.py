@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.training.metrics import rank_auc
-from evergreen.training.rows import Rows
+from evergreen.training.read_rows import Rows
+from evergreen.training.scores import rank_auc
 
 __all__ = ["Leak", "find_leaks"]
 

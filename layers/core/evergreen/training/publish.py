@@ -7,14 +7,16 @@ from datetime import datetime
 
 import numpy as np
 
-from evergreen.schema import Task
-from evergreen.scoring import Artifact, Predictions
+from evergreen.model.schema import Task
+from evergreen.model.scorer import Artifact, Predictions
 from evergreen.training.export import compare, to_onnx
 from evergreen.training.fit import FEWEST_COMPARED, Beside, NotCompared, Trained, finish, labelled
 from evergreen.training.job import TrainingError, TrainingJob
-from evergreen.training.online import Learner, OnlineState, OnlineStateError, check_learner
+from evergreen.training.labelled_rows import Rows
+from evergreen.training.learner import Learner, OnlineStateError
+from evergreen.training.learning import check_learner
+from evergreen.training.online_state import OnlineState
 from evergreen.training.recipe import Fitted
-from evergreen.training.table import Rows
 
 __all__ = ["check_publishable", "publish"]
 
@@ -92,7 +94,7 @@ def check_publishable(learner: Learner, job: TrainingJob) -> None:
 
     Examples
     --------
-    >>> from evergreen.schema import FeatureSchema
+    >>> from evergreen.model.schema import FeatureSchema
     >>> schema = FeatureSchema.of("binary", {"x": "number"}, classes=["no", "yes"])
     >>> check_publishable(Learner("GaussianNB"), TrainingJob("churn", schema, "GaussianNB"))
     """

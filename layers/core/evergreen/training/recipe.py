@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.schema import MISSING_CATEGORY, FeatureSchema, Task
+from evergreen.model.schema import MISSING_CATEGORY, FeatureSchema, Task
 from evergreen.statistics.profile import Binning, CategoryColumn, NumberColumn
 from evergreen.training.job import TrainingError, TrainingJob
-from evergreen.training.table import Category, Rows
+from evergreen.training.labelled_rows import Category, Rows
 
 __all__ = ["Fitted", "Preparation", "fit", "new_estimator"]
 

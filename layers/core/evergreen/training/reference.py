@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.statistics.profile import Binning, Profile
-from evergreen.training.rows import Rows
+from evergreen.training.read_rows import Rows
 
 __all__ = ["PREDICTION", "Validated", "reference"]
 

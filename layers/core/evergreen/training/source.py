@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from evergreen.training.artifact import pack
+from evergreen.model.archive import pack
 
 __all__ = ["METRIC_DEFINITIONS", "PROGRAM", "REQUIREMENTS", "pack_source", "source_key"]
 
@@ -37,8 +37,8 @@ METRIC_DEFINITIONS: tuple[dict[str, Any], ...] = tuple(
 )
 """How SageMaker reads the metrics out of the job's log."""
 
-_PARTS = ("__init__.py", "schema.py", "scoring.py")
-_PACKAGES = ("statistics", "training")
+_PARTS = ("__init__.py",)
+_PACKAGES = ("model", "statistics", "training")
 
 
 def pack_source() -> bytes:

@@ -17,13 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from evergreen.scoring import Artifact, ArtifactError
-from evergreen.training.artifact import canonical_json
+from evergreen.model.archive import canonical_json
+from evergreen.model.scorer import Artifact, ArtifactError
 from evergreen.training.checkpoint import Checkpoints
 from evergreen.training.fit import NotCompared, Trained, train
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.publish import publish
-from evergreen.training.rows import read_rows
+from evergreen.training.read_rows import read_rows
 
 __all__ = ["main"]
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.errors import BadRequestError, UnknownModelError
-from evergreen.formats import GroundTruth, ground_truth_line
-from evergreen.inbound import parse_json
+from evergreen.errors import BadRequestError, UnknownModelError
+from evergreen.formats.captures import GroundTruth, ground_truth_line
+from evergreen.formats.requests import LONGEST_CLASS, parse_json
+from evergreen.model.schema import Task
 from evergreen.ports import Ports
-from evergreen.schema import Task
 from evergreen.spec import ModelSpec
 
 MAX_LABELS = 1_000
-LONGEST_CLASS = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from evergreen import outcomes
 from evergreen.domain.bake import roll_back
-from evergreen.domain.lifecycle import (
+from evergreen.domain.model_events import (
     AnyEvent,
     BakePassed,
-    BakePhase,
     CandidateRetired,
-    ModelState,
     PromotionApproved,
     PromotionProposed,
-    RollbackCause,
-    Shadow,
-    ShadowRole,
     ShadowStarted,
-    Version,
 )
 from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide, judged_until
+from evergreen.domain.state import BakePhase, ModelState, RollbackCause, Shadow, ShadowRole, Version
+from evergreen.formats import outcomes
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
-from evergreen.usecases.recording import decide_and_record, note_once
-from evergreen.usecases.references import load_reference
-from evergreen.usecases.repoint_alias import place_shadow
+from evergreen.usecases.steps.placing import place_shadow
+from evergreen.usecases.steps.recording import decide_and_record, note_once
+from evergreen.usecases.steps.references import load_reference
 
 ACTOR = "compare_shadow"
 _LOOK_EVERY = timedelta(days=1)

@@ -5,37 +5,31 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from evergreen.domain.lifecycle import AnyEvent, ModelState, Version, Wish
-from evergreen.domain.triggers import (
-    Check,
+from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.state import ModelState, Version
+from evergreen.domain.triggers.arbiter import RetrainDecision, arbitrate
+from evergreen.domain.triggers.check import Check, Trigger, check_failed, insufficient, run_check
+from evergreen.domain.triggers.checks import (
     Daily,
-    HoldBackRule,
-    RetrainDecision,
-    Trigger,
-    arbitrate,
     check_age,
     check_concept_drift,
     check_data_drift,
-    check_failed,
     check_new_data,
     check_performance,
     check_prediction_shift,
-    events_of,
-    grant,
-    insufficient,
     matured_days,
     rows_since,
-    run_check,
 )
-from evergreen.ports import CatalogEntry, Ports
+from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.statistics.profile import Profile
-from evergreen.usecases.recording import decide_and_record, note_once, noted
-from evergreen.usecases.references import Reference, load_reference
+from evergreen.usecases.steps.recording import noted
+from evergreen.usecases.steps.references import Reference, load_reference
+from evergreen.usecases.steps.retraining import decide_and_note
 
 ACTOR = "evaluate_triggers"
 _DAY = timedelta(days=1)
@@ -65,76 +59,7 @@ def evaluate_triggers(model: str, *, now: datetime, ports: Ports) -> RetrainDeci
     def decide(current: ModelState) -> RetrainDecision:
         return arbitrate(current, spec, checks, now)
 
-    return _decide_and_note(model, "retraining", decide, actor=ACTOR, now=now, ports=ports)
-
-
-def request_retraining(
-    model: str,
-    *,
-    reason: str,
-    actor: str,
-    now: datetime,
-    ports: Ports,
-    waived: frozenset[HoldBackRule] = frozenset(),
-) -> RetrainDecision:
-    """Ask for a retraining because of a business event, or because a person wants one: no check is needed.
-
-    A wish that governance holds back waits in the state: every evaluation tries it until a retraining is requested.
-    ``waived`` are rules that do not hold this one back. A wish that was answered before is answered the same again,
-    also long after its retraining is over.
-    """
-    told = noted(model, "wish", now, ports)
-    if told is not None:
-        return RetrainDecision.from_json(told)
-    wish = Wish(reason, actor, now)
-
-    def decide(current: ModelState) -> RetrainDecision:
-        return grant(current, ModelSpec.parse(current.spec), wish, waived=waived)
-
-    return _decide_and_note(model, "wish", decide, actor=actor, now=now, ports=ports, wish=wish)
-
-
-# --- recording --------------------------------------------------------------------------------------------------------
-
-
-def _decide_and_note(
-    model: str,
-    kind: str,
-    decide: Callable[[ModelState], RetrainDecision],
-    *,
-    actor: str,
-    now: datetime,
-    ports: Ports,
-    wish: Wish | None = None,
-) -> RetrainDecision:
-    """Record what the decision does to the state, then note the decision.
-
-    Whoever dies in between is called again, and ends the same: a retraining that was requested is found in the
-    history, one that was held back is known to the state.
-    """
-    decision = RetrainDecision(model, now, None, None, ())
-
-    def events(current: ModelState) -> Sequence[AnyEvent]:
-        nonlocal decision
-        recorded = _recorded(current, actor, now, ports)
-        decision = recorded or decide(current)
-        return () if recorded else events_of(current, decision, actor=actor, wish=wish)
-
-    state, _ = decide_and_record(ports.ledger, model, events)
-    note_once(model, kind, now, decision.to_json(), state.epoch, ports)
-    return decision
-
-
-def _recorded(state: ModelState, actor: str, now: datetime, ports: Ports) -> RetrainDecision | None:
-    """The decision of an earlier delivery that requested a retraining and died before it was noted."""
-    if now not in state.retrainings:
-        return None
-    for event in reversed(ports.ledger.history(state.model)):
-        requested = event["type"] == "RetrainingRequested" and event["actor"] == actor
-        if requested and datetime.fromisoformat(event["time"]) == now:
-            checks = tuple(Check.from_json(check) for check in event["checks"])
-            return RetrainDecision(state.model, now, Trigger(event["trigger"]), None, checks)
-    return None
+    return decide_and_note(model, "retraining", decide, actor=ACTOR, now=now, ports=ports)
 
 
 # --- gathering --------------------------------------------------------------------------------------------------------

@@ -11,22 +11,23 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from evergreen import ids, online_rows, outcomes
-from evergreen.domain.lifecycle import ModelState
+from evergreen.domain.catalog import CatalogEntry
 from evergreen.domain.shares import is_captured
-from evergreen.formats import (
-    FileKey,
+from evergreen.domain.state import ModelState
+from evergreen.formats import outcome_lines, outcomes, request_ids
+from evergreen.formats.captures import (
     GroundTruth,
     MalformedLine,
     ground_truth_line,
     quarantine_body,
     read_ground_truth,
 )
-from evergreen.payloads import class_of
-from evergreen.ports import CatalogEntry, Ports
-from evergreen.schema import FeatureSchema, Task
+from evergreen.formats.keys import FileKey
+from evergreen.formats.payloads import class_of
+from evergreen.model.schema import FeatureSchema, Task
+from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
-from evergreen.usecases.references import load_reference
+from evergreen.usecases.steps.references import load_reference
 
 _HOUR = timedelta(hours=1)
 _LAST_RETRY = timedelta(hours=7)  # Lambda tries an event again for six hours, and a file is of the hour before
@@ -161,11 +162,11 @@ def _store(table: pa.Table, file: FileKey, stem: str, state: ModelState, ports: 
 
 def _store_online_rows(table: pa.Table, file: FileKey, stem: str, ports: Ports) -> None:
     """The same rows for learn_online, with the time of the newest request: a file is learned when all have matured."""
-    key = file.beside(online_rows.KIND, "jsonl.gz", stem=stem)
-    etag = ports.data.put(key, online_rows.to_json_lines(table))
+    key = file.beside(outcome_lines.KIND, "jsonl.gz", stem=stem)
+    etag = ports.data.put(key, outcome_lines.to_json_lines(table))
     newest = max(table["inference_time"].to_pylist())
     sums = {"newest": newest.isoformat()}
-    ports.catalog.add(CatalogEntry(file.model, online_rows.KIND, file.hour, key, table.num_rows, etag, sums))
+    ports.catalog.add(CatalogEntry(file.model, outcome_lines.KIND, file.hour, key, table.num_rows, etag, sums))
 
 
 def _error_tolerance(state: ModelState, ports: Ports) -> float | None:
@@ -183,7 +184,7 @@ def _hours(labels: Iterable[GroundTruth], label_hour: datetime, maturity: timede
     """
     hours: set[datetime] = set()
     for label in labels:
-        time = ids.time_of(label.event_id)
+        time = request_ids.time_of(label.event_id)
         if time is None:
             count = int(maturity / _HOUR) + 1
             return [label_hour - i * _HOUR for i in range(count, -2, -1)]

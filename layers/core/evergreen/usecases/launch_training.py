@@ -4,62 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.errors import ConflictingWriteError, TrainingRefusedError
-from evergreen.domain.lifecycle import ModelState, Run, TrainingFailed, TrainingStarted, Version
+from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.model_events import TrainingFailed, TrainingStarted
+from evergreen.domain.state import ModelState, Run, Version
+from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, manifest_of, snapshot_sha256
 from evergreen.domain.training_rows import RowsChoice, choose_rows, window_start
-from evergreen.formats import format_time
-from evergreen.ports import CatalogEntry, Ports, TrainingRequest
+from evergreen.errors import ConflictingWriteError, TrainingRefusedError
+from evergreen.formats.captures import format_time
+from evergreen.ports import Ports
 from evergreen.spec import LONGEST_HYPERPARAMETER, ModelSpec, RowsPolicy
 from evergreen.training.source import PROGRAM, pack_source, source_key
-from evergreen.usecases.recording import decide_and_record
+from evergreen.usecases.steps.recording import decide_and_record
 
 ACTOR = "launch_training"
 _LONGEST_REASON = 200  # characters, each up to 12 as JSON: it has to fit into one hyperparameter
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The labelled rows that a job is trained on: object keys, ETags, row counts, and one hash of it all."""
-
-    files: tuple[dict[str, Any], ...]
-    rows: int
-    sha256: str
-    trained_from: str = ""  # rows from before it are in the files, and are not trained on; empty: all are
-    policy: str = ""
-    because: str = ""  # these rows
-    source: str = ""  # sha256 of the source that trains on them
-
-    @classmethod
-    def of(cls, entries: Sequence[CatalogEntry], *, trained_from: str = "", **told: str) -> Snapshot:
-        """The snapshot of these files."""
-        files = tuple({"key": e.key, "etag": e.etag, "rows": e.rows} for e in entries)
-        rows = sum(e.rows for e in entries)
-        return cls(files, rows, snapshot_sha256(files, trained_from), trained_from, **told)
-
-    @classmethod
-    def read(cls, document: bytes) -> Snapshot:
-        """The snapshot that an earlier delivery of the same attempt stored."""
-        stored = json.loads(document)
-        return cls(**{**stored, "files": tuple(stored["files"])})
-
-
-def snapshot_sha256(files: Sequence[Mapping[str, Any]], trained_from: str = "") -> str:
-    """The hash of a snapshot: of its files, and of the time before which their rows are left out.
-
-    Examples
-    --------
-    >>> file = {"key": "outcomes/churn/a.parquet", "etag": "1", "rows": 10}
-    >>> snapshot_sha256([file]) == snapshot_sha256([file], "2026-01-01T00:00:00Z")
-    False
-    """
-    listed = [dict(file) for file in files]
-    content = [listed, trained_from] if trained_from else listed
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports) -> str | None:
@@ -104,40 +67,6 @@ def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports
 
     decide_and_record(ports.ledger, model, decide)
     return request.job_name
-
-
-def job_name(model: str, run: Run) -> str:
-    """The name of a run's job: at most 63 characters, never the same for two attempts.
-
-    Examples
-    --------
-    >>> from datetime import UTC
-    >>> job_name("late_flights", Run("20130301020000-7", "data_drift", datetime(2013, 3, 1, tzinfo=UTC)))
-    'late-flights-20130301020000-7-0'
-    """
-    return f"{model}-{run.decision_id}-{run.attempt}".replace("_", "-").replace("--", "-")
-
-
-def job_name_of(artifact: str) -> str:
-    """The job that wrote an artifact: ``.../{job}/output/model.tar.gz``.
-
-    Examples
-    --------
-    >>> job_name_of("s3://bucket/models/churn/churn-1-0/output/model.tar.gz")
-    'churn-1-0'
-    """
-    return artifact.split("/")[-3]
-
-
-def manifest_of(model: str, decision_id: str, attempt: int) -> str:
-    """The key of an attempt's manifest, in the artifact bucket.
-
-    Examples
-    --------
-    >>> manifest_of("churn", "d-1", 0)
-    'snapshots/churn/d-1/0/manifest.json'
-    """
-    return f"snapshots/{model}/{decision_id}/{attempt}/manifest.json"
 
 
 def recipe(spec: ModelSpec) -> dict[str, Any]:

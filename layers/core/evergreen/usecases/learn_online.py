@@ -8,18 +8,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from evergreen.domain.checkpoint_trial import row_name
 from evergreen.domain.checkpoints import OnlinePointer, Sums
-from evergreen.domain.errors import ConflictingWriteError, UnknownModelError
-from evergreen.domain.lifecycle import ModelState
-from evergreen.domain.online import row_name
-from evergreen.inbound import FeedbackMessage
+from evergreen.domain.state import ModelState
+from evergreen.errors import ConflictingWriteError, UnknownModelError
+from evergreen.formats.requests import LONGEST_CLASS, FeedbackMessage
+from evergreen.model.schema import Task
 from evergreen.ports import Ports
-from evergreen.schema import Task
 from evergreen.spec import ModelSpec
 from evergreen.statistics.profile import Binning
-from evergreen.training.online import OnlineState, OnlineStateError, PrequentialCounts, grow, learn
-from evergreen.usecases.collect_feedback import LONGEST_CLASS
-from evergreen.usecases.online_state import (
+from evergreen.training.learner import OnlineStateError
+from evergreen.training.learning import grow, learn
+from evergreen.training.online_state import OnlineState, PrequentialCounts
+from evergreen.usecases.steps.online_states import (
     StateGoneError,
     learner_of,
     load_state,
@@ -27,7 +28,7 @@ from evergreen.usecases.online_state import (
     state_fingerprint,
     sweep,
 )
-from evergreen.usecases.references import load_reference
+from evergreen.usecases.steps.references import load_reference
 
 ROWS_ARE_REMEMBERED = timedelta(days=60)
 """Longer than a message can come again: 14 days in its queue and 14 in the dead letters."""

@@ -10,16 +10,18 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen import outcomes
-from evergreen.domain.endpoint_names import IMPORTED
-from evergreen.domain.errors import UnknownVersionError
-from evergreen.domain.lifecycle import ModelState
-from evergreen.formats import Capture, FileKey, MalformedLine, quarantine_body, read_captures
-from evergreen.ports import NOWHERE, CatalogEntry, Ports
-from evergreen.schema import FeatureSchema
+from evergreen.domain.aliases import IMPORTED, NOWHERE
+from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.state import ModelState
+from evergreen.errors import UnknownVersionError
+from evergreen.formats import outcomes
+from evergreen.formats.captures import Capture, MalformedLine, layout_of, quarantine_body, read_captures
+from evergreen.formats.keys import FileKey
+from evergreen.model.schema import FeatureSchema
+from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.statistics.profile import Profile
-from evergreen.usecases.references import load_reference
+from evergreen.usecases.steps.references import load_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
     state = ports.ledger.read(file.model)
     spec = ModelSpec.parse(state.spec)
     schema = spec.feature_schema()
-    captures, malformed = read_captures(ports.data.get(key), spec.capture_layout(_answers(file, spec, state)))
+    captures, malformed = read_captures(ports.data.get(key), layout_of(spec, _answers(file, spec, state)))
     captures = _once(captures)
     try:
         table = outcomes.captures_to_table(captures, schema)

@@ -9,21 +9,24 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from evergreen.domain.endpoint_names import IMPORTED
-from evergreen.domain.errors import EndpointWentBackError
-from evergreen.domain.lifecycle import BakePhase, ModelState, Run, ShadowRole
-from evergreen.formats import FileKey, read_ground_truth
-from evergreen.ports import NOWHERE, Aliases, AliasRecord, Ports, TrainingStatus
+from evergreen.domain.aliases import IMPORTED, NOWHERE, AliasRecord, alias_record, answers_with
+from evergreen.domain.state import BakePhase, ModelState, Run, ShadowRole
+from evergreen.domain.training_jobs import JobEnd, TrainingStatus, job_name, retry_schedule_name
+from evergreen.errors import EndpointWentBackError
+from evergreen.formats.captures import read_ground_truth
+from evergreen.formats.keys import FileKey
+from evergreen.ports import Aliases, Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases import compare_shadow, watch_deployment
 from evergreen.usecases.compare_shadow import next_in_shadow, start_shadow
-from evergreen.usecases.finish_training import JobEnd, finish_training, retry_schedule_name
+from evergreen.usecases.finish_training import finish_training
 from evergreen.usecases.join_labels import join_labels, join_pending
-from evergreen.usecases.launch_training import job_name, launch_training
+from evergreen.usecases.launch_training import launch_training
 from evergreen.usecases.profile_capture import profile_capture
-from evergreen.usecases.recording import noted
-from evergreen.usecases.repairs import PATIENCE, REPOINT, Difference, Repair, is_under_way, repair_all
-from evergreen.usecases.repoint_alias import alias_record, aliases_of, answers_with, point_alias, repoint_alias
+from evergreen.usecases.repoint_alias import repoint_alias
+from evergreen.usecases.steps.placing import aliases_of, point_alias
+from evergreen.usecases.steps.recording import noted
+from evergreen.usecases.steps.repairs import PATIENCE, REPOINT, Difference, Repair, is_under_way, repair_all
 from evergreen.usecases.watch_deployment import start_watch
 
 ACTOR = "reconcile"

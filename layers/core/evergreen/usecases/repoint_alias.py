@@ -9,23 +9,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from evergreen.domain.endpoint_names import IMPORTED
-from evergreen.domain.errors import EndpointWentBackError
-from evergreen.domain.lifecycle import (
+from evergreen.domain.aliases import AliasRecord, alias_record, answers_with
+from evergreen.domain.model_events import (
     AnyEvent,
     CandidateRetired,
-    ModelState,
-    Repoint,
     RepointFailed,
-    ShadowRole,
-    Version,
     VersionPromoted,
     VersionRolledBack,
 )
-from evergreen.ports import Aliases, AliasRecord, Canary, Ports
+from evergreen.domain.state import ModelState, Repoint, ShadowRole
+from evergreen.errors import EndpointWentBackError
+from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
-from evergreen.usecases.recording import decide_and_record
-from evergreen.usecases.repairs import PATIENCE
+from evergreen.usecases.steps.placing import aliases_of, place_shadow, point_alias
+from evergreen.usecases.steps.recording import decide_and_record
+from evergreen.usecases.steps.repairs import PATIENCE
 
 ACTOR = "repoint_alias"
 
@@ -38,59 +36,6 @@ class EndpointNotRepointedError(Exception):
             f"alias {wanted.alias} of {wanted.model} is version {found.version} (epoch {found.epoch}), "
             f"not {wanted.version} (epoch {wanted.epoch})"
         )
-
-
-def alias_record(state: ModelState, spec: ModelSpec, alias: str, number: int) -> AliasRecord:
-    """What an alias that points to the version holds."""
-    version = state.version(number)
-    return AliasRecord(
-        model=state.model,
-        alias=alias,
-        version=number,
-        artifact=_artifact_key(version),
-        sha256=version.sha256,
-        epoch=state.epoch,
-        latency_ms=spec.deployment.latency_ms,
-        sampling=spec.capture.sampling,
-        canary=canary_of(state, spec, number) if alias == "production" else None,
-    )
-
-
-def canary_of(state: ModelState, spec: ModelSpec, number: int) -> Canary | None:
-    """Who answers the rest while the version is in its ops bake; None where it answers all."""
-    share = spec.deployment.canary_share
-    beside = state.beside_canary(number) if share < 1 and spec.endpoint.kind == "lambda" else None
-    return None if beside is None else Canary(share, beside.number, _artifact_key(beside), beside.sha256)
-
-
-def _artifact_key(version: Version) -> str:
-    if version.artifact.startswith(IMPORTED):
-        return version.artifact
-    return version.artifact.removeprefix("s3://").split("/", 1)[1]
-
-
-def aliases_of(state: ModelState, spec: ModelSpec, ports: Ports) -> Aliases:
-    """What answers the model's requests, of the kind that its spec names.
-
-    Guardrails are for promotions. A rollback is not spread over time, nor undone by the alarms that led to it; neither
-    is the return of a version that others took out, nor a change of the shadow.
-    """
-    if spec.endpoint.kind == "lambda":
-        return ports.aliases
-    if state.repoint is not None and state.repoint.cause is None:
-        return ports.endpoint(spec)
-    return ports.endpoint(spec.model_copy(update={"endpoint": spec.endpoint.at_once}))
-
-
-def point_alias(wanted: AliasRecord, aliases: Aliases, ports: Ports) -> AliasRecord:
-    """Point the alias, unless a newer decision did; answers what is there now.
-
-    A record of an epoch that the ledger has not reached is nobody's decision: whoever wrote it, it gives way.
-    """
-    found = aliases.repoint(wanted)
-    if found.epoch > wanted.epoch and found.epoch > ports.ledger.read(wanted.model).epoch:
-        found = aliases.replace(found, wanted)
-    return found
 
 
 def repoint_alias(model: str, *, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
@@ -178,32 +123,6 @@ def _keep(state: ModelState, spec: ModelSpec, now: datetime, ports: Ports) -> Se
         return _shadow_went_back(state, error, now, ports)
     aliases.tidy(state.model, _needed(state))
     return ()
-
-
-def place_shadow(state: ModelState, spec: ModelSpec, ports: Ports) -> None:
-    """Put who is in shadow behind the shadow alias, beside the version in production.
-
-    Raises
-    ------
-    EndpointWentBackError
-        SageMaker took the change and undid it.
-    """
-    aliases = aliases_of(state, spec, ports)
-    shadow = AliasRecord.nowhere(state.model, "shadow", state.epoch)
-    if state.shadow is not None:
-        shadow = alias_record(state, spec, "shadow", state.shadow.version)
-    if spec.endpoint.kind == "lambda" or state.production is None:
-        aliases.repoint(shadow)
-    else:
-        # One configuration holds both: what was wanted last may be a promotion that failed.
-        aliases.point_both(alias_record(state, spec, "production", state.production), shadow)
-
-
-def answers_with(found: AliasRecord | None, wanted: AliasRecord) -> bool:
-    """Whether an alias points to what is wanted; a SageMaker model from before Evergreen has no version to tell."""
-    if found is None:
-        return False
-    return found.target == wanted.target or (found.artifact == wanted.artifact and wanted.artifact.startswith(IMPORTED))
 
 
 def _shadow_went_back(

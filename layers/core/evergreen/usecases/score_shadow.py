@@ -9,11 +9,12 @@ from datetime import datetime
 from itertools import batched
 from time import perf_counter
 
-from evergreen.domain.errors import what_failed
-from evergreen.formats import Capture, FileKey, capture_line, read_captures
+from evergreen.errors import what_failed
+from evergreen.formats.captures import Capture, capture_line, read_captures
+from evergreen.formats.keys import FileKey
+from evergreen.model.scorer import ArtifactError, Scorer
 from evergreen.ports import Ports
-from evergreen.scoring import ArtifactError, Scorer
-from evergreen.usecases.answering import models_of, serving
+from evergreen.usecases.steps.loaded_models import models_of, serving
 
 BATCH = 1_000
 """Rows scored at a time; larger batches gain little (200 trees, a busy machine: 172 us a row, in 10,000 142)."""

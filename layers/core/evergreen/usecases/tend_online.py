@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
-from evergreen.domain.errors import ConflictingWriteError
-from evergreen.domain.lifecycle import AnyEvent, ModelState, RetrainingRequested
-from evergreen.domain.online import (
+from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.checkpoint_trial import (
     KEPT_CHECKPOINTS,
     is_due,
     is_over,
@@ -26,13 +24,19 @@ from evergreen.domain.online import (
     trial_rules,
     unseen_since,
 )
+from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
+from evergreen.domain.model_events import AnyEvent, RetrainingRequested
+from evergreen.domain.pairs import OutcomeRow
 from evergreen.domain.shadow import ShadowDecision
-from evergreen.domain.triggers import FORCED, Check, Direction, Outcome, Trigger, hold_back
-from evergreen.online_rows import KIND, OutcomeRow, from_json_lines
-from evergreen.ports import CatalogEntry, Ports
-from evergreen.scoring import Predictions
+from evergreen.domain.state import ModelState
+from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger
+from evergreen.domain.triggers.governance import FORCED, hold_back
+from evergreen.errors import ConflictingWriteError
+from evergreen.formats.outcome_lines import KIND, from_json_lines
+from evergreen.model.scorer import Predictions
+from evergreen.ports import Ports
 from evergreen.spec import ModelSpec, format_duration
-from evergreen.training.online import OnlineState, PrequentialCounts
+from evergreen.training.online_state import OnlineState, PrequentialCounts
 from evergreen.usecases.learn_online import (
     ROWS_ARE_REMEMBERED,
     LabelledRow,
@@ -41,7 +45,7 @@ from evergreen.usecases.learn_online import (
     learn_rows,
     row_problem,
 )
-from evergreen.usecases.online_state import (
+from evergreen.usecases.steps.online_states import (
     StateGoneError,
     checkpoint_key,
     load_checkpoint,
@@ -49,8 +53,8 @@ from evergreen.usecases.online_state import (
     state_fingerprint,
     sweep,
 )
-from evergreen.usecases.recording import decide_and_record, note_once
-from evergreen.usecases.references import load_reference
+from evergreen.usecases.steps.recording import decide_and_record, note_once
+from evergreen.usecases.steps.references import load_reference
 
 ACTOR = "learn_online"
 _HOUR = timedelta(hours=1)

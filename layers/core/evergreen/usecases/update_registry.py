@@ -8,12 +8,12 @@ from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
 
-from evergreen.domain.lifecycle import ModelState, Version
+from evergreen.domain.state import ModelState, Version
+from evergreen.domain.training_jobs import job_name_of, manifest_of
+from evergreen.model.archive import ArtifactError, unpack
 from evergreen.ports import Described, Ports, Registry, RegistryView
-from evergreen.training.artifact import ArtifactError, unpack
 from evergreen.training.run_record import JOB_TAG, Provenance, RunRecord, run_record
-from evergreen.usecases.launch_training import job_name_of, manifest_of
-from evergreen.usecases.repairs import Difference, Repair, is_under_way, repair_all
+from evergreen.usecases.steps.repairs import Difference, Repair, is_under_way, repair_all
 
 ACTOR = "update_registry"
 _ARTIFACT_FILES = ("model.onnx", "model.json", "reference.json")
@@ -135,7 +135,7 @@ def description_of(version: Version, history: Sequence[Mapping[str, Any]]) -> De
     Examples
     --------
     >>> from datetime import UTC
-    >>> from evergreen.domain.lifecycle import VersionStatus
+    >>> from evergreen.domain.state import VersionStatus
     >>> version = Version(2, VersionStatus.SHADOW, "s3://b/models/churn/churn-1-0/output/model.tar.gz", "ab", "cd",
     ...     datetime(2026, 3, 1, tzinfo=UTC), rows_trained=1200)
     >>> told = {"type": "CandidateRegistered", "version": 2, "because": "accuracy 0.91, production 0.88",

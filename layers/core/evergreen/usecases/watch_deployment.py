@@ -8,14 +8,15 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
 
-from evergreen.domain.answering import answering_spans
+from evergreen.domain.aliases import canary_of
 from evergreen.domain.bake import BakeDecision, Traffic, judge_alarm, judge_bake, roll_back
-from evergreen.domain.lifecycle import AnyEvent, Bake, BakePassed, BakePhase, ModelState
+from evergreen.domain.history import answering_spans
+from evergreen.domain.model_events import AnyEvent, BakePassed
+from evergreen.domain.state import Bake, BakePhase, ModelState
 from evergreen.ports import Ports, TrafficMetrics
 from evergreen.spec import ModelSpec
 from evergreen.statistics.sequential import MIN_BAKE_REQUESTS
-from evergreen.usecases.recording import decide_and_record
-from evergreen.usecases.repoint_alias import canary_of
+from evergreen.usecases.steps.recording import decide_and_record
 
 ACTOR = "watch_deployment"
 _TICK = timedelta(minutes=1)

@@ -1,0 +1,270 @@
+"""Captures and outcomes as Arrow tables: how they are stored, joined and read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from evergreen.domain.shadow import Answers, PairedOutcomes
+from evergreen.formats.captures import Capture, GroundTruth
+from evergreen.model.schema import FeatureSchema, Kind, Task
+from evergreen.spec import Metric, ModelSpec
+from evergreen.statistics.losses import brier
+
+FEATURE_PREFIX = "feature."
+_TIME = pa.timestamp("us", tz="UTC")
+
+
+def capture_schema(schema: FeatureSchema) -> pa.Schema:
+    """Columns of a compacted capture file."""
+    answer = pa.float64() if schema.task is Task.REGRESSION else pa.string()
+    fields = [
+        ("event_id", pa.string()),
+        ("inference_time", _TIME),
+        ("group", pa.string()),
+        ("version", pa.int32()),
+        ("prediction", answer),
+        ("probabilities", pa.list_(pa.float64())),
+    ]
+    return pa.schema(fields + _features(schema))
+
+
+def outcome_schema(schema: FeatureSchema) -> pa.Schema:
+    """Columns of an outcomes file: what was answered by both versions, what was true, and the features."""
+    answer = pa.float64() if schema.task is Task.REGRESSION else pa.string()
+    fields = [
+        ("event_id", pa.string()),
+        ("inference_time", _TIME),
+        ("label_time", _TIME),
+        ("group", pa.string()),
+        ("production_version", pa.int32()),
+        ("prediction", answer),
+        ("probabilities", pa.list_(pa.float64())),
+        ("shadow_version", pa.int32()),
+        ("shadow_prediction", answer),
+        ("shadow_probabilities", pa.list_(pa.float64())),
+        ("actual", answer),
+    ]
+    return pa.schema(fields + _features(schema))
+
+
+def _features(schema: FeatureSchema) -> list[tuple[str, pa.DataType]]:
+    types = {Kind.NUMBER: pa.float64(), Kind.CATEGORICAL: pa.string()}
+    return [(FEATURE_PREFIX + feature.name, types[feature.kind]) for feature in schema.features]
+
+
+def captures_to_table(captures: Sequence[Capture], schema: FeatureSchema) -> pa.Table:
+    """Compact captures; a feature that a request did not name is null."""
+    columns: dict[str, list[Any]] = {
+        "event_id": [c.event_id for c in captures],
+        "inference_time": [c.time for c in captures],
+        "group": [c.group for c in captures],
+        "version": [c.version for c in captures],
+        "prediction": [c.prediction for c in captures],
+        "probabilities": [_in_order(c.probabilities, schema.classes) for c in captures],
+    }
+    for feature in schema.features:
+        columns[FEATURE_PREFIX + feature.name] = [c.features.get(feature.name) for c in captures]
+    return pa.table(columns, schema=capture_schema(schema))
+
+
+def _in_order(probabilities: Mapping[str, float] | None, classes: Sequence[str] | None) -> list[float] | None:
+    """Probabilities in the order of the spec's classes; a class that the version has never seen has none."""
+    if probabilities is None or classes is None:
+        return None
+    return [probabilities.get(name, 0.0) for name in classes]
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """The table as Parquet (zstd); the same table gives the same bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def from_parquet(body: bytes, columns: list[str] | None = None) -> pa.Table:
+    """Read Parquet bytes, only the named columns where given."""
+    return pq.read_table(pa.BufferReader(body), columns=columns, use_threads=False)
+
+
+def join(
+    labels: Sequence[GroundTruth],
+    label_time: datetime,
+    production: pa.Table,
+    shadow: pa.Table | None,
+    schema: FeatureSchema,
+) -> tuple[pa.Table, list[GroundTruth]]:
+    """Join labels with the captures of both versions.
+
+    Parameters
+    ----------
+    labels
+        The last label of an id counts.
+    label_time
+        When the labels were collected.
+    production, shadow
+        Compacted captures (see :func:`capture_schema`).
+
+    Returns
+    -------
+    tuple
+        The outcomes, and the labels whose capture was not found.
+    """
+    last = {label.event_id: label.label for label in labels}
+    row_of = {event_id: row for row, event_id in enumerate(production["event_id"].to_pylist())}
+    found = [event_id for event_id in last if event_id in row_of]
+    missing = [GroundTruth(event_id, label) for event_id, label in last.items() if event_id not in row_of]
+    table = production.take(pa.array([row_of[event_id] for event_id in found], pa.int64()))
+    target = outcome_schema(schema)
+    actual = [last[event_id] for event_id in found]
+    columns: dict[str, Any] = {
+        name: table[name] for name in ("event_id", "inference_time", "group", "prediction", "probabilities")
+    }
+    columns["label_time"] = pa.array([label_time] * len(found), _TIME)
+    columns["production_version"] = table["version"]
+    columns["actual"] = [float(a) for a in actual] if schema.task is Task.REGRESSION else actual
+    columns |= _shadow_columns(found, shadow, target)
+    columns |= {name: table[name] for name in table.column_names if name.startswith(FEATURE_PREFIX)}
+    return pa.table({name: columns[name] for name in target.names}, schema=target), missing
+
+
+def _shadow_columns(found: Sequence[str], shadow: pa.Table | None, target: pa.Schema) -> dict[str, Any]:
+    names = {"version": "shadow_version", "prediction": "shadow_prediction", "probabilities": "shadow_probabilities"}
+    if shadow is None or shadow.num_rows == 0:
+        return {new: pa.nulls(len(found), target.field(new).type) for new in names.values()}
+    row_of = {event_id: row for row, event_id in enumerate(shadow["event_id"].to_pylist())}
+    rows = pa.array([row_of.get(event_id) for event_id in found], pa.int64())
+    return {new: shadow[old].take(rows) for old, new in names.items()}
+
+
+def concat(tables: Iterable[pa.Table], empty: pa.Schema) -> pa.Table:
+    """All rows of the tables, or none."""
+    parts = [table for table in tables if table.num_rows]
+    return pa.concat_tables(parts).combine_chunks() if parts else empty.empty_table()
+
+
+PAIR_COLUMNS = [
+    "event_id",
+    "inference_time",
+    "label_time",
+    "group",
+    "production_version",
+    "prediction",
+    "probabilities",
+    "shadow_version",
+    "shadow_prediction",
+    "shadow_probabilities",
+    "actual",
+]
+
+
+def paired(table: pa.Table, spec: ModelSpec, *, production: int, shadow: int) -> PairedOutcomes:
+    """The rows that exactly these two versions answered, each with both losses; an id counts once, its last label."""
+    mask = pc.and_(pc.equal(table["production_version"], production), pc.equal(table["shadow_version"], shadow))
+    both = table.filter(mask)
+    last = {event_id: row for row, event_id in enumerate(both["event_id"].to_pylist())}
+    both = both.take(pa.array(sorted(last.values()), pa.int64()))
+    return PairedOutcomes(
+        inference_time=_micros(both["inference_time"]).to_numpy(),
+        production_loss=losses(both, "prediction", "probabilities", spec),
+        shadow_loss=losses(both, "shadow_prediction", "shadow_probabilities", spec),
+        group=np.array(both["group"].to_pylist(), dtype=object),
+        answers=_answers(both, spec.labels.classes),
+        label_delay=pc.subtract(_micros(both["label_time"]), _micros(both["inference_time"])).to_numpy(),
+    )
+
+
+def _micros(column: Any) -> Any:
+    return column.cast(pa.int64())
+
+
+def _answers(table: pa.Table, classes: Sequence[str] | None) -> Answers | None:
+    if classes is None:
+        return None
+    return Answers(
+        actual=_codes(table["actual"], classes),
+        production=_codes(table["prediction"], classes),
+        shadow=_codes(table["shadow_prediction"], classes),
+    )
+
+
+def _codes(column: Any, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Codes of the classes; a label that is none of them gets the next number."""
+    index = {name: code for code, name in enumerate(classes)}
+    return np.array([index.get(value, len(classes)) for value in column.to_pylist()], dtype=np.int64)
+
+
+def losses(table: pa.Table, prediction: str, probabilities: str, spec: ModelSpec) -> NDArray[np.float64]:
+    """The loss of each row: 0 or 1, squared distance of probabilities over 2 (Brier), a cost, or |error|."""
+    match spec.shadow_metric:
+        case Metric.ABSOLUTE_ERROR:
+            return np.abs(_numbers(table[prediction]) - _numbers(table["actual"]))
+        case Metric.ACCURACY | Metric.MACRO_F1:
+            return np.asarray(pc.not_equal(table[prediction], table["actual"]).to_pylist(), dtype=np.float64)
+        case Metric.COST:
+            return _costs(table, prediction, spec)
+        case Metric.BRIER:
+            classes = spec.labels.classes or ()
+            given = np.array(table[probabilities].to_pylist(), dtype=np.float64).reshape(-1, len(classes))
+            return brier(given, _codes(table["actual"], classes))
+
+
+def _costs(table: pa.Table, prediction: str, spec: ModelSpec) -> NDArray[np.float64]:
+    """The cost of each answer; a label that is none of the classes costs the same whatever was said."""
+    classes = spec.labels.classes or ()
+    matrix = np.zeros((len(classes) + 1, len(classes) + 1))
+    matrix[:-1, :-1] = spec.cost_matrix()
+    costs: NDArray[np.float64] = matrix[_codes(table["actual"], classes), _codes(table[prediction], classes)]
+    return costs
+
+
+def _numbers(column: Any) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = np.asarray(column.to_pylist(), dtype=np.float64)
+    return numbers
+
+
+def daily_counts(table: pa.Table, *, error_tolerance: float | None) -> dict[str, dict[str, list[int]]]:
+    """Labelled and right answers by production version and day of the request: ``{"2": {"2026-01-31": [n, correct]}}``.
+
+    A regression's answer is right when it is within `error_tolerance` of the label.
+    """
+    counts: dict[str, dict[str, list[int]]] = {}
+    if not table.num_rows:
+        return counts
+    if error_tolerance is None:
+        right = pc.equal(table["prediction"], table["actual"]).to_pylist()
+    else:
+        right = list(np.abs(_numbers(table["prediction"]) - _numbers(table["actual"])) <= error_tolerance)
+    days = pc.strftime(table["inference_time"].cast(pa.timestamp("us")), "%Y-%m-%d").to_pylist()
+    for version, day, correct in zip(table["production_version"].to_pylist(), days, right, strict=True):
+        cell = counts.setdefault(str(version), {}).setdefault(day, [0, 0])
+        cell[0] += 1
+        cell[1] += bool(correct)
+    return counts
+
+
+def feature_columns(table: pa.Table, schema: FeatureSchema) -> dict[str, NDArray[Any]]:
+    """The features as the arrays that profiles and models take: float64 with NaN, object with None."""
+    columns: dict[str, NDArray[Any]] = {}
+    for feature in schema.features:
+        column = table[FEATURE_PREFIX + feature.name]
+        kind = np.float64 if feature.kind is Kind.NUMBER else object
+        columns[feature.name] = np.array(column.to_pylist(), dtype=kind)
+    return columns
+
+
+def prediction_column(table: pa.Table, schema: FeatureSchema) -> Mapping[str, NDArray[Any]]:
+    """What is profiled of the answers: the positive class's probability, the label, or the value."""
+    if schema.task is Task.BINARY:
+        second = [np.nan if row is None else row[1] for row in table["probabilities"].to_pylist()]
+        return {"prediction": np.array(second, dtype=np.float64)}
+    kind = np.float64 if schema.task is Task.REGRESSION else object
+    return {"prediction": np.array(table["prediction"].to_pylist(), dtype=kind)}

@@ -1,0 +1,1 @@
+"""What wakes a function, as typed values; functions alone import it."""

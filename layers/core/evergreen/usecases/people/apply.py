@@ -1,0 +1,143 @@
+"""Make a model known or change its spec, and say what changes, key by key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from evergreen.domain.model_events import ModelApplied
+from evergreen.domain.state import ModelState
+from evergreen.errors import NotAppliedError, UnknownModelError
+from evergreen.model.schema import Task
+from evergreen.ports import Ports
+from evergreen.spec import ModelSpec
+
+LARGEST_SPEC_BYTES = 100_000  # the state holds the spec, and an item of the ledger holds 400 KB
+_MOST_CHANGES_TOLD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SpecChange:
+    """One key of a spec, before and after; None where it is not there."""
+
+    key: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} {_value(self.before)} -> {_value(self.after)}"
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def spec_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[SpecChange, ...]:
+    """Tell two specs apart key by key, in the order of the newer one.
+
+    Examples
+    --------
+    >>> changes = spec_changes({"triggers": {"cooldown": "1w"}}, {"triggers": {"cooldown": "3d"}})
+    >>> [str(change) for change in changes]
+    ['triggers.cooldown 1w -> 3d']
+    """
+    old, new = _flat(before), _flat(after)
+    keys = [*new, *(key for key in old if key not in new)]
+    return tuple(SpecChange(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key))
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "operator") -> ModelState:
+    """Make a model known, or change its spec; applying the same spec again changes nothing.
+
+    Raises
+    ------
+    NotAppliedError
+        The features or the task differ from the versions' that exist, or a class is missing: that is another model. Or
+        the spec is too large, or its online estimator can't learn online. Or its endpoint is another than the one that
+        answers, or another model's.
+    """
+    try:
+        state = ports.ledger.read(spec.model)
+    except UnknownModelError:
+        state = ModelState(spec.model)
+    document = spec.to_json()
+    if state.spec == document:
+        return state
+    if state.versions and _is_another_model(ModelSpec.parse(state.spec), spec):
+        raise NotAppliedError(
+            f"the features, the task or the classes of {spec.model!r} differ from those of its versions: "
+            "apply the spec under another model name"
+        )
+    _endpoint_fits(spec, state, ports)
+    size = len(json.dumps(document))
+    if size > LARGEST_SPEC_BYTES:
+        raise NotAppliedError(
+            f"the spec of {spec.model!r} is {size:,} bytes of JSON, {LARGEST_SPEC_BYTES:,} is the limit: "
+            "name fewer features"
+        )
+    if spec.online.enabled and (spec.online.estimator or spec.online.params):
+        _try_online_estimator(spec)
+    because = _told(spec_changes(state.spec, document)) if state.epoch else "the model is new"
+    applied = ModelApplied(time=now, actor=actor, because=because, spec=document, fingerprint=spec.fingerprint)
+    return ports.ledger.record(state, applied)
+
+
+def _endpoint_fits(spec: ModelSpec, state: ModelState, ports: Ports) -> None:
+    """Refuse to leave the endpoint that answers, and to take another model's."""
+    before, wanted = ModelSpec.parse(state.spec).endpoint_name if state.spec else None, spec.endpoint_name
+    if state.spec and before != wanted and (state.production is not None or state.repoint is not None):
+        raise NotAppliedError(
+            f"{spec.model!r} answers by {_place(before)} and would answer by {_place(wanted)}: apply the spec under "
+            "another model name, and move the callers to it"
+        )
+    if wanted is None or wanted == before:
+        return
+    for other in ports.ledger.models():
+        if other != spec.model and ModelSpec.parse(ports.ledger.read(other).spec).endpoint_name == wanted:
+            raise NotAppliedError(f"endpoint {wanted!r} is model {other!r}'s: set endpoint.name to another")
+
+
+def _place(endpoint: str | None) -> str:
+    return "the predict function" if endpoint is None else f"the SageMaker endpoint {endpoint!r}"
+
+
+def _is_another_model(before: ModelSpec, after: ModelSpec) -> bool:
+    """Whether versions of one spec can't stand in for the other's; a multiclass model may get further classes."""
+    if before.fingerprint != after.fingerprint:
+        return True
+    old, new = set(before.labels.classes or ()), set(after.labels.classes or ())
+    return not old <= new if after.task is Task.MULTICLASS else old != new
+
+
+def _try_online_estimator(spec: ModelSpec) -> None:
+    """A spec can't ask scikit-learn; whoever applies it has it at hand."""
+    from evergreen.training.job import TrainingJob
+    from evergreen.training.learner import OnlineStateError
+    from evergreen.training.publish import check_publishable
+    from evergreen.usecases.steps.online_states import learner_of
+
+    learner = learner_of(spec)
+    try:
+        check_publishable(learner, TrainingJob(spec.model, spec.feature_schema(), learner.estimator))
+    except OnlineStateError as error:
+        raise NotAppliedError(str(error)) from error
+
+
+def _told(changes: Sequence[SpecChange]) -> str:
+    """The change in a sentence, not in a page."""
+    told = "; ".join(map(str, changes[:_MOST_CHANGES_TOLD]))
+    more = len(changes) - _MOST_CHANGES_TOLD
+    return f"the spec was changed: {told}" + (f"; and {more} more" if more > 0 else "")
