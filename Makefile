@@ -43,7 +43,7 @@ build:         ## sam build
 	$(RUN) sam build --cached
 
 slow:          ## the tests that take over 20 seconds each
-	$(RUN) pytest -m slow
+	$(RUN) pytest -m slow --dist worksteal
 
 built:         ## the stack as `make build` left it, deployed into the local cloud
 	$(RUN) pytest -m built tests/infra
@@ -56,4 +56,4 @@ pr:            ## all that must hold before a change lands; says how long each s
 	done
 
 nightly:       ## every fault at each call, and the simulations at full size: about an hour and a half
-	$(RUN) pytest -m slow tests/faults tests/simulation --faults full --simulations full
+	$(RUN) pytest -m slow --dist worksteal --faults full --simulations full tests/faults tests/simulation

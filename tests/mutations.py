@@ -578,7 +578,7 @@ def failing(tree, tests):
     """The first of the tests that fails in the tree, or None."""
     paths = os.pathsep.join(str(tree / part) for part in ("layers/core", "infra"))
     environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-n0", "-xq", "--show-capture=no", "--tb=line", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--show-capture=no", "--tb=line", "-p", "no:cacheprovider"]
     ran = subprocess.run([*command, *tests], cwd=tree, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode == 0:
         return None
