@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.errors import BadRequestError
 from evergreen.inbound.events import correlation_id
 from evergreen.inbound.http import HttpRequest, http_answer, http_problem
 from evergreen.usecases.collect_feedback import collect_feedback
 
 logger = Logger(service="collect_feedback")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -27,8 +26,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request = HttpRequest.parse(event)
         taken = collect_feedback(request.path["model"], request.body, now=request.time, ports=bootstrap.ports())
     except BadRequestError as error:
-        metrics.add_metric("RefusedLabels", MetricUnit.Count, 1)
+        telemetry.add(metrics, telemetry.REFUSED_LABELS, 1)
         return http_problem(error.status, "The labels can't be taken as they are", error.problems)
-    metrics.add_dimension("Model", taken.model)
-    metrics.add_metric("Labels", MetricUnit.Count, taken.labels)
+    metrics.add_dimension(telemetry.MODEL, taken.model)
+    telemetry.add(metrics, telemetry.LABELS, taken.labels)
     return http_answer(202, {"model": taken.model, "labels": taken.labels})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.domain.triggers.arbiter import RetrainDecision
 from evergreen.domain.triggers.check import Check, Outcome
 from evergreen.inbound.events import Tick, correlation_id, is_business_event, parse_business_event
@@ -19,7 +19,7 @@ from evergreen.usecases.steps.retraining import request_retraining
 _LARGEST = 1e100  # CloudWatch takes no number above 2**360
 
 logger = Logger(service="evaluate_triggers")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.set_correlation_id(correlation_id(event))
     ports = bootstrap.ports()
     if is_business_event(event):
-        metrics.add_metric("RetrainingsWanted", MetricUnit.Count, 1)
+        telemetry.add(metrics, telemetry.RETRAININGS_WANTED, 1)
         wish = parse_business_event(event)
         decision = request_retraining(wish.model, reason=wish.reason, actor=wish.source, now=wish.time, ports=ports)
         _report(wish.model, decision)
@@ -43,15 +43,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             because[model] = "not in production" if evaluated is None else evaluated.because
             if evaluated is not None:
                 _report(model, evaluated)
-    metrics.add_metric("Evaluations", MetricUnit.Count, len(because))
+    telemetry.add(metrics, telemetry.EVALUATIONS, len(because))
     troubles.end()
     return because
 
 
 def _report(model: str, decision: RetrainDecision) -> None:
-    metrics.add_metric("RetrainingsRequested", MetricUnit.Count, decision.retrain)
-    metrics.add_metric("RetrainingsHeldBack", MetricUnit.Count, decision.held_back is not None)
-    metrics.add_metric("CheckErrors", MetricUnit.Count, len(decision.errors))
+    telemetry.add(metrics, telemetry.RETRAININGS_REQUESTED, decision.retrain)
+    telemetry.add(metrics, telemetry.RETRAININGS_HELD_BACK, decision.held_back is not None)
+    telemetry.add(metrics, telemetry.CHECK_ERRORS, len(decision.errors))
     for check in decision.checks:
         _measure(model, check)
         if check.outcome is Outcome.ERROR:
@@ -61,16 +61,16 @@ def _report(model: str, decision: RetrainDecision) -> None:
 
 def _measure(model: str, check: Check) -> None:
     """One line of metrics a check, under the model and the trigger."""
-    found = EphemeralMetrics(namespace="Evergreen")
-    found.add_dimension("Model", model)
-    found.add_dimension("Trigger", check.trigger)
-    for name, number in (("CheckScore", check.score), ("CheckThreshold", check.threshold)):
+    found = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+    found.add_dimension(telemetry.MODEL, model)
+    found.add_dimension(telemetry.TRIGGER, check.trigger)
+    for metric, number in ((telemetry.CHECK_SCORE, check.score), (telemetry.CHECK_THRESHOLD, check.threshold)):
         if number is not None:
-            found.add_metric(name, MetricUnit.NoUnit, max(-_LARGEST, min(number, _LARGEST)))
-    for name, outcome in (
-        ("CheckFired", Outcome.FIRED),
-        ("InsufficientData", Outcome.INSUFFICIENT_DATA),
-        ("CheckErrors", Outcome.ERROR),
+            telemetry.add(found, metric, max(-_LARGEST, min(number, _LARGEST)))
+    for metric, outcome in (
+        (telemetry.CHECK_FIRED, Outcome.FIRED),
+        (telemetry.CHECK_WITHOUT_DATA, Outcome.INSUFFICIENT_DATA),
+        (telemetry.CHECK_FAILED, Outcome.ERROR),
     ):
-        found.add_metric(name, MetricUnit.Count, check.outcome is outcome)
+        telemetry.add(found, metric, check.outcome is outcome)
     found.flush_metrics()

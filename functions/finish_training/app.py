@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
+from evergreen.domain.model_events import CandidateRegistered, CandidateRejected, TrainingFailed
 from evergreen.domain.training_jobs import JobEnd
 from evergreen.inbound.events import TrainingJobChange, correlation_id
 from evergreen.usecases.finish_training import finish_training
 
 _COUNTED = {
-    "TrainingFailed": "TrainingsFailed",
-    "CandidateRegistered": "CandidatesRegistered",
-    "CandidateRejected": "CandidatesRejected",
+    TrainingFailed: telemetry.TRAININGS_FAILED,
+    CandidateRegistered: telemetry.CANDIDATES_REGISTERED,
+    CandidateRejected: telemetry.CANDIDATES_REJECTED,
 }
 
 logger = Logger(service="finish_training")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -30,13 +30,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.set_correlation_id(correlation_id(event))
     change = TrainingJobChange.parse(event)
     if change.model is None:
-        metrics.add_metric("TrainingJobsOfOthers", MetricUnit.Count, 1)
+        telemetry.add(metrics, telemetry.TRAINING_JOBS_OF_OTHERS, 1)
         return {"recorded": []}
     end = JobEnd(change.job_name, change.status, change.artifact, change.reason)
     events = finish_training(change.model, end, now=change.time, ports=bootstrap.ports())
     recorded = [type(recorded).__name__ for recorded in events]
-    metrics.add_dimension("Model", change.model)
-    for kind, name in _COUNTED.items():
-        metrics.add_metric(name, MetricUnit.Count, recorded.count(kind))
+    metrics.add_dimension(telemetry.MODEL, change.model)
+    for kind, metric in _COUNTED.items():
+        telemetry.add(metrics, metric, recorded.count(kind.__name__))
     logger.info("job changed", model=change.model, job_name=change.job_name, status=change.status, recorded=recorded)
     return {"recorded": recorded}

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import ObjectCreated, correlation_id
 from evergreen.usecases.join_labels import join_labels
 
 logger = Logger(service="join_labels")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -23,11 +22,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.set_correlation_id(correlation_id(event))
     created = ObjectCreated.parse(event)
     labels = join_labels(created.key, now=created.time, ports=bootstrap.ports())
-    metrics.add_dimension("Model", labels.model)
-    metrics.add_metric("JoinedLabels", MetricUnit.Count, labels.joined)
-    metrics.add_metric("PendingLabels", MetricUnit.Count, labels.pending)
-    metrics.add_metric("QuarantinedLabels", MetricUnit.Count, labels.quarantined)
+    metrics.add_dimension(telemetry.MODEL, labels.model)
+    telemetry.add(metrics, telemetry.JOINED_LABELS, labels.joined)
+    telemetry.add(metrics, telemetry.PENDING_LABELS, labels.pending)
+    telemetry.add(metrics, telemetry.QUARANTINED_LABELS, labels.quarantined)
     if labels.unsampled:
-        metrics.add_metric("UnsampledLabels", MetricUnit.Count, labels.unsampled)
+        telemetry.add(metrics, telemetry.UNSAMPLED_LABELS, labels.unsampled)
     logger.info("joined", key=created.key, joined=labels.joined, pending=labels.pending)
     return {"joined": labels.joined, "pending": labels.pending, "quarantined": labels.quarantined}

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.usecases.launch_training import launch_training
 
 logger = Logger(service="launch_training")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -28,8 +27,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         tick = Tick.parse(event)
         model, decision_id, now = tick.model or "", tick.decision_id, tick.time
     job_name = launch_training(model, decision_id, now=now, ports=bootstrap.ports())
-    metrics.add_dimension("Model", model)
-    metrics.add_metric("TrainingsStarted", MetricUnit.Count, job_name is not None)
-    metrics.add_metric("TrainingsNotStarted", MetricUnit.Count, job_name is None)
+    metrics.add_dimension(telemetry.MODEL, model)
+    telemetry.add(metrics, telemetry.TRAININGS_STARTED, job_name is not None)
+    telemetry.add(metrics, telemetry.TRAININGS_NOT_STARTED, job_name is None)
     logger.info("launched", model=model, decision_id=decision_id, job_name=job_name)
     return {"model": model, "job_name": job_name}

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import Tick, correlation_id, parse_feedback
 from evergreen.usecases.learn_online import Learned, learn_online
 from evergreen.usecases.steps.each_model import Troubles
 from evergreen.usecases.tend_online import Tended, tend_online
 
 logger = Logger(service="learn_online")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -31,7 +31,7 @@ def _feedback(event: dict[str, Any]) -> dict[str, Any]:
     messages, unreadable = parse_feedback(event)
     learned = learn_online(messages, ports=bootstrap.ports())
     failed = [*unreadable, *learned.failed]
-    metrics.add_metric("OnlineMessagesRefused", MetricUnit.Count, len(failed))
+    telemetry.add(metrics, telemetry.ONLINE_MESSAGES_REFUSED, len(failed))
     for each in learned.models:
         _measure(each)
     for reason in learned.reasons:
@@ -50,7 +50,7 @@ def _tick(tick: Tick) -> dict[str, Any]:
             if tended is not None:
                 told[model] = tended.judged[0].verdict if tended.judged else "tended"
                 _report(tended)
-    metrics.add_metric("OnlineModelsTended", MetricUnit.Count, len(told))
+    telemetry.add(metrics, telemetry.ONLINE_MODELS_TENDED, len(told))
     troubles.end()
     return told
 
@@ -65,13 +65,13 @@ def _report(tended: Tended) -> None:
 
 def _measure(learned: Learned) -> None:
     """One line of metrics a model: what was predicted right before it was learned."""
-    found = EphemeralMetrics(namespace="Evergreen")
-    found.add_dimension("Model", learned.model)
+    found = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+    found.add_dimension(telemetry.MODEL, learned.model)
     counts = learned.counts
-    found.add_metric("OnlineRows", MetricUnit.Count, counts.rows)
-    found.add_metric("OnlineScored", MetricUnit.Count, counts.scored)
-    found.add_metric("OnlineCorrect", MetricUnit.Count, counts.correct)
-    found.add_metric("OnlineLoss", MetricUnit.NoUnit, counts.loss)
-    found.add_metric("OnlineRowsAgain", MetricUnit.Count, learned.before)
-    found.add_metric("OnlineRowsIgnored", MetricUnit.Count, learned.ignored)
+    telemetry.add(found, telemetry.ONLINE_ROWS, counts.rows)
+    telemetry.add(found, telemetry.ONLINE_SCORED, counts.scored)
+    telemetry.add(found, telemetry.ONLINE_CORRECT, counts.correct)
+    telemetry.add(found, telemetry.ONLINE_LOSS, counts.loss)
+    telemetry.add(found, telemetry.ONLINE_ROWS_AGAIN, learned.before)
+    telemetry.add(found, telemetry.ONLINE_ROWS_IGNORED, learned.ignored)
     found.flush_metrics()

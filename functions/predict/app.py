@@ -5,11 +5,11 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics, single_metric
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import EphemeralMetrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.errors import BadRequestError
 from evergreen.inbound import openapi
 from evergreen.inbound.events import correlation_id
@@ -17,7 +17,7 @@ from evergreen.inbound.http import HttpRequest, http_answer, http_problem
 from evergreen.usecases.predict import describe, predict, request_id_of
 
 logger = Logger(service="predict")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -29,14 +29,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request = HttpRequest.parse(event)
         match request.route:
             case openapi.DOCUMENT_ROUTE:
-                metrics.add_metric("Descriptions", MetricUnit.Count, 1)
+                telemetry.add(metrics, telemetry.DESCRIPTIONS, 1)
                 return http_answer(200, openapi.document())
             case openapi.MODEL_ROUTE:
                 return _describe(request)
             case _:
                 return _answer(request)
     except BadRequestError as error:
-        metrics.add_metric("RefusedRequests", MetricUnit.Count, 1)
+        telemetry.add(metrics, telemetry.REFUSED_REQUESTS, 1)
         return http_problem(error.status, "The request can't be answered as it is", error.problems)
 
 
@@ -48,20 +48,22 @@ def _answer(request: HttpRequest) -> dict[str, Any]:
         model, request.content_type, request.body, request_id=request_id, now=request.time, ports=bootstrap.ports()
     )
     milliseconds = (perf_counter() - started) * 1_000
-    metrics.add_dimension("Model", model)
-    metrics.add_dimension("Version", str(answer.version))
-    metrics.add_metric("Requests", MetricUnit.Count, 1)
-    metrics.add_metric("Errors", MetricUnit.Count, answer.body is None)
-    metrics.add_metric("SlowRequests", MetricUnit.Count, milliseconds > answer.latency_ms)
-    metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
+    metrics.add_dimension(telemetry.MODEL, model)
+    metrics.add_dimension(telemetry.VERSION, str(answer.version))
+    telemetry.add(metrics, telemetry.REQUESTS, 1)
+    telemetry.add(metrics, telemetry.ERRORS, answer.body is None)
+    telemetry.add(metrics, telemetry.SLOW_REQUESTS, milliseconds > answer.latency_ms)
+    telemetry.add(metrics, telemetry.LATENCY, milliseconds)
     if answer.refused:
-        metrics.add_metric("RefusedArtifacts", MetricUnit.Count, 1)
+        telemetry.add(metrics, telemetry.REFUSED_ARTIFACTS, 1)
     if answer.uncaptured:  # what was asked and answered is in no log: the ids say which rows have no capture
-        metrics.add_metric("UncapturedRows", MetricUnit.Count, len(answer.uncaptured))
+        telemetry.add(metrics, telemetry.UNCAPTURED_ROWS, len(answer.uncaptured))
         logger.error("rows were not captured", request_id=request_id, inference_ids=answer.uncaptured)
     if answer.body is None:
-        with single_metric(name="FailedRequests", unit=MetricUnit.Count, value=1, namespace="Evergreen") as failed:
-            failed.add_dimension("Function", "predict")  # what the template's alarm watches, whatever the model
+        failed = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+        failed.add_dimension(telemetry.FUNCTION, "predict")  # what the template's alarm watches, whatever the model
+        telemetry.add(failed, telemetry.FAILED_REQUESTS, 1)
+        failed.flush_metrics()
         logger.error("the version failed", version=answer.version, request_id=request_id, failure=answer.failure)
         if answer.refused:  # a rollback, or the artifact put back, ends it
             return http_problem(503, "The model can't be loaded", [f"version {answer.version} could not be loaded"])
@@ -70,7 +72,7 @@ def _answer(request: HttpRequest) -> dict[str, Any]:
 
 
 def _describe(request: HttpRequest) -> dict[str, Any]:
-    metrics.add_metric("Descriptions", MetricUnit.Count, 1)
+    telemetry.add(metrics, telemetry.DESCRIPTIONS, 1)
     found = describe(request.path["model"], now=request.time, ports=bootstrap.ports())
     if found.body is None:
         logger.error("the version can't be loaded", version=found.version, failure=found.failure)

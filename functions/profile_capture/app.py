@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import ObjectCreated, correlation_id
 from evergreen.usecases.profile_capture import profile_capture
 
 logger = Logger(service="profile_capture")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -23,8 +22,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.set_correlation_id(correlation_id(event))
     created = ObjectCreated.parse(event)
     compacted = profile_capture(created.key, created.etag, now=created.time, ports=bootstrap.ports())
-    metrics.add_dimension("Model", compacted.model)
-    metrics.add_metric("CapturedRows", MetricUnit.Count, compacted.rows)
-    metrics.add_metric("QuarantinedLines", MetricUnit.Count, compacted.quarantined)
+    metrics.add_dimension(telemetry.MODEL, compacted.model)
+    telemetry.add(metrics, telemetry.CAPTURED_ROWS, compacted.rows)
+    telemetry.add(metrics, telemetry.QUARANTINED_LINES, compacted.quarantined)
     logger.info("compacted", key=created.key, rows=compacted.rows, quarantined=compacted.quarantined)
     return {"rows": compacted.rows, "quarantined": compacted.quarantined}

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import Tick, correlation_id
 from evergreen.usecases.fetch_files import fetch_files
 from evergreen.usecases.reconcile import reconcile
 from evergreen.usecases.steps.each_model import Troubles
 
 logger = Logger(service="reconcile")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -33,7 +32,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             for repair in found:
                 logger.warning("repaired", model=model, what=repair.what, found=repair.found, expected=repair.expected)
             fetched = fetch_files(model, now=tick.time, ports=ports)
-            metrics.add_metric("FetchedFiles", MetricUnit.Count, fetched.captures + fetched.labels)
-    metrics.add_metric("Repairs", MetricUnit.Count, sum(repairs.values()))
+            telemetry.add(metrics, telemetry.FETCHED_FILES, fetched.captures + fetched.labels)
+    telemetry.add(metrics, telemetry.REPAIRS, sum(repairs.values()))
     troubles.end()
     return repairs

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
+from evergreen.domain.model_events import RepointFailed, VersionPromoted, VersionRolledBack
 from evergreen.inbound.events import EndpointChange, LedgerEvent, correlation_id, is_endpoint_event
 from evergreen.usecases.repoint_alias import repoint_alias
 from evergreen.usecases.steps.endpoints_of_models import models_of_endpoint
 
-_COUNTED = {"VersionPromoted": "Promotions", "VersionRolledBack": "Rollbacks", "RepointFailed": "RepointsFailed"}
+_COUNTED = {
+    VersionPromoted: telemetry.PROMOTIONS,
+    VersionRolledBack: telemetry.ROLLBACKS,
+    RepointFailed: telemetry.REPOINTS_FAILED,
+}
 
 logger = Logger(service="repoint_alias")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -36,9 +40,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         model, now = change.model, change.time
     events = repoint_alias(model, now=now, ports=ports)
     recorded = [type(done).__name__ for done in events]
-    metrics.add_dimension("Model", model)
-    for kind, name in _COUNTED.items():
-        metrics.add_metric(name, MetricUnit.Count, recorded.count(kind))
+    metrics.add_dimension(telemetry.MODEL, model)
+    for kind, metric in _COUNTED.items():
+        telemetry.add(metrics, metric, recorded.count(kind.__name__))
     for done in events:
         logger.info("repointed", model=model, because=done.because)
     return {"model": model, "recorded": recorded}

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import ObjectCreated, correlation_id
 from evergreen.usecases.score_shadow import score_shadow
 
 logger = Logger(service="score_shadow")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -29,16 +28,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         ports=bootstrap.ports(),
     )
     if scores.version is None:
-        metrics.add_metric("FilesWithoutShadow", MetricUnit.Count, 1)
+        telemetry.add(metrics, telemetry.FILES_WITHOUT_SHADOW, 1)
         return {"rows": 0}
-    metrics.add_dimension("Model", scores.model)
-    metrics.add_dimension("Version", str(scores.version))
-    metrics.add_metric("ShadowScored", MetricUnit.Count, scores.rows)
-    metrics.add_metric("ShadowErrors", MetricUnit.Count, scores.unanswered)
+    metrics.add_dimension(telemetry.MODEL, scores.model)
+    metrics.add_dimension(telemetry.VERSION, str(scores.version))
+    telemetry.add(metrics, telemetry.SHADOW_SCORED, scores.rows)
+    telemetry.add(metrics, telemetry.SHADOW_ERRORS, scores.unanswered)
     if scores.row_ms is not None:
-        metrics.add_metric("ShadowLatency", MetricUnit.Milliseconds, scores.row_ms)
+        telemetry.add(metrics, telemetry.SHADOW_LATENCY, scores.row_ms)
     if scores.refused:
-        metrics.add_metric("RefusedArtifacts", MetricUnit.Count, 1)
+        telemetry.add(metrics, telemetry.REFUSED_ARTIFACTS, 1)
     if scores.failure:
         logger.error("the shadow failed", version=scores.version, unanswered=scores.unanswered, failure=scores.failure)
     return {"rows": scores.rows}

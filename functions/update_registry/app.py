@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.usecases.steps.each_model import Troubles
 from evergreen.usecases.update_registry import reconcile_registry, require_registry, update_registry
 
 logger = Logger(service="update_registry")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -26,7 +25,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if is_ledger_event(event):
         change = LedgerEvent.parse(event)
         versions = update_registry(change.model, ports=ports)
-        metrics.add_metric("RegistryUpdates", MetricUnit.Count, 1)
+        telemetry.add(metrics, telemetry.REGISTRY_UPDATES, 1)
         logger.info("registry updated", model=change.model, versions=versions)
         return {"model": change.model, "versions": versions}
     tick = Tick.parse(event)
@@ -39,6 +38,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             repairs[model] = len(found)
             for repair in found:
                 logger.warning("repaired", model=model, what=repair.what, found=repair.found, expected=repair.expected)
-    metrics.add_metric("Repairs", MetricUnit.Count, sum(repairs.values()))
+    telemetry.add(metrics, telemetry.REPAIRS, sum(repairs.values()))
     troubles.end()
     return repairs

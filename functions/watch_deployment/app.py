@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.domain.bake import BakeDecision
 from evergreen.inbound.events import AlarmChange, LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.ports import Ports
@@ -18,7 +18,7 @@ from evergreen.usecases.steps.endpoints_of_models import endpoint_of
 from evergreen.usecases.watch_deployment import look_at_alarm, start_watch, watch_deployment
 
 logger = Logger(service="watch_deployment")
-metrics = Metrics(namespace="Evergreen")
+metrics = Metrics(namespace=telemetry.NAMESPACE)
 
 
 @logger.inject_lambda_context
@@ -30,14 +30,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if is_ledger_event(event):
         change = LedgerEvent.parse(event)
         bake = start_watch(change.model, now=change.time, ports=ports)
-        metrics.add_metric("BakesStarted", MetricUnit.Count, bake is not None)
+        telemetry.add(metrics, telemetry.BAKES_STARTED, bake is not None)
         return {"model": change.model, "watching": None if bake is None else bake.version}
     alarm = AlarmChange.parse(event)
     if alarm is not None:
-        metrics.add_metric("AlarmsHeard", MetricUnit.Count, alarm.state == "ALARM")
+        telemetry.add(metrics, telemetry.ALARMS_HEARD, alarm.state == "ALARM")
         return _look(alarm, ports)
     tick = Tick.parse(event)
-    metrics.add_metric("BakeTicks", MetricUnit.Count, 1)
+    telemetry.add(metrics, telemetry.BAKE_TICKS, 1)
     assert tick.model is not None, "watch_deployment's schedules name the model"
     decision = watch_deployment(tick.model, now=tick.time, ports=ports, version=tick.version, schedule=tick.schedule)
     _measure(tick.model, decision)
@@ -66,9 +66,9 @@ def _measure(model: str, decision: BakeDecision | None) -> None:
     """Show how near a rollback is: e-values as powers of ten."""
     if decision is None:
         return
-    found = EphemeralMetrics(namespace="Evergreen")
-    found.add_dimension("Model", model)
-    found.add_metric("BakeRequests", MetricUnit.Count, decision.evidence["requests"])
-    found.add_metric("BakeErrorEvidence", MetricUnit.NoUnit, decision.evidence["log_e_errors"] / math.log(10))
-    found.add_metric("BakeSlowEvidence", MetricUnit.NoUnit, decision.evidence["log_e_slow"] / math.log(10))
+    found = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+    found.add_dimension(telemetry.MODEL, model)
+    telemetry.add(found, telemetry.BAKE_REQUESTS, decision.evidence["requests"])
+    telemetry.add(found, telemetry.BAKE_ERROR_EVIDENCE, decision.evidence["log_e_errors"] / math.log(10))
+    telemetry.add(found, telemetry.BAKE_SLOW_EVIDENCE, decision.evidence["log_e_slow"] / math.log(10))
     found.flush_metrics()

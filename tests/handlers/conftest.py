@@ -5,6 +5,7 @@ import json
 import pytest
 from small_cloud import NOW, SmallCloud, open_cloud
 
+from evergreen import telemetry
 from evergreen.domain.model_events import CandidateRegistered, PromotionApproved, VersionPromoted
 
 
@@ -52,9 +53,11 @@ class Cloud(SmallCloud):
         for line in self._capsys.readouterr().out.splitlines():
             document = json.loads(line)
             for metrics in document.get("_aws", {}).get("CloudWatchMetrics", []):
-                assert metrics["Namespace"] == "Evergreen"
+                assert metrics["Namespace"] == telemetry.NAMESPACE
                 names = [metric["Name"] for metric in metrics["Metrics"]]
                 (dimensions,) = metrics["Dimensions"]
+                written = {telemetry.Metric(m["Name"], m["Unit"], tuple(dimensions)) for m in metrics["Metrics"]}
+                assert written <= set(telemetry.METRICS), "a metric, its unit and its dimensions stand in telemetry"
                 values = {
                     name: document[name][0] if isinstance(document[name], list) else document[name] for name in names
                 }

@@ -10,6 +10,7 @@ import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
+from evergreen import telemetry
 from evergreen.domain.event_json import EVENT_TYPES, NOTE_TYPES
 from evergreen.inbound import openapi
 from evergreen.settings import Settings, SettingsError
@@ -285,9 +286,11 @@ def test_somebody_is_told_when_nothing_good_is_left_and_when_reality_keeps_diffe
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_waits_for_a_metric_that_a_function_writes(name):
-    written = "".join(path.read_text() for path in (ROOT / "functions").glob("*/app.py"))
-    for namespace, metric, _ in metrics_of(ALARMS[name]):
-        assert namespace.startswith("AWS/") or (namespace == "Evergreen" and f'"{metric}"' in written)
+    written = {(metric.name, metric.dimensions) for metric in telemetry.METRICS}
+    for namespace, metric, dimensions in metrics_of(ALARMS[name]):
+        assert namespace.startswith("AWS/") or (
+            namespace == telemetry.NAMESPACE and (metric, tuple(dimensions)) in written
+        )
 
 
 def test_the_registry_is_compared_only_where_there_is_one():

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from evergreen.model.schema import Feature, FeatureSchema, Kind, Task
+from evergreen.model.schema import MODEL_NAME, Feature, FeatureSchema, Kind, Task
 
 LONGEST_HYPERPARAMETER = 2_500
 """Characters that SageMaker takes as the value of one hyperparameter."""
@@ -571,7 +571,7 @@ class ModelSpec(_Section):
     ('accuracy', 180, 'age')
     """
 
-    model: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="lower case, digits, underscore; at most 40")
+    model: str = Field(pattern=MODEL_NAME, description="lower case, digits, underscore; at most 40")
     task: Task
     features: dict[str, FeatureSpec] = Field(min_length=1)
     labels: LabelSpec = LabelSpec()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from evergreen import telemetry
 from evergreen.aws.sagemaker_requests import PRODUCTION
 from evergreen.domain.bake import Traffic
 from evergreen.errors import UnreadMetricsError
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
     from mypy_boto3_sagemaker import SageMakerClient
 
-NAMESPACE = "Evergreen"
-_METRICS = ("Requests", "Errors", "SlowRequests")
+_METRICS = (telemetry.REQUESTS.name, telemetry.ERRORS.name, telemetry.SLOW_REQUESTS.name)
 _MINUTE = timedelta(minutes=1)
 _UNREAD = ("InternalError", "Forbidden")
 
@@ -32,8 +32,8 @@ class CloudWatchTraffic:
         self._predict_function = predict_function
 
     def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
-        dimensions = {"Model": model, "Version": str(version)}
-        requests, errors, slow = self._sums(NAMESPACE, _METRICS, dimensions, start, end)
+        dimensions = {telemetry.MODEL: model, telemetry.VERSION: str(version)}
+        requests, errors, slow = self._sums(telemetry.NAMESPACE, _METRICS, dimensions, start, end)
         return Traffic(requests, errors, slow)
 
     def crashes(self, start: datetime, end: datetime) -> int:

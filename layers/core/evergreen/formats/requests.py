@@ -20,7 +20,8 @@ MAX_BODY_BYTES = 5_000_000
 MAX_ANSWER_BYTES = 5_000_000
 """Lambda's events and answers hold 6 MB, with what is around the body."""
 LONGEST_CLASS = 100
-"""Characters of a label."""
+LONGEST_ID = 128
+"""Characters of a label, and of the id of an answer."""
 
 _ANSWERED_ROW_BYTES = 120  # without probabilities
 _PROBABILITY_BYTES = 28  # without the name of the class
@@ -109,14 +110,14 @@ def _from_json(body: str) -> PredictRequest:
         raise BadRequestError(("instances is not a list of objects",))
     inference_ids, groups = document.get("inference_ids"), document.get("groups")
     if inference_ids is not None and not _strings(inference_ids):
-        raise BadRequestError(("inference_ids is not a list of strings of 1 to 128 characters",))
+        raise BadRequestError((f"inference_ids is not a list of strings of 1 to {LONGEST_ID} characters",))
     if groups is not None and not (isinstance(groups, list) and all(g is None or isinstance(g, str) for g in groups)):
         raise BadRequestError(("groups is not a list of strings or nulls",))
     return PredictRequest(rows, inference_ids, groups)
 
 
 def _strings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(v, str) and 0 < len(v) <= 128 for v in value)
+    return isinstance(value, list) and all(isinstance(v, str) and 0 < len(v) <= LONGEST_ID for v in value)
 
 
 def _from_csv(body: str, schema: FeatureSchema) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from evergreen import telemetry
 from evergreen.domain.training_jobs import why_stopped
 from evergreen.formats.requests import FeedbackMessage
 
-_NAMESPACE = "Evergreen"  # of the metrics that the functions write
 _ENDPOINTS = ("AWS/SageMaker", "/aws/sagemaker/Endpoints")  # of requests and of instances
 
 
@@ -232,9 +232,9 @@ def _about(metrics: Iterable[tuple[str, Mapping[str, str]]]) -> tuple[str | None
     """The one model, and the one version of it, that our metrics name; the one endpoint that SageMaker's do."""
     metrics = list(metrics)
     endpoints = {d["EndpointName"] for namespace, d in metrics if namespace in _ENDPOINTS and "EndpointName" in d}
-    ours = [dimensions for namespace, dimensions in metrics if namespace == _NAMESPACE]
-    models = {dimensions["Model"] for dimensions in ours if "Model" in dimensions}
-    versions = {dimensions["Version"] for dimensions in ours if "Version" in dimensions}
+    ours = [dimensions for namespace, dimensions in metrics if namespace == telemetry.NAMESPACE]
+    models = {dimensions[telemetry.MODEL] for dimensions in ours if telemetry.MODEL in dimensions}
+    versions = {dimensions[telemetry.VERSION] for dimensions in ours if telemetry.VERSION in dimensions}
     model = models.pop() if len(models) == 1 else None
     version = versions.pop() if model is not None and len(versions) == 1 else ""
     return model, int(version) if version.isdecimal() else None, endpoints.pop() if len(endpoints) == 1 else None

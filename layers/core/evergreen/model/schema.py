@@ -18,6 +18,9 @@ Columns = dict[str, Any]
 
 __all__ = ["Feature", "FeatureSchema", "Kind", "SchemaError", "Task"]
 
+MODEL_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+"""What a model may be called."""
+
 MISSING_CATEGORY = ""
 """How a missing category is encoded. A missing number is NaN."""
 

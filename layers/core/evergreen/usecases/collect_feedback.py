@@ -9,7 +9,7 @@ from typing import Any
 
 from evergreen.errors import BadRequestError, UnknownModelError
 from evergreen.formats.captures import GroundTruth, ground_truth_line
-from evergreen.formats.requests import LONGEST_CLASS, parse_json
+from evergreen.formats.requests import LONGEST_CLASS, LONGEST_ID, parse_json
 from evergreen.model.schema import Task
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
@@ -73,8 +73,9 @@ def _parse(body: str, spec: ModelSpec) -> tuple[list[GroundTruth], list[dict[str
     schema = spec.feature_schema()
     for i, entry in enumerate(entries):
         event_id = entry.get("inference_id")
-        if not isinstance(event_id, str) or not 0 < len(event_id) <= 128:
-            problems.append(f"labels[{i}].inference_id is {event_id!r}: send the id of the answer, 1 to 128 characters")
+        if not isinstance(event_id, str) or not 0 < len(event_id) <= LONGEST_ID:
+            wanted = f"send the id of the answer, 1 to {LONGEST_ID} characters"
+            problems.append(f"labels[{i}].inference_id is {event_id!r}: {wanted}")
             continue
         text, problem = _label(entry.get("label"), spec)
         row = entry.get("features")

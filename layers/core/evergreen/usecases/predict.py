@@ -15,11 +15,10 @@ from evergreen.errors import BadRequestError, what_failed
 from evergreen.formats import request_ids
 from evergreen.formats.captures import Capture, capture_line
 from evergreen.formats.requests import PredictRequest, parse_request
+from evergreen.model.schema import MODEL_NAME
 from evergreen.model.scorer import ArtifactError, Scorer
 from evergreen.ports import Ports
 from evergreen.usecases.steps.loaded_models import Model, models_of, serving
-
-_MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # as specs name models
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def describe(model: str, *, now: datetime, ports: Ports) -> Description:
 
 
 def _production(model: str, now: datetime, ports: Ports) -> AliasRecord:
-    record = serving(ports).alias(model, "production", now) if _MODEL_NAME.fullmatch(model) else None
+    record = serving(ports).alias(model, "production", now) if re.fullmatch(MODEL_NAME, model) else None
     if record is None:
         problem = (
             f"no version of model {model!r} is in production; a model of endpoint kind sagemaker is asked by "

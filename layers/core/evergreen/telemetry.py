@@ -1,0 +1,151 @@
+"""Every metric that the functions write: its name, its unit and its dimensions.
+
+Handlers write them with :func:`add`, adapters read them back by name, and the template's alarms are held to them.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+NAMESPACE = "Evergreen"
+MODEL, VERSION, TRIGGER, FUNCTION = "Model", "Version", "Trigger", "Function"
+"""The dimensions."""
+
+
+class Metric(NamedTuple):
+    """A CloudWatch metric of :data:`NAMESPACE`.
+
+    Parameters
+    ----------
+    name
+        CloudWatch's MetricName.
+    unit
+        CloudWatch's unit: Count, Milliseconds or None.
+    dimensions
+        The names under which its values are found; empty where they are about every model.
+    """
+
+    name: str
+    unit: str
+    dimensions: tuple[str, ...] = ()
+
+
+class Sink(Protocol):
+    """What takes metrics: Powertools' Metrics and EphemeralMetrics."""
+
+    def add_metric(self, name: str, unit: str, value: float) -> None: ...
+
+
+def add(sink: Sink, metric: Metric, value: float) -> None:
+    """Add a value to the metric.
+
+    Examples
+    --------
+    >>> class Printed:
+    ...     def add_metric(self, name, unit, value):
+    ...         print(name, unit, value)
+    >>> add(Printed(), LABELS, 3)
+    Labels Count 3
+    """
+    sink.add_metric(metric.name, metric.unit, value)
+
+
+def _count(name: str, *dimensions: str) -> Metric:
+    return Metric(name, "Count", dimensions)
+
+
+# predict: a bake judges the first three
+REQUESTS = _count("Requests", MODEL, VERSION)
+ERRORS = _count("Errors", MODEL, VERSION)
+SLOW_REQUESTS = _count("SlowRequests", MODEL, VERSION)
+LATENCY = Metric("Latency", "Milliseconds", (MODEL, VERSION))
+REFUSED_ARTIFACTS = _count("RefusedArtifacts", MODEL, VERSION)  # score_shadow counts them too
+UNCAPTURED_ROWS = _count("UncapturedRows", MODEL, VERSION)
+FAILED_REQUESTS = _count("FailedRequests", FUNCTION)  # one alarm watches every model
+DESCRIPTIONS = _count("Descriptions")
+REFUSED_REQUESTS = _count("RefusedRequests")
+
+# collect_feedback
+LABELS = _count("Labels", MODEL)
+REFUSED_LABELS = _count("RefusedLabels")
+
+# profile_capture
+CAPTURED_ROWS = _count("CapturedRows", MODEL)
+QUARANTINED_LINES = _count("QuarantinedLines", MODEL)
+
+# join_labels
+JOINED_LABELS = _count("JoinedLabels", MODEL)
+PENDING_LABELS = _count("PendingLabels", MODEL)
+QUARANTINED_LABELS = _count("QuarantinedLabels", MODEL)
+UNSAMPLED_LABELS = _count("UnsampledLabels", MODEL)
+
+# evaluate_triggers
+EVALUATIONS = _count("Evaluations")
+RETRAININGS_WANTED = _count("RetrainingsWanted")
+RETRAININGS_REQUESTED = _count("RetrainingsRequested")
+RETRAININGS_HELD_BACK = _count("RetrainingsHeldBack")
+CHECK_ERRORS = _count("CheckErrors")  # of every model: an alarm waits for it
+CHECK_SCORE = Metric("CheckScore", "None", (MODEL, TRIGGER))
+CHECK_THRESHOLD = Metric("CheckThreshold", "None", (MODEL, TRIGGER))
+CHECK_FIRED = _count("CheckFired", MODEL, TRIGGER)
+CHECK_WITHOUT_DATA = _count("InsufficientData", MODEL, TRIGGER)
+CHECK_FAILED = _count("CheckErrors", MODEL, TRIGGER)
+
+# launch_training, finish_training
+TRAININGS_STARTED = _count("TrainingsStarted", MODEL)
+TRAININGS_NOT_STARTED = _count("TrainingsNotStarted", MODEL)
+TRAININGS_FAILED = _count("TrainingsFailed", MODEL)
+CANDIDATES_REGISTERED = _count("CandidatesRegistered", MODEL)
+CANDIDATES_REJECTED = _count("CandidatesRejected", MODEL)
+TRAINING_JOBS_OF_OTHERS = _count("TrainingJobsOfOthers")
+
+# score_shadow
+SHADOW_SCORED = _count("ShadowScored", MODEL, VERSION)
+SHADOW_ERRORS = _count("ShadowErrors", MODEL, VERSION)
+SHADOW_LATENCY = Metric("ShadowLatency", "Milliseconds", (MODEL, VERSION))
+FILES_WITHOUT_SHADOW = _count("FilesWithoutShadow")
+
+# compare_shadow: evidence is the power of ten of an e-value
+VERDICT_PROMOTE = _count("VerdictPromote", MODEL)
+VERDICT_KEEP = _count("VerdictKeep", MODEL)
+VERDICT_NEED_MORE_DATA = _count("VerdictNeedMoreData", MODEL)
+SHADOW_ROWS = _count("ShadowRows", MODEL)
+SHADOW_GAIN = Metric("ShadowGain", "None", (MODEL,))
+SHADOW_EVIDENCE = Metric("ShadowEvidence", "None", (MODEL,))
+SHADOW_EVIDENCE_AGAINST = Metric("ShadowEvidenceAgainst", "None", (MODEL,))
+SHADOW_LABELLED_SHARE = Metric("ShadowLabelledShare", "None", (MODEL,))
+SHADOW_PLACE_CHECKS = _count("ShadowPlaceChecks")
+LATE_COMPARISONS = _count("LateComparisons")
+ROLLBACKS_IMPOSSIBLE = _count("RollbacksImpossible")  # of every model: an alarm waits for it
+
+# repoint_alias
+PROMOTIONS = _count("Promotions", MODEL)
+ROLLBACKS = _count("Rollbacks", MODEL)
+REPOINTS_FAILED = _count("RepointsFailed", MODEL)
+
+# watch_deployment
+BAKES_STARTED = _count("BakesStarted")
+BAKE_TICKS = _count("BakeTicks")
+ALARMS_HEARD = _count("AlarmsHeard")
+BAKE_REQUESTS = _count("BakeRequests", MODEL)
+BAKE_ERROR_EVIDENCE = Metric("BakeErrorEvidence", "None", (MODEL,))
+BAKE_SLOW_EVIDENCE = Metric("BakeSlowEvidence", "None", (MODEL,))
+
+# learn_online
+ONLINE_MESSAGES_REFUSED = _count("OnlineMessagesRefused")
+ONLINE_MODELS_TENDED = _count("OnlineModelsTended")
+ONLINE_ROWS = _count("OnlineRows", MODEL)
+ONLINE_SCORED = _count("OnlineScored", MODEL)
+ONLINE_CORRECT = _count("OnlineCorrect", MODEL)
+ONLINE_LOSS = Metric("OnlineLoss", "None", (MODEL,))
+ONLINE_ROWS_AGAIN = _count("OnlineRowsAgain", MODEL)
+ONLINE_ROWS_IGNORED = _count("OnlineRowsIgnored", MODEL)
+
+# update_registry, reconcile
+REGISTRY_UPDATES = _count("RegistryUpdates")
+REPAIRS = _count("Repairs")  # of every model: an alarm waits for it
+FETCHED_FILES = _count("FetchedFiles")
+
+METRICS = tuple(value for value in globals().copy().values() if isinstance(value, Metric))
+"""All of them."""
