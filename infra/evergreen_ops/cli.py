@@ -347,8 +347,8 @@ def local_up(
     ] = True,
 ) -> None:
     """Serve the local cloud in the foreground."""
-    from evergreen_ops.local import server
     from evergreen_ops.replay.run import TEMPLATE
+    from local_cloud.server import server
 
     chosen = None if empty else _existing(template or TEMPLATE)
     unwanted = not mlflow and chosen is not None and server.takes_mlflow(chosen)
@@ -361,7 +361,7 @@ def local_up(
 )
 def local_down(as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False) -> None:
     """Stop the local cloud."""
-    from evergreen_ops.local import server
+    from local_cloud.server import server
 
     stopped = server.down()
     typer.echo(json.dumps({"stopped": stopped}) if as_json else "stopped" if stopped else "nothing was running")
@@ -390,15 +390,15 @@ def _exit_code(error: Exception) -> int | None:
         "evergreen_ops.replay.policies.PolicyError",
         "evergreen.spec.SpecError",
         "evergreen.statistics.checks.StatisticsInputError",
-        "evergreen_ops.local.errors.TemplateError",
-        "evergreen_ops.local.errors.UnsupportedResourceError",
+        "local_cloud.kernel.errors.TemplateError",
+        "local_cloud.kernel.errors.UnsupportedResourceError",
     }
     refused = {
         "evergreen_ops.replay.driver.ReplayError",
         "evergreen_ops.stack.StackError",
         "evergreen_ops.train.TrainingRunError",
-        "evergreen_ops.local.errors.LocalCloudError",
-        "evergreen_ops.local.mlflow_server.MlflowServerError",
+        "local_cloud.kernel.errors.LocalCloudError",
+        "local_cloud.services.mlflow.server.MlflowServerError",
         "evergreen_ops.mlflow_command.NoStoreError",
         "evergreen_ops.model_monitor.BaselineError",
         "evergreen_ops.monitor_import.ImportRefusedError",

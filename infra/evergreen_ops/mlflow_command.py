@@ -54,7 +54,7 @@ def ui(
 
 
 def _of_the_local_cloud() -> str | None:
-    from evergreen_ops.local.running import running_server
+    from local_cloud.server.running import running_server
 
     found = running_server()
     return None if found is None else found.get("mlflow")
@@ -78,7 +78,7 @@ def _newest_store() -> Path:
 
 
 def _serve(store: Path, port: int, *, browser: bool, as_json: bool) -> None:
-    from evergreen_ops.local.mlflow_server import MlflowServer
+    from local_cloud.services.mlflow.server import MlflowServer
 
     _require_free(port)
     typer.echo(f"starting MLflow on {store} (some seconds)", err=True)

@@ -81,7 +81,7 @@ def connected(name: str | None, *, local: bool, state_dir: Path | None = None) -
 
 
 def _local_url(state_dir: Path | None) -> str | None:
-    from evergreen_ops.local.running import STATE_DIR, running_server
+    from local_cloud.server.running import STATE_DIR, running_server
 
     running = running_server(state_dir or STATE_DIR)
     return None if running is None else f"http://localhost:{running['port']}"

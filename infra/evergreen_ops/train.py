@@ -23,14 +23,14 @@ from evergreen.model.archive import unpack
 from evergreen.spec import ModelSpec
 from evergreen.training.source import PROGRAM, pack_source
 from evergreen.usecases.launch_training import recipe
-from evergreen_ops.local import training_container as container
 from evergreen_ops.replay.driver import outcome_table
 from evergreen_ops.replay.streams import Stream
+from local_cloud.services.sagemaker.training import container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from evergreen_ops.local.cloud import LocalCloud
+    from local_cloud.cloud import LocalCloud
 
 BUCKET = "evergreen-train"
 ROWS_KEY, SOURCE_KEY = "rows/rows.parquet", "source/sourcedir.tar.gz"
@@ -232,7 +232,7 @@ def train_in_local_cloud(given: Trial, say: Say) -> TrainedModel:
             )
         )
         say(f"job {given.name} runs in the local cloud")
-        cloud.advance(cloud.clock.now + timedelta(seconds=cloud.training_seconds))
+        cloud.advance(cloud.clock.now + timedelta(seconds=cloud.options.training_seconds))
         for line in _log(cloud, given.name):
             say(line)
         status = trainer.status(given.name)
@@ -285,7 +285,7 @@ def _manifest() -> bytes:
 
 @contextmanager
 def _bucket(objects: Mapping[str, bytes]) -> Iterator[LocalCloud]:
-    from evergreen_ops.local.cloud import LocalCloud
+    from local_cloud.cloud import LocalCloud
 
     template = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": BUCKET}}}}
     with LocalCloud(_START) as cloud:
@@ -296,7 +296,7 @@ def _bucket(objects: Mapping[str, bytes]) -> Iterator[LocalCloud]:
 
 
 def _log(cloud: LocalCloud, name: str) -> list[str]:
-    from evergreen_ops.local.training_jobs import LOG_GROUP
+    from local_cloud.services.sagemaker.training.jobs import LOG_GROUP
 
     logs = cloud.client("logs")
     streams = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{name}/")["logStreams"]

@@ -11,8 +11,8 @@ import urllib.request
 import pytest
 
 from evergreen_ops import cli
-from evergreen_ops.local.mlflow_server import MlflowServer
-from evergreen_ops.local.running import HEALTH_PATH
+from local_cloud.server.running import HEALTH_PATH
+from local_cloud.services.mlflow.server import MlflowServer
 
 
 def evergreen(monkeypatch, *arguments):

@@ -271,8 +271,8 @@ def test_a_state_that_was_tampered_with_is_found(settled):
     item = settled.dynamodb.get_item(TableName="ledger", Key={"model": {"S": "churn"}, "sk": {"S": "state"}})["Item"]
     body = json.loads(item["body"]["S"]) | {"production": 1}
     settled.dynamodb.put_item(TableName="ledger", Item=item | {"body": {"S": json.dumps(body)}})
-    whats = [flaw["what"] for flaw in settled.asked("verify", "churn", code=1)["flaws"]]
-    assert "the events lead to another state: production" in whats
+    named = [flaw["what"] for flaw in settled.asked("verify", "churn", code=1)["flaws"]]
+    assert "the events lead to another state: production" in named
 
 
 def test_a_model_that_left_the_list_of_models_is_found(settled):

@@ -27,7 +27,7 @@ from evergreen_ops.replay.timeline import Event, kind_of, lines, time_of
 
 if TYPE_CHECKING:
     from evergreen.bootstrap import AwsPorts
-    from evergreen_ops.local.cloud import LocalCloud
+    from local_cloud.cloud import LocalCloud
 
 Array = npt.NDArray[Any]
 
