@@ -316,10 +316,10 @@ def _both_answered(table: pa.Table, names: dict[str, str], notes: list[str]) -> 
 
 def _once_an_id(table: pa.Table, name: str, notes: list[str]) -> pa.Table:
     """Keep the last row of each id, and rows without one."""
-    last = {value if value is not None else ("row", row): row for row, value in enumerate(table[name].to_pylist())}
-    if repeated := table.num_rows - len(last):
+    kept = np.sort(pairs.last_of_each(table[name].to_pylist()))
+    if repeated := table.num_rows - len(kept):
         notes.append(f"{repeated:,} rows repeat an id of '{name}': the last one counts")
-    return table.take(pa.array(sorted(last.values()), pa.int64()))
+    return table.take(pa.array(kept))
 
 
 def _unpacked(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -162,6 +162,45 @@ def test_a_label_that_is_no_class_costs_the_same_whatever_was_said():
     assert (found.production_loss.tolist(), found.shadow_loss.tolist()) == ([0.0, 20.0], [0.0, 0.0])
 
 
+# --- an id counts once ----------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.integers(0, 3)), max_size=12))
+def test_an_id_counts_once_with_the_last_of_its_rows_and_rows_without_one_stand_alone(entries):
+    ids, order = [name for name, _ in entries], [time for _, time in entries]
+    kept = pairs.last_of_each(ids, order).tolist()
+    assert sorted(ids[row] for row in kept if ids[row]) == sorted({name for name in ids if name})
+    assert sum(ids[row] is None for row in kept) == ids.count(None)
+    for row in kept:
+        rivals = [other for other, name in enumerate(ids) if name == ids[row] and name is not None]
+        assert all((order[other], other) <= (order[row], row) for other in rivals)
+
+
+@pytest.mark.parametrize("counts", ["last", "first"])
+def test_whoever_counts_an_id_once_asks_the_one_function(counts, monkeypatch, tmp_path):
+    """Where the one function is told that the first label counts, the first label counts everywhere."""
+    if counts == "first":
+        for place in (outcomes, checkpoint_trial, verdict.pairs):
+            monkeypatch.setattr(place, "last_of_each", lambda ids, order=None: [ids.index(name) for name in set(ids)])
+    spec = spec_of(Metric.ACCURACY)
+    first, last = ([Row(label, ("a", "b"), (0, 0))] for label in ("a", "b"))
+    found = {"first": ([0.0], [1.0]), "last": ([1.0], [0.0])}[counts]
+    table = pa.concat_tables([from_arrow(first, spec), from_arrow(last, spec)])
+    arrow = outcomes.paired(table, spec, production=1, shadow=2)
+    assert (arrow.production_loss.tolist(), arrow.shadow_loss.tolist()) == found
+    (row,) = checkpoint_trial.newest_labels(from_json_lines(to_json_lines(table)), version=1, since=NOON)
+    assert row.actual == {"first": "a", "last": "b"}[counts]
+    pq.write_table(
+        pa.table({"id": [1, 1], "production": ["a"] * 2, "shadow": ["b"] * 2, "actual": ["a", "b"]}), tmp_path / "l"
+    )
+    log = verdict.load(tmp_path / "l", verdict.Columns(id="id"), metric=Metric.ACCURACY).outcomes
+    assert (log.production_loss.tolist(), log.shadow_loss.tolist()) == found
+    labels = [GroundTruth("r0", "a"), GroundTruth("r0", "b")]
+    captured = outcomes.captures_to_table([Capture("r0", NOON, 1, {}, "a", None)], spec.feature_schema())
+    joined, _ = outcomes.join(labels, NOON, captured, None, spec.feature_schema())
+    assert joined["actual"].to_pylist() == [row.actual]
+
+
 # --- the fact stands once -------------------------------------------------------------------------------------------
 
 CORE = ROOT / "layers/core/evergreen"
@@ -171,28 +210,33 @@ JUDGES = [path for path in [*ROOMS, Path(verdict.__file__)] if path.name not in 
 
 
 @pytest.mark.parametrize("path", JUDGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_distance_of_an_answer_to_the_truth_is_taken_elsewhere(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        assert not _is_distance(node), f"line {node.lineno}: use evergreen.statistics.losses"
-        if path.name != "pairs.py":
-            assert not _reads_costs(node), f"line {node.lineno}: use evergreen.domain.pairs.cost_matrix"
+def test_neither_is_written_a_second_time(path):
+    for found, instead in second_definitions(ast.parse(path.read_text(encoding="utf-8"))):
+        assert path.name == "pairs.py", f"line {found.lineno}: {ast.unparse(found)}; use {instead}"
 
 
-def _is_distance(node):
-    """``np.abs(a - b)`` or ``(a - b) ** 2``."""
-    absolute = isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.abs", "np.absolute") and node.args[0]
-    square = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and node.left
-    return isinstance(absolute or square, ast.BinOp) and isinstance((absolute or square).op, ast.Sub)
+def second_definitions(tree):
+    """``np.abs(a - b)``, ``(a - b) ** 2``, ``spec.shadow.cost``, and ``{row.event_id: row for row in rows}``."""
+    index = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign) and _is_index(node)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="abs" | "absolute"), args=[ast.BinOp(op=ast.Sub())]):
+                yield node, "evergreen.statistics.losses"
+            case ast.BinOp(left=ast.BinOp(op=ast.Sub()), op=ast.Pow()):
+                yield node, "evergreen.statistics.losses"
+            case ast.Attribute(attr="cost", value=ast.Attribute(attr="shadow")):
+                yield node, "evergreen.domain.pairs.cost_matrix"
+            case ast.DictComp(key=key) if ast.unparse(key).endswith("event_id") and id(node) not in index:
+                yield node, "evergreen.domain.pairs.last_of_each"
 
 
-def _reads_costs(node):
-    return isinstance(node, ast.Attribute) and ast.unparse(node).endswith(".shadow.cost")
+def _is_index(assigned):
+    """Where a capture is found by its id: nothing is counted."""
+    return ast.unparse(assigned.targets[0]) == "row_of"
 
 
 def test_the_search_finds_a_second_definition():
-    found = ast.walk(ast.parse("np.abs(said - actual); (p - y) ** 2; spec.shadow.cost; np.abs(x); y**2"))
-    assert [ast.unparse(node) for node in found if _is_distance(node) or _reads_costs(node)] == [
-        "np.abs(said - actual)",
-        "(p - y) ** 2",
-        "spec.shadow.cost",
-    ]
+    again = ["np.abs(said - actual)", "(p - y) ** 2", "spec.shadow.cost", "{r.event_id: r for r in rows}"]
+    others = ["np.abs(x)", "y ** 2", "row_of = {event_id: row for row, event_id in enumerate(ids)}"]
+    found = second_definitions(ast.parse("\n".join(again + others)))
+    assert sorted(ast.unparse(node) for node, _ in found) == sorted(again)

@@ -15,7 +15,7 @@ from datetime import datetime
 import numpy as np
 
 from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
-from evergreen.domain.pairs import OutcomeRow, Said, pair
+from evergreen.domain.pairs import OutcomeRow, Said, last_of_each, pair
 from evergreen.domain.shadow import PairedOutcomes, Rules, ShadowDecision, Whole, judge
 from evergreen.model.scorer import Predictions
 from evergreen.spec import ModelSpec
@@ -94,7 +94,8 @@ def judge_checkpoint(outcomes: PairedOutcomes, rules: Rules, *, since: datetime,
 def newest_labels(rows: Sequence[OutcomeRow], *, version: int, since: datetime) -> list[OutcomeRow]:
     """The requests that a version answered since a time, each once, with its last label."""
     wanted = [row for row in rows if row.version == version and row.time >= since]
-    return list({row.event_id: row for row in sorted(wanted, key=lambda row: row.label_time)}.values())
+    last = last_of_each([row.event_id for row in wanted], [row.label_time for row in wanted])
+    return [wanted[row] for row in last]
 
 
 def paired(rows: Sequence[OutcomeRow], answered: Predictions, spec: ModelSpec) -> PairedOutcomes:

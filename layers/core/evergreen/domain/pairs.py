@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,33 @@ class OutcomeRow:
     actual: str | float
     group: str | None
     features: Mapping[str, Any]
+
+
+def last_of_each(ids: Sequence[Hashable], order: Sequence[Any] | None = None) -> NDArray[np.int64]:
+    """Return the row of each id's last entry: an id counts once, with its last label.
+
+    Parameters
+    ----------
+    ids
+        One a row; rows with None stand alone.
+    order
+        What tells the last one, such as label times; of equals the later row. The rows as they stand unless given.
+
+    Returns
+    -------
+    ndarray of int64
+        One row an id, in the order in which the ids come first.
+
+    Examples
+    --------
+    >>> last_of_each(["a", "b", "a", None, None]).tolist()
+    [2, 1, 3, 4]
+    >>> last_of_each(["a", "b", "a"], order=[9, 0, 5]).tolist()
+    [1, 0]
+    """
+    rows = range(len(ids)) if order is None else sorted(range(len(ids)), key=order.__getitem__)
+    last = {(row,) if ids[row] is None else ids[row]: row for row in rows}
+    return np.array(list(last.values()), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evergreen.domain.pairs import Said, pair
+from evergreen.domain.pairs import Said, last_of_each, pair
 from evergreen.domain.shadow import PairedOutcomes
 from evergreen.formats.captures import Capture, GroundTruth
 from evergreen.model.schema import FeatureSchema, Kind, Task
@@ -119,13 +119,14 @@ def join(
     tuple
         The outcomes, and the labels whose capture was not found.
     """
-    last = {label.event_id: label.label for label in labels}
+    last = [labels[row] for row in last_of_each([label.event_id for label in labels])]
     row_of = {event_id: row for row, event_id in enumerate(production["event_id"].to_pylist())}
-    found = [event_id for event_id in last if event_id in row_of]
-    missing = [GroundTruth(event_id, label) for event_id, label in last.items() if event_id not in row_of]
+    matched = [label for label in last if label.event_id in row_of]
+    missing = [label for label in last if label.event_id not in row_of]
+    found = [label.event_id for label in matched]
     table = production.take(pa.array([row_of[event_id] for event_id in found], pa.int64()))
     target = outcome_schema(schema)
-    actual = [last[event_id] for event_id in found]
+    actual = [label.label for label in matched]
     columns: dict[str, Any] = {
         name: table[name] for name in ("event_id", "inference_time", "group", "prediction", "probabilities")
     }
@@ -171,8 +172,7 @@ def paired(table: pa.Table, spec: ModelSpec, *, production: int, shadow: int) ->
     """The rows that exactly these two versions answered, each with both losses; an id counts once, its last label."""
     mask = pc.and_(pc.equal(table["production_version"], production), pc.equal(table["shadow_version"], shadow))
     both = table.filter(mask)
-    last = {event_id: row for row, event_id in enumerate(both["event_id"].to_pylist())}
-    both = both.take(pa.array(sorted(last.values()), pa.int64()))
+    both = both.take(pa.array(np.sort(last_of_each(both["event_id"].to_pylist()))))
     time = _micros(both["inference_time"])
     return pair(
         both["actual"].to_pylist(),
