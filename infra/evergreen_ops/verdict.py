@@ -367,10 +367,8 @@ def _losses(
     """Return both versions' losses, NaN where there is no label, and the answers as codes where there are classes."""
     match metric:
         case Metric.ABSOLUTE_ERROR:
-            production, shadow, truth = (
-                _floats(column, names[key]) for key, column in zip(_ANSWERED, answered, strict=True)
-            )
-            return [pairs.losses(truth, said, metric=metric) for said in (production, shadow)], None
+            *values, true = (_floats(column, names[key]) for key, column in zip(_ANSWERED, answered, strict=True))
+            return [pairs.losses(true, said, metric=metric) for said in values], None
         case Metric.BRIER:
             chances = _chances(answered[:2], names)
             truth = _positive_codes(answered[2], names["actual"], positive)
