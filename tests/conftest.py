@@ -1,6 +1,9 @@
 """What every test stands on: no credentials of anybody's, and no way out of this machine."""
 
 import ipaddress
+import itertools
+import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +13,10 @@ from hypothesis import HealthCheck, settings
 
 # What several kinds of tests build their worlds of.
 sys.path.insert(0, str(Path(__file__).parent / "worlds"))
+
+# A module is compiled once, not in each process that a test starts, whatever the shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples on every machine, however slow.
 settings.register_profile(
@@ -42,6 +49,60 @@ def pytest_addoption(parser):
         default="reduced",
         help="size of tests/simulation: reduced (about a minute) or full (about twenty minutes)",
     )
+
+
+# --- tests side by side -----------------------------------------------------------------------------------------------
+
+_MEMORY_A_WORKER = 1.5 * 2**30
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # a container's, if it has one
+
+
+def pytest_xdist_auto_num_workers(config):
+    """As many workers as there are cores, and memory for; none for a single file, which one process runs."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    if len(config.args) == 1 and ".py" in config.args[0]:
+        return 0
+    return max(1, min(os.cpu_count() or 1, int(_memory() / _MEMORY_A_WORKER)))
+
+
+def _memory():
+    of_the_machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _MEMORY_LIMIT.read_text().strip() if _MEMORY_LIMIT.exists() else "max"
+    return of_the_machine if limit == "max" else min(of_the_machine, int(limit))
+
+
+# --- what tests found, told at the end --------------------------------------------------------------------------------
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the tables of tests/faults and tests/simulation: a test's report brings its lines from whatever process."""
+    found = {"faults": [], "simulations": []}
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if getattr(report, "when", None) == "teardown":
+            for name, value in report.user_properties:
+                if name in found:
+                    found[name] += value
+    for name, told in found.items():
+        if told:
+            terminalreporter.section(name)
+            terminalreporter.write("\n".join(_table(name, told, terminalreporter.config)) + "\n")
+
+
+def _table(name, told, config):
+    if name == "simulations":
+        from goals import Board, Line
+
+        return Board([Line(*line) for line in told]).table()
+    from fault_report import Case, FaultReport
+
+    report = FaultReport([Case(*case) for case in told])
+    if path := config.getoption("--faults-report"):
+        Path(path).write_text(json.dumps(report.to_json(), indent=1) + "\n")
+    return report.lines()
+
+
+# --- no way out -------------------------------------------------------------------------------------------------------
 
 
 class OutsideWorldError(Exception):

@@ -13,11 +13,10 @@ from small_cloud import CHURN, NOW
 from evergreen import errors
 from evergreen.domain.model_events import PromotionApproved, RollbackDecided, VersionRolledBack
 from evergreen.domain.state import RollbackCause
-from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError
+from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError, UsageError
 from evergreen.errors import UnknownModelError as Unknown
 from evergreen.spec import ModelSpec, SpecError
 from evergreen.usecases.people import decide
-from evergreen_ops.options import UsageError
 from evergreen_ops.stack import StackError, connected
 
 A_MONTH_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
@@ -271,8 +270,8 @@ def test_a_state_that_was_tampered_with_is_found(settled):
     item = settled.dynamodb.get_item(TableName="ledger", Key={"model": {"S": "churn"}, "sk": {"S": "state"}})["Item"]
     body = json.loads(item["body"]["S"]) | {"production": 1}
     settled.dynamodb.put_item(TableName="ledger", Item=item | {"body": {"S": json.dumps(body)}})
-    whats = [flaw["what"] for flaw in settled.asked("verify", "churn", code=1)["flaws"]]
-    assert "the events lead to another state: production" in whats
+    named = [flaw["what"] for flaw in settled.asked("verify", "churn", code=1)["flaws"]]
+    assert "the events lead to another state: production" in named
 
 
 def test_a_model_that_left_the_list_of_models_is_found(settled):

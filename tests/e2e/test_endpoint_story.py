@@ -18,7 +18,7 @@ from evergreen.model.archive import pack, unpack
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen.usecases.people.verify import verify_history
-from evergreen_ops.local.cloud import LocalCloud
+from local_cloud.cloud import LocalCloud
 
 pytestmark = pytest.mark.slow  # each starts several fleets of containers, and every minute of a bake is a call
 ROOT = Path(__file__).parents[2]

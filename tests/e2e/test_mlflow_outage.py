@@ -11,7 +11,7 @@ from crowd import crossing
 from living_cloud import HOUR, MINUTE, MODEL, Delivery, LivingCloud
 from small_cloud import open_cloud
 
-from evergreen_ops.local.mlflow_server import MlflowServer
+from local_cloud.services.mlflow.server import MlflowServer
 
 mlflow = pytest.importorskip("mlflow")
 pytestmark = pytest.mark.slow

@@ -18,8 +18,8 @@ from sam_cli import run_sam
 from evergreen import bootstrap
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
-from evergreen_ops.local.runtime_api import AwslambdaricInvoker
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
+from local_cloud.services.lambda_.runtime_api import AwslambdaricInvoker
 
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"

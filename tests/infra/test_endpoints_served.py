@@ -16,7 +16,7 @@ from evergreen.formats.captures import CaptureLayout, read_captures
 from evergreen.model.archive import pack
 from evergreen.model.scorer import Artifact
 from evergreen.serving.source import container_environment, pack_source
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
 
 BUCKET = "served-bucket"
 ROWS = [{"age": 75.0, "plan": "b"}, {"age": 20.0, "plan": "a"}, {"age": None, "plan": None}]

@@ -14,7 +14,7 @@ from evergreen import telemetry
 from evergreen.domain.event_json import EVENT_TYPES, NOTE_TYPES
 from evergreen.inbound import openapi
 from evergreen.settings import Settings, SettingsError
-from evergreen_ops.local.patterns import matches
+from local_cloud.kernel.patterns import matches
 
 ROOT = Path(__file__).parents[2]
 SOURCE = yaml_parse((ROOT / "template.yaml").read_text())

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from goals import Board
-
-BOARD = pytest.StashKey[Board]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[BOARD] = Board()
 
 
 @pytest.fixture
-def board(request: pytest.FixtureRequest) -> Board:
-    return request.config.stash[BOARD]
+def board(request: pytest.FixtureRequest) -> Iterator[Board]:
+    board = Board()
+    yield board
+    request.node.user_properties.append(("simulations", [astuple(line) for line in board.lines]))
 
 
 @pytest.fixture
@@ -29,12 +21,3 @@ def repetitions(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """``repetitions(reduced, full)``: how many of each the session asked for."""
     full = request.config.getoption("--simulations") == "full"
     return lambda reduced, of_full: of_full if full else reduced
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    board = config.stash.get(BOARD, None)
-    if board is None or not board.lines:
-        return
-    terminalreporter.section("simulations")
-    for line in board.table():
-        terminalreporter.write_line(line)

@@ -18,7 +18,7 @@ from evergreen.formats.captures import Capture, GroundTruth
 from evergreen.formats.outcome_lines import from_json_lines, to_json_lines
 from evergreen.model.scorer import Predictions
 from evergreen.spec import Metric, ModelSpec
-from evergreen_ops import verdict
+from evergreen_ops.questions import verdict
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -18,7 +18,7 @@ from evergreen_ops.replay.recipe import StreamRecipe
 from evergreen_ops.replay.result import DrillOutcome, Replay, Served
 from evergreen_ops.replay.specs import base_of, infer_spec
 from evergreen_ops.replay.streams import Stream, read_table
-from evergreen_ops.replay.timeline import Mark, lines
+from evergreen_ops.timeline import Mark, lines
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 EVIDENCE = {

@@ -144,7 +144,7 @@ def test_rows_come_as_csv_and_as_json_lines_too(model):
     assert answered(model, lines, "application/jsonlines") == ["1", "0"]
 
 
-def test_an_answer_names_its_model_its_version_and_each_classs_probability(model):
+def test_an_answer_names_its_model_its_version_and_the_probability_of_each_class(model):
     assert json.loads(answer(model, "50,a", "text/csv")[1]) == {
         "model": "churn",
         "version": 3,

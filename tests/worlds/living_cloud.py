@@ -21,7 +21,7 @@ from evergreen.domain.state import ShadowRole
 from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, decide
-from evergreen_ops.local.patterns import matches
+from local_cloud.kernel.patterns import matches
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 MODEL = "churn"

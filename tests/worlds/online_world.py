@@ -14,8 +14,9 @@ from evergreen.formats.captures import Capture, GroundTruth, capture_line, groun
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen.usecases.steps.online_states import state_fingerprint
-from evergreen_ops.local import speed
-from evergreen_ops.local.patches import PATCHES, Patches
+from local_cloud import speed
+from local_cloud.kernel.patching import Patches
+from local_cloud.services.dynamodb import streams
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FILES_A_DAY, ROWS_A_FILE = 3, 64
@@ -137,11 +138,10 @@ class OnlineWorld(SmallCloud):
 @contextmanager
 def open_online_world():
     """A new world; transactions cost what they write, as in the local cloud."""
-    alone = Patches(SimpleNamespace(streams=SimpleNamespace(held=nullcontext)))
-    for patch in PATCHES:
-        if patch.make.__module__ == speed.__name__ or patch.symbol.endswith(".transact_write_items"):
-            alone.apply(patch)
+    alone = Patches()
     try:
+        alone.apply(speed.PATCHES, None)
+        alone.apply([streams.TRANSACTIONS], SimpleNamespace(held=nullcontext))
         with open_cloud(OnlineWorld) as world:
             yield world
     finally:

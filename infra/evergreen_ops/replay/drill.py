@@ -22,7 +22,7 @@ from evergreen_ops.replay.policies import labelled_rows
 from evergreen_ops.replay.recipe import stream_rows, training_job
 from evergreen_ops.replay.result import DrillOutcome
 from evergreen_ops.replay.streams import as_datetime, as_instant
-from evergreen_ops.replay.timeline import kind_of, time_of
+from evergreen_ops.timeline import kind_of, time_of
 
 if TYPE_CHECKING:
     from evergreen_ops.replay.driver import Session

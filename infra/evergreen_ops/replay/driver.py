@@ -14,20 +14,21 @@ import orjson
 import pyarrow as pa
 
 from evergreen.domain.event_json import NOTE_TYPES
+from evergreen.errors import EvergreenError
 from evergreen.formats import request_ids
 from evergreen.formats.outcomes import FEATURE_PREFIX, outcome_schema
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen_ops.replay.policies import base_rows
 from evergreen_ops.replay.progress import Moment, Screen
-from evergreen_ops.replay.result import Served, production_version, trained_rows
+from evergreen_ops.replay.result import Served, trained_rows
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_datetime, as_instant
-from evergreen_ops.replay.timeline import Event, kind_of, lines, time_of
+from evergreen_ops.timeline import Event, kind_of, lines, production_version, time_of
 
 if TYPE_CHECKING:
     from evergreen.bootstrap import AwsPorts
-    from evergreen_ops.local.cloud import LocalCloud
+    from local_cloud.cloud import LocalCloud
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +42,7 @@ TOLD_EVERY_SECONDS = 1.0  # of real time: reading the history costs, and nobody 
 ROLLING_ROWS = 1_000
 
 
-class ReplayError(RuntimeError):
+class ReplayError(EvergreenError):
     """A replay that can't go on; the message is one sentence."""
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from evergreen_ops.page import page
-from evergreen_ops.replay.charts import Band, Marker, Series, health_chart
+from evergreen_ops.pages.charts import Band, Marker, Series, health_chart
+from evergreen_ops.pages.page import page
 from evergreen_ops.replay.result import Replay, retrainings
 from evergreen_ops.replay.streams import as_datetime
-from evergreen_ops.replay.timeline import Event, Line, Mark, kind_of, line_of, lines, time_of, words
+from evergreen_ops.timeline import Event, Line, Mark, kind_of, line_of, lines, time_of, words
 
 TEMPLATE = "report.html.j2"
 FEWEST_POINTS, MOST_POINTS = 12, 120

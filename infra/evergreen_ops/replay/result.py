@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.spec import ModelSpec
-from evergreen_ops.replay.metrics import Quality, quality
 from evergreen_ops.replay.policies import PolicyResult
+from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
-from evergreen_ops.replay.timeline import Event, kind_of
+from evergreen_ops.timeline import Event, kind_of, production_version
 
 Array = npt.NDArray[Any]
 
@@ -158,13 +158,3 @@ def triggers(events: Sequence[Event]) -> dict[str, int]:
     {'data_drift': 1}
     """
     return dict(sorted(Counter(str(event["trigger"]) for event in retrainings(events)).items()))
-
-
-def production_version(events: Sequence[Event]) -> int | None:
-    """Return the version in production after the last event."""
-    for event in reversed(events):
-        if kind_of(event) == "VersionPromoted":
-            return int(event["version"])
-        if kind_of(event) == "VersionRolledBack":
-            return int(event["to_version"])
-    return None

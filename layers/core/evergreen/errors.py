@@ -1,15 +1,28 @@
-"""What can go wrong, as types with fields; each message is one sentence with the value and the next step."""
+"""What can go wrong, as types with fields; each message is one sentence with the value and the next step.
+
+Standard library only: what is packed into a training job or an endpoint's container raises these too.
+"""
 
 from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import ClassVar
 
 _LONGEST_REASON = 200
 
 
 class EvergreenError(Exception):
     """Base of every error that Evergreen raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    """What the `evergreen` command exits with: 1 when it is refused or failed, 2 when it can't be asked so."""
+
+
+class UsageError(EvergreenError, ValueError):
+    """Something that can't be asked as it is: an option, a spec, a file of the user's."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class UnknownModelError(EvergreenError):

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from evergreen.errors import EvergreenError
 from evergreen.formats.rows import Accepted, RowsError, by_name, csv_lines, listed
 from evergreen.model.schema import FeatureSchema
 
@@ -36,7 +37,7 @@ _LABELS = ("prediction", "predicted_label", "label", "class")
 _CHANCES = ("probabilities", "probability", "score", "scores")
 
 
-class PayloadError(ValueError):
+class PayloadError(EvergreenError, ValueError):
     """A payload that can't be read as rows, answers or labels of the model; says which and why in one sentence."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evergreen.errors import EvergreenError
 from evergreen.model.schema import Feature, FeatureSchema, Kind
 
 __all__ = ["BESIDE_ROWS", "MOST_PROBLEMS", "ROW_LISTS", "Accepted", "RowsError", "by_name", "csv_lines", "listed"]
@@ -27,7 +28,7 @@ MOST_PROBLEMS = 20
 """More of them help nobody."""
 
 
-class RowsError(ValueError):
+class RowsError(EvergreenError, ValueError):
     """Rows that can't be read; ``problems`` says which and why, a sentence each."""
 
     def __init__(self, *problems: str) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
+from evergreen.errors import EvergreenError
+
 Columns = dict[str, Any]
 """One numpy array per feature, float32 ``[N]`` for numbers and object (str) ``[N]`` for categories."""
 
@@ -48,7 +50,7 @@ class Kind(str, Enum):
     CATEGORICAL = "categorical"
 
 
-class SchemaError(ValueError):
+class SchemaError(EvergreenError, ValueError):
     """A feature schema that can't be: an unknown task or kind, a repeated feature, classes that do not fit the task."""
 
 

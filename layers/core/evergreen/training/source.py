@@ -37,7 +37,7 @@ METRIC_DEFINITIONS: tuple[dict[str, Any], ...] = tuple(
 )
 """How SageMaker reads the metrics out of the job's log."""
 
-_PARTS = ("__init__.py",)
+_PARTS = ("__init__.py", "errors.py")
 _PACKAGES = ("model", "statistics", "training")
 
 

@@ -18,7 +18,7 @@ from evergreen.domain.model_events import (
     VersionRolledBack,
 )
 from evergreen.domain.state import ModelState, Repoint, ShadowRole
-from evergreen.errors import EndpointWentBackError
+from evergreen.errors import EndpointWentBackError, EvergreenError
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.placing import aliases_of, place_shadow, point_alias
@@ -28,7 +28,7 @@ from evergreen.usecases.steps.repairs import PATIENCE
 ACTOR = "repoint_alias"
 
 
-class EndpointNotRepointedError(Exception):
+class EndpointNotRepointedError(EvergreenError):
     """The endpoint answers with another version than it was told to: a newer decision is in place."""
 
     def __init__(self, wanted: AliasRecord, found: AliasRecord) -> None:

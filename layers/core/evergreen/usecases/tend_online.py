@@ -31,11 +31,12 @@ from evergreen.domain.shadow import ShadowDecision
 from evergreen.domain.state import ModelState
 from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger
 from evergreen.domain.triggers.governance import FORCED, hold_back
+from evergreen.durations import format_duration
 from evergreen.errors import ConflictingWriteError
 from evergreen.formats.outcome_lines import KIND, from_json_lines
 from evergreen.model.scorer import Predictions
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec, format_duration
+from evergreen.spec import ModelSpec
 from evergreen.training.online_state import OnlineState, PrequentialCounts
 from evergreen.usecases.learn_online import (
     ROWS_ARE_REMEMBERED,

@@ -8,9 +8,10 @@ from typing import Any
 
 from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer, Sums
 from evergreen.domain.state import ModelState
+from evergreen.durations import format_duration
 from evergreen.model.schema import Task
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec, format_duration
+from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.online_states import load_state, state_fingerprint
 
 LATELY = timedelta(days=7)

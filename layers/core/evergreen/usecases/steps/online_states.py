@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 
 from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer
+from evergreen.errors import EvergreenError
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.training.learner import Learner, OnlineStateError
@@ -15,7 +16,7 @@ from evergreen.training.online_state import OnlineState, check_sha256
 _FINGERPRINT_LENGTH = 16
 
 
-class StateGoneError(FileNotFoundError):
+class StateGoneError(EvergreenError, FileNotFoundError):
     """The bytes that were pointed to are gone: somebody has moved the state on in between. Read the pointer again."""
 
 

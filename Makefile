@@ -1,0 +1,65 @@
+# The words of the workshop: `make` prints them. Needs uv; every word installs what it needs.
+.DEFAULT_GOAL := help
+.PHONY: help dev lint types architecture quick fast test cloud template build slow built pr nightly mutants pins
+unexport PYTHONDONTWRITEBYTECODE   # what one process compiled, the next one finds
+export SAM_CLI_TELEMETRY = 0
+
+RUN := uv run --quiet
+STEPS := lint types architecture quick template build test slow built
+
+help:          ## these words
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev:           ## install everything for development into .venv, and the checks before each commit
+	uv sync
+	@! git rev-parse --git-dir >/dev/null 2>&1 || $(RUN) pre-commit install --allow-missing-config
+
+fast: lint types architecture quick   ## about a minute, for every edit: lint, types, architecture, tests/unit and tests/contract
+
+lint:          ## ruff: its rules, and its format
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types:         ## mypy, strict
+	$(RUN) mypy
+
+architecture:  ## who may import whom
+	$(RUN) lint-imports
+
+quick:         ## tests/unit and tests/contract
+	$(RUN) pytest tests/unit tests/contract
+
+test:          ## every test that is not slow, and the examples in the docstrings; TESTS=tests/handlers for some
+	uv run pytest $(TESTS)
+
+cloud:         ## the local cloud's own tests
+	$(RUN) pytest tests/local_cloud infra/local_cloud
+
+template:      ## sam validate
+	$(RUN) sam validate --lint
+
+build:         ## sam build
+	$(RUN) sam build --cached
+
+slow:          ## the tests that take over 20 seconds each; TESTS=tests/faults for some
+	$(RUN) pytest -m slow --dist worksteal $(TESTS)
+
+built:         ## the stack as `make build` left it, deployed into the local cloud
+	$(RUN) pytest -m built tests/infra
+
+pr:            ## all that must hold before a change lands; says how long each step took
+	@for step in $(STEPS); do \
+		printf '\n== %s\n' $$step; began=$$(date +%s); \
+		$(MAKE) --no-print-directory $$step || { printf '== %s FAILED\n' $$step; exit 1; }; \
+		printf '== %s: %ss\n' $$step $$(($$(date +%s) - began)); \
+	done
+
+nightly:       ## every fault at each call, and the simulations at full size: about an hour and a half
+	$(RUN) pytest -m slow --dist worksteal --faults full --simulations full $(or $(TESTS),tests/faults tests/simulation)
+
+mutants:       ## every safeguard turned off in a copy, and the test that notices
+	$(RUN) python tests/mutation
+
+pins:          ## constraints.txt: what is new is added, the rest stays; UPGRADE=1 renews everything
+	uv pip compile --quiet --universal --group dev --no-annotate --custom-compile-command "make pins" \
+		$(if $(UPGRADE),--upgrade) pyproject.toml --output-file constraints.txt

@@ -1,0 +1,6 @@
+"""The mutants' own modules are importable in the tests of them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
