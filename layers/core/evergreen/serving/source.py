@@ -40,6 +40,8 @@ REQUIREMENTS = ("onnxruntime==1.23.2",)
 _PARTS = (
     "__init__.py",
     "errors.py",
+    "formats/__init__.py",
+    "formats/rows.py",
     "model/__init__.py",
     "model/archive.py",
     "model/schema.py",
