@@ -165,8 +165,8 @@ MAY_SUBSCRIPT = {
     "layers/core/evergreen/training/mlmodel.py": "a feature's",
     "layers/core/evergreen/training/run_record.py": "a feature's",
     "layers/core/evergreen/spec.py": "pydantic's",
+    "infra/evergreen_ops/commands/monitor.py": "a feature's",
 }
-NOT_EVENTS = {"given"}  # features as a spec shows them, in a command
 
 
 def read_by_name(source):
@@ -184,7 +184,7 @@ def read_by_name(source):
                 asked.append(node)
             case _:
                 pass
-    return named, [value for value in asked if getattr(value, "id", "") not in NOT_EVENTS]
+    return named, asked
 
 
 def test_the_walk_finds_what_it_looks_for():
