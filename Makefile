@@ -42,7 +42,7 @@ build:         ## sam build
 	$(RUN) sam build --cached
 
 slow:          ## the tests that take over 20 seconds each; TESTS=tests/faults for some
-	$(RUN) pytest -m slow $(TESTS)
+	$(RUN) pytest -m slow --dist worksteal $(TESTS)
 
 built:         ## the stack as `make build` left it, deployed into the local cloud
 	$(RUN) pytest -m built tests/infra
@@ -55,7 +55,7 @@ pr:            ## all that must hold before a change lands; says how long each s
 	done
 
 nightly:       ## every fault at each call, and the simulations at full size: about an hour and a half
-	$(RUN) pytest -m slow $(or $(TESTS),tests/faults tests/simulation) --faults full --simulations full
+	$(RUN) pytest -m slow --dist worksteal --faults full --simulations full $(or $(TESTS),tests/faults tests/simulation)
 
 mutants:       ## every safeguard turned off in a copy, and the test that notices
 	$(RUN) python tests/mutation

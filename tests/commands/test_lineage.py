@@ -10,6 +10,7 @@ from deployed import Deployed
 from living_cloud import DAY, MODEL, LivingCloud
 from small_cloud import open_cloud
 
+from evergreen.domain.history import History
 from evergreen.domain.model_events import CandidateRetired
 from evergreen.errors import UnknownVersionError, UsageError
 from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
@@ -181,7 +182,7 @@ def test_an_unknown_version_and_options_that_do_not_go_together_are_said(stack):
 
 def test_a_replays_folder_is_enough_for_all_but_the_files(stack, tmp_path):
     notes = stack.ports.ledger.notes(MODEL, "shadow", stack.now - 90 * DAY, stack.now)
-    (tmp_path / "events.jsonl").write_text(events_text(stack.ports.ledger.history(MODEL)))
+    (tmp_path / "events.jsonl").write_text(events_text(stack.ports.ledger.history(MODEL).documents))
     (tmp_path / "decisions.jsonl").write_text(events_text(notes))
     found = stack.asked("lineage", "churn", "2", "--replay", tmp_path)
     assert found["data"] | {"place": ""} == {
@@ -199,7 +200,7 @@ def test_a_replays_folder_is_enough_for_all_but_the_files(stack, tmp_path):
 
 def test_a_version_that_the_state_keeps_no_more_is_traced_all_the_same(stack):
     """150 versions are registered by hand and retired; the state keeps the newest hundred."""
-    history = stack.ports.ledger.history(MODEL)
+    history = stack.ports.ledger.history(MODEL).documents
     number = max(item["version"] for item in history if item["type"] == "CandidateRegistered")
     (pattern,) = [i for i in history if i["type"] == "CandidateRegistered" and i["version"] == number]
     epoch = history[-1]["epoch"]
@@ -208,8 +209,9 @@ def test_a_version_that_the_state_keeps_no_more_is_traced_all_the_same(stack):
         history.append({**pattern, **by_hand, "epoch": (epoch := epoch + 1)})
         retired = {"type": CandidateRetired.__name__, "version": version, "evidence": {}, "because": "no better"}
         history.append({**pattern, **retired, "epoch": (epoch := epoch + 1)})
-    found = assemble(MODEL, number + 1, history, [])
+    told = History.of_documents(MODEL, history)
+    found = assemble(MODEL, number + 1, told, [])
     assert (found.status, found.decision, found.data) == ("rejected", None, None)
     assert found.registered.by == "ada"
-    assert assemble(MODEL, 2, history, []).status == "rolled_back"
+    assert assemble(MODEL, 2, told, []).status == "rolled_back"
     assert json.dumps(found.to_json())

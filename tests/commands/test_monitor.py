@@ -7,19 +7,21 @@ import boto3
 import numpy as np
 import pytest
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogKind
 from evergreen.errors import UsageError
 from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
 from evergreen_ops.model_monitor.bring import ImportRefusedError
 
-HOURS, A_HOUR = 48, 20
+HOURS, A_HOUR, TO_COME = 18, 20, 6
+LABELLED = (HOURS - TO_COME) * A_HOUR
 START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS)
 CAPTURES, LABELS, BASELINE = "datacapture/churn-endpoint/AllTraffic", "groundtruth", "baseline"
 
 
 def rows():
-    """Requests of two days: id, hour, age, plan, chance, what came of it."""
+    """Requests: id, hour, age, plan, chance, what came of it."""
     rng = np.random.default_rng(3)
     for number in range(HOURS * A_HOUR):
         age, plan, chance = int(rng.integers(18, 80)), ("free", "gold")[rng.integers(2)], round(rng.random(), 3)
@@ -68,14 +70,14 @@ def baseline():
 
 
 def files():
-    """Everything that Model Monitor works on, by key; the labels of the last six hours are still to come."""
+    """Everything that Model Monitor works on, by key; the labels of the last hours are still to come."""
     by_hour = {}
     for event_id, hour, age, plan, chance, actual in rows():
         folder = f"{hour:%Y/%m/%d/%H}"
         by_hour.setdefault(f"{CAPTURES}/{folder}/12-00-000-part.jsonl", []).append(
             capture(event_id, hour, age, plan, chance)
         )
-        if hour < START + timedelta(hours=HOURS - 6):
+        if hour < START + timedelta(hours=HOURS - TO_COME):
             by_hour.setdefault(f"{LABELS}/{folder}/labels.jsonl", []).append(label(event_id, actual))
     made = {key: "\n".join(map(json.dumps, lines)) + "\n\n" for key, lines in by_hour.items()}
     return made | {f"{BASELINE}/{name}": json.dumps(document) for name, document in baseline().items()}
@@ -126,7 +128,7 @@ def test_a_dry_run_reads_folders_and_changes_nothing(stack, folder, tmp_path):
     spec = ModelSpec.from_yaml((tmp_path / "churn.yaml").read_text())
     assert (spec.task, spec.labels.classes, list(spec.features)) == ("binary", ("0", "1"), ["age", "plan"])
     assert (spec.endpoint.kind, spec.endpoint.name) == ("sagemaker", "churn-endpoint")
-    assert (told["requests"], told["labels"], told["joined"]) == (HOURS * A_HOUR, 42 * A_HOUR, 42 * A_HOUR)
+    assert (told["requests"], told["labels"], told["joined"]) == (HOURS * A_HOUR, LABELLED, LABELLED)
     assert told["unreadable"] == {}
     assert stack.ports.ledger.models() == ()
     assert "nothing was changed" in stack.evergreen(*command)
@@ -135,15 +137,15 @@ def test_a_dry_run_reads_folders_and_changes_nothing(stack, folder, tmp_path):
 def test_an_import_sets_the_model_up_and_running_it_again_changes_nothing(theirs):
     command = ("import", "sagemaker-monitor", "churn", *places("s3://their-bucket"), "--label", "churned")
     told = theirs.asked(*command)
-    assert (told["version"], told["sagemaker_model"], told["base_rows"]) == (1, "churn-2025", 42 * A_HOUR)
+    assert (told["version"], told["sagemaker_model"], told["base_rows"]) == (1, "churn-2025", LABELLED)
     version = theirs.state.production_version
     assert (version.number, version.status, version.artifact) == (1, "good", "sagemaker-model:churn-2025")
-    history = [event["type"] for event in theirs.ports.ledger.history("churn")]
+    history = [event["type"] for event in theirs.ports.ledger.history("churn").documents]
     assert history == ["ModelApplied", "CandidateRegistered", "PromotionApproved", "VersionPromoted", "BakePassed"]
-    assert (told["fetched_captures"], told["fetched_labels"]) == (HOURS, HOURS - 6)
+    assert (told["fetched_captures"], told["fetched_labels"]) == (HOURS, HOURS - TO_COME)
     again = theirs.asked(*command)
     assert (again["fetched_captures"], again["fetched_labels"]) == (0, 0)
-    assert [event["type"] for event in theirs.ports.ledger.history("churn")] == history
+    assert [event["type"] for event in theirs.ports.ledger.history("churn").documents] == history
 
 
 def test_what_was_imported_is_watched_from_then_on(theirs):
@@ -156,9 +158,9 @@ def test_what_was_imported_is_watched_from_then_on(theirs):
     entries = theirs.ports.catalog.between("churn", CatalogKind.OUTCOMES, START, START + timedelta(hours=HOURS))
     table = outcomes.concat(
         [outcomes.from_parquet(theirs.ports.data.get(entry.key)) for entry in entries],
-        outcomes.outcome_schema(ModelSpec.parse(theirs.state.spec).feature_schema()),
+        outcomes.outcome_schema(spec_of(theirs.state).feature_schema()),
     )
-    assert table.num_rows == 42 * A_HOUR
+    assert table.num_rows == LABELLED
     assert set(table["production_version"].to_pylist()) == {1}
     assert theirs.ports.catalog.between("churn", CatalogKind.PROFILE, START, START + timedelta(hours=HOURS), version=1)
 

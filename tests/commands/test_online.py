@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from evergreen.spec import ModelSpec
+from evergreen.domain.applied_spec import spec_of
 from evergreen.usecases.steps.online_states import load_state, state_fingerprint
 from evergreen_ops import cli
 
@@ -35,7 +35,7 @@ def learning(stack):
 
 
 def state_of(stack):
-    pointer = stack.ports.online.read("churn", state_fingerprint(ModelSpec.parse(stack.state.spec)))
+    pointer = stack.ports.online.read("churn", state_fingerprint(spec_of(stack.state)))
     return load_state(stack.ports, pointer), pointer
 
 

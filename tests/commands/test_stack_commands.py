@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from small_cloud import CHURN, NOW
 
 from evergreen import errors
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import PromotionApproved, RollbackDecided, VersionRolledBack
 from evergreen.domain.state import RollbackCause
@@ -99,19 +100,19 @@ def test_a_model_that_answers_stays_where_its_callers_are(stack, tmp_path, befor
         stack.promoted(1)
     else:
         stack.tell(PromotionApproved, version=1, instead_of=None, evidence={})
-    left = stack.ports.ledger.history("churn")
+    left = stack.ports.ledger.history("churn").documents
     with pytest.raises(errors.NotAppliedError) as refused:
         stack.evergreen("apply", spec_file(tmp_path, endpoint=after))
     assert says in str(refused.value)
     assert str(refused.value).endswith("apply the spec under another model name, and move the callers to it")
-    assert stack.ports.ledger.history("churn") == left
+    assert stack.ports.ledger.history("churn").documents == left
 
 
 def test_the_guardrails_of_a_model_that_answers_may_be_changed(stack, tmp_path):
     stack.applied(endpoint=at_endpoint()).registered(1).promoted(1)
     more = {"guardrails": {"share": 0.2, "alarms": ["churn-errors"]}, "instance_count": 2, "name": "churn"}
     stack.evergreen("apply", spec_file(tmp_path, endpoint=at_endpoint() | more))
-    assert ModelSpec.parse(stack.state.spec).endpoint.guardrails.alarms == ("churn-errors",)
+    assert spec_of(stack.state).endpoint.guardrails.alarms == ("churn-errors",)
 
 
 def rows_until(file, end, *, time="asked_at"):

@@ -67,7 +67,7 @@ class Endpoint:
         return {key: count / told.total() for key, count in told.items()}
 
     def history(self):
-        return [event["type"] for event in self.ports.ledger.history("churn")]
+        return [event["type"] for event in self.ports.ledger.history("churn").documents]
 
 
 @pytest.fixture

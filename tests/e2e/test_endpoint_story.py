@@ -62,11 +62,13 @@ class Story:
         return self.ports.ledger.read("churn")
 
     def types(self):
-        return [event["type"] for event in self.ports.ledger.history("churn")]
+        return [event["type"] for event in self.ports.ledger.history("churn").documents]
 
     def repaired(self):
         """What was found unlike the ledger: (what, found, expected)."""
-        events = [event for event in self.ports.ledger.history("churn") if event["type"] == "DifferenceRepaired"]
+        events = [
+            event for event in self.ports.ledger.history("churn").documents if event["type"] == "DifferenceRepaired"
+        ]
         return [(event["what"], event["found"], event["expected"]) for event in events]
 
     def passes(self, span):
@@ -248,7 +250,7 @@ def test_a_promotion_that_sagemaker_takes_back_by_itself_is_found_out_and_never_
     story.passes(5 * MINUTE)
     assert story.target() == ("InService", {"production": 1}), "SageMaker says that all is well"
     assert story.answers() == {1: 50}
-    failed = story.ports.ledger.history("churn")[-1]
+    failed = story.ports.ledger.history("churn").documents[-1]
     assert (failed["type"], failed["version"], failed["cause"]) == ("RepointFailed", 2, None)
     assert (story.state.production, story.state.repoint) == (1, None)
     assert story.state.version(2).status is VersionStatus.ROLLED_BACK
@@ -277,7 +279,7 @@ def test_a_version_that_begins_to_fail_once_sagemaker_looks_no_more_is_rolled_ba
     heard = story.people_listen()
     assert {story.answered(age) for age in range(61, 91)} == {500}
     story.passes(2 * MINUTE)
-    decided = story.ports.ledger.history("churn")[-1]
+    decided = story.ports.ledger.history("churn").documents[-1]
     assert (decided["type"], decided["actor"], decided["cause"]) == ("RollbackDecided", "watch_deployment", "errors")
     assert (decided["version"], decided["to_version"]) == (2, 1)
     assert decided["because"].startswith("30 of 100 requests failed")
@@ -298,7 +300,7 @@ def test_a_version_that_becomes_slow_long_after_its_bake_is_rolled_back_at_an_al
     heard = story.people_listen()
     assert {story.answered(age) for age in range(61, 71)} == {2}
     story.passes(2 * MINUTE)
-    decided = story.ports.ledger.history("churn")[-1]
+    decided = story.ports.ledger.history("churn").documents[-1]
     assert (decided["type"], decided["actor"], decided["cause"]) == ("RollbackDecided", "watch_deployment", "latency")
     assert decided["because"].startswith("10 of 10 requests took over 300 ms")
     taken_back(story, heard, decided)

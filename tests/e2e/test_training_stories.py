@@ -78,7 +78,7 @@ class World:
         return [client.describe_training_job(TrainingJobName=name) for name in names]
 
     def told(self):
-        return [event for event in self.ports.ledger.history("churn") if event["type"] != "ModelApplied"]
+        return [event for event in self.ports.ledger.history("churn").documents if event["type"] != "ModelApplied"]
 
     def log(self, job):
         logs, group = self.cloud.client("logs"), "/aws/sagemaker/TrainingJobs"

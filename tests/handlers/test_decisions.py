@@ -245,7 +245,7 @@ def test_a_wish_during_the_cooldown_waits_and_is_granted_by_the_first_evaluation
     assert cloud.ports.ledger.read("churn").wish.reason == "stock changed"
     (because,) = cloud.call("evaluate_triggers", tick(now + 8 * DAY)).values()
     assert because == "stock changed (wished for by shop.pricing on 2026-03-02 02:00)"
-    last = cloud.ports.ledger.history("churn")[-1]
+    last = cloud.ports.ledger.history("churn").documents[-1]
     assert (last["type"], last["trigger"]) == ("RetrainingRequested", "business_event")
     assert cloud.ports.ledger.read("churn").wish is None
 

@@ -58,7 +58,7 @@ def snapshot(cloud, attempt=0):
 
 
 def last(cloud):
-    return cloud.ports.ledger.history("churn")[-1]
+    return cloud.ports.ledger.history("churn").documents[-1]
 
 
 def test_the_job_is_told_why_on_what_and_with_what(cloud):

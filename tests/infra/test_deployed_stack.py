@@ -112,7 +112,7 @@ def test_a_version_that_is_promoted_by_hand_answers_over_http(stack, artifact):
     decide.force_promotion("sign", version, "the first one", "ada", now=now, ports=ports)
     deadline = time.monotonic() + 60
     while ports.ledger.read("sign").production is None:
-        assert time.monotonic() < deadline, ports.ledger.history("sign")
+        assert time.monotonic() < deadline, ports.ledger.history("sign").documents
         time.sleep(0.2)
     url = f"{outputs(stack)['ApiUrl']}/models/sign/predict"
     body = json.dumps({"instances": [{"x": 2.0}, {"x": -2.0}]}).encode()

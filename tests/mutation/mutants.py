@@ -307,7 +307,7 @@ MUTANTS = (
     off(
         "a checkpoint is judged on three cycles at the least",
         Change("evergreen.domain.checkpoint_trial.judge_checkpoint", replaced("FEWEST_CYCLES", "1")),
-        killed_by=f"{GUARD}::test_it_is_judged_on_whole_cycles_three_at_the_least",
+        killed_by=f"{GUARD}::test_a_better_checkpoint_is_proven_on_three_days_and_not_before",
     ),
     off(
         "an artifact that was changed is not put into MLflow",

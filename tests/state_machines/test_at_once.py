@@ -16,10 +16,10 @@ from small_artifact import small_artifact
 from small_cloud import open_cloud
 from what_must_hold import always, in_the_end
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import BakePassed, CandidateRegistered, PromotionApproved, ShadowStarted
 from evergreen.domain.state import BakePhase, VersionStatus
 from evergreen.errors import ConflictingWriteError
-from evergreen.spec import ModelSpec
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
 from evergreen.usecases.people import decide
 from evergreen.usecases.repoint_alias import EndpointNotRepointedError, repoint_alias
@@ -168,7 +168,7 @@ def two_proven(cloud):
     """Version 1 is good and in production; 2 in shadow and 3 beside it are both better than it."""
     cloud.known()
     who = {"time": cloud.now, "actor": "ada", "because": "a story"}
-    fingerprint = ModelSpec.parse(cloud.state.spec).feature_schema().with_classes(None).fingerprint
+    fingerprint = spec_of(cloud.state).feature_schema().with_classes(None).fingerprint
 
     def registered(number):
         key, body = f"models/churn/churn-{number}/output/model.tar.gz", small_artifact(f"churn-{number}")

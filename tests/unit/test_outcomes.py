@@ -156,14 +156,18 @@ def test_a_label_that_was_corrected_in_a_later_file_counts_once_with_its_last_va
 
 
 def test_brier_is_the_squared_distance_from_the_truth():
-    found = joined([GroundTruth("a", "1")], table(answered("a", chance=0.75)))[0]
-    assert outcomes.losses(found, "prediction", "probabilities", a_spec(metric="brier")) == pytest.approx([0.0625])
+    production, shadow = table(answered("a", chance=0.75)), table(answered("a", version=2, chance=0.5))
+    pairs = paired(joined([GroundTruth("a", "1")], production, shadow)[0], spec=a_spec(metric="brier"))
+    assert (pairs.production_loss, pairs.shadow_loss) == (pytest.approx([0.0625]), pytest.approx([0.25]))
 
 
 def test_absolute_error_is_in_the_labels_unit():
-    capture = Capture("a", NOON, 1, {}, 2.5, None)
-    found, _ = joined([GroundTruth("a", "-1")], table(capture, schema=REGRESSION), schema=REGRESSION)
-    assert outcomes.losses(found, "prediction", "probabilities", a_spec(REGRESSION)).tolist() == [3.5]
+    production, shadow = (
+        table(Capture("a", NOON, version, {}, said, None), schema=REGRESSION) for version, said in ((1, 2.5), (2, -2.0))
+    )
+    found, _ = joined([GroundTruth("a", "-1")], production, shadow, schema=REGRESSION)
+    pairs = paired(found, spec=a_spec(REGRESSION))
+    assert (pairs.production_loss.tolist(), pairs.shadow_loss.tolist()) == ([3.5], [1.0])
 
 
 def test_a_cost_matrix_weighs_each_mistake():

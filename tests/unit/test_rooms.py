@@ -41,6 +41,11 @@ def test_ruff_holds_exactly_these_rooms_to_their_python():
     assert targets == {f"{CORE}/{room if room.endswith('.py') else f'{room}/**'}": "py310" for room in ROOMS}
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_is_there(room):
+    assert (ROOT / CORE / room).exists()
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_holds_nothing_but_modules_of_these_rooms(source):
     for name in modules(SOURCES[source]):

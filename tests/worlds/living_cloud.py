@@ -16,6 +16,7 @@ from samtranslator.yaml_helper import yaml_parse
 from small_artifact import small_artifact
 from small_cloud import CHURN, NOW, ROOT, SmallCloud
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.state import ShadowRole
 from evergreen.formats import outcomes
@@ -244,7 +245,7 @@ class LivingCloud(SmallCloud):
         shadow = self.state.shadow
         if shadow is None:
             return
-        spec = ModelSpec.parse(self.state.spec)
+        spec = spec_of(self.state)
         times = [start + (self.now - start) * i / _REQUESTS for i in range(_REQUESTS)]
         right, wrong = "1", "0"
         of_shadow = right if shadow_is_better else wrong

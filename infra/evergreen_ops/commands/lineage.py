@@ -103,14 +103,16 @@ def _of_stack(model: str, version: int | None, stack: str | None, local: bool, v
 
 def _of_replay(model: str, version: int | None, folder: Path) -> Lineage:
     """A replay's cloud is gone with its buckets; its history and its verdicts lie in its folder."""
+    from evergreen.domain.event_json import tells_of
+    from evergreen.domain.history import History
     from evergreen.usecases.people.lineage import assemble
-    from evergreen_ops.timeline import production_version
 
-    history = [item for item in _lines(folder / "events.jsonl") if item["model"] == model]
+    told = [document for document in _lines(folder / "events.jsonl") if document["model"] == model]
+    history = History.of_documents(model, told)
     if not history:
         raise UsageError(f"--replay {folder} tells nothing of model {model!r}: name the model of its spec.yaml")
-    notes = [note for note in _lines(folder / "decisions.jsonl") if note["type"] == "ShadowCompared"]
-    wanted = production_version(history) if version is None else version
+    notes = [note for note in _lines(folder / "decisions.jsonl") if tells_of(note, "shadow")]
+    wanted = history.production if version is None else version
     if wanted is None:
         raise UsageError(f"no version of {model!r} is in production at the end of {folder}: name one")
     return assemble(model, wanted, history, notes)
@@ -176,7 +178,7 @@ def _tree(found: Lineage) -> Tree:
         ],
     )
     if found.shadow:
-        looks = [step for step in found.shadow if step.what == "ShadowCompared"]
+        looks = [step for step in found.shadow if step.event is None]
         hidden = set(map(id, looks[:-_LOOKS_SHOWN]))
         shown = [_shadow_line(step) for step in found.shadow if id(step) not in hidden]
         _add(
@@ -211,10 +213,12 @@ def _attempt_line(attempt: Attempt) -> str:
 
 
 def _shadow_line(step: Step) -> str:
-    match step.what:
-        case "ShadowStarted":
-            return f"{minute(step.time)} against version {step.fields['judged_against']}"
-        case "ShadowCompared":
+    from evergreen.domain.model_events import ShadowStarted
+
+    match step.event:
+        case ShadowStarted(judged_against=production):
+            return f"{minute(step.time)} against version {production}"
+        case None:
             role = " as sentinel" if step.fields["role"] == "sentinel" else ""
             return f"{minute(step.time)} {step.fields['verdict']}{role}: {step.because}"
         case _:
@@ -224,7 +228,7 @@ def _shadow_line(step: Step) -> str:
 def _deployment_line(step: Step) -> str:
     from evergreen_ops.timeline import line_of
 
-    line = line_of({"type": step.what, "time": step.time.isoformat(), "because": step.because, **step.fields})
+    line = line_of(step.event)
     title = step.what if line is None else line.title
     return f"{_who(step)} {title}: {step.because}"
 

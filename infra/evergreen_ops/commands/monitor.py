@@ -287,11 +287,11 @@ def violations(
 def _violations(
     model: str, baseline: Baseline, since: datetime, until: datetime, ports: Ports
 ) -> tuple[int, tuple[Violation, ...]]:
+    from evergreen.domain.applied_spec import spec_of
     from evergreen.formats import outcomes
-    from evergreen.spec import ModelSpec
     from evergreen_ops.model_monitor.baseline import find_violations
 
-    schema = ModelSpec.parse(ports.ledger.read(model).spec).feature_schema()
+    schema = spec_of(ports.ledger.read(model)).feature_schema()
     hour = since.replace(minute=0, second=0, microsecond=0)
     entries = ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, hour, until)
     try:

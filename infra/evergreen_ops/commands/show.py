@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +26,9 @@ from evergreen_ops.console import (
     who,
     work,
 )
+
+if TYPE_CHECKING:
+    from evergreen.domain.history import AnyEntry
 
 FINDINGS_SHOWN = 4
 EVIDENCE_SHOWN = ("gain", "interval", "rows", "labelled", "log_e_promote", "log_e_keep", "requests", "errors", "slow")
@@ -169,13 +171,11 @@ def history(
         at.ports.ledger.read(model)  # a name that nobody applied is an error, not an empty history
         events = at.ports.ledger.history(model)
     chosen = [
-        event
-        for event in events
-        if (not types or event["type"] in types) and (start is None or datetime.fromisoformat(event["time"]) >= start)
+        entry for entry in events if (not types or entry.kind in types) and (start is None or entry.time >= start)
     ]
     chosen = chosen if limit is None else chosen[-limit:]
     if as_json:
-        print_json(chosen)
+        print_json([entry.document for entry in chosen])
         return
     if not chosen:
         say(f"none of the {len(events)} events of {model} is asked for")
@@ -194,7 +194,7 @@ def _types(text: str | None) -> frozenset[str]:
     return frozenset(known[name.lower()] for name in names)
 
 
-def _print_events(events: list[dict[str, Any]]) -> None:
+def _print_events(entries: Sequence[AnyEntry]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -205,12 +205,12 @@ def _print_events(events: list[dict[str, Any]]) -> None:
     table.add_column("time", no_wrap=True)
     table.add_column("what, and why", overflow="fold", ratio=1)
     table.add_column("by", overflow="fold", max_width=18)
-    for event in events:
-        line = line_of(event)
-        what = event["type"] if line is None else line.title
-        because = f"\n{event['because']}" if event["because"] else ""
+    for entry in entries:
+        line = line_of(entry.event)
+        what = entry.kind if line is None else line.title
+        because = f"\n{entry.because}" if entry.because else ""
         told = Text(what, style="bold").append(because, style="not bold")
-        table.add_row(str(event["epoch"]), minute(event["time"]), told, Text(who(event["actor"])))
+        table.add_row(str(entry.epoch), minute(entry.time), told, Text(who(entry.fields["actor"])))
     show(table)
 
 

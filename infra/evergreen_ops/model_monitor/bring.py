@@ -22,6 +22,7 @@ from evergreen.formats.captures import Capture, GroundTruth, MalformedLine, layo
 from evergreen.formats.payloads import class_of
 from evergreen.model.schema import FeatureSchema, Task
 from evergreen.spec import ModelSpec
+from evergreen.statistics.losses import absolute_error
 from evergreen_ops.model_monitor.baseline import Baseline
 
 if TYPE_CHECKING:
@@ -353,7 +354,7 @@ def describe(found: Found, labelled: pa.Table, spec: ModelSpec) -> tuple[dict[st
     tolerance: float | None = None
     actual, said = labelled["actual"].to_pylist(), labelled["prediction"].to_pylist()
     if schema.task is Task.REGRESSION:
-        errors = np.abs(np.array(actual, dtype=np.float64) - np.array(said, dtype=np.float64))
+        errors = absolute_error(said, actual)
         tolerance = float(np.quantile(errors, ERROR_QUANTILE))
         correct, metrics = errors <= tolerance, {"mae": float(errors.mean())}
     else:

@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evergreen.domain import pairs
 from evergreen.domain.shadow import Answers, PairedOutcomes, Rules, ShadowDecision, Whole, judge
 from evergreen.spec import Metric
 from evergreen.statistics.checks import as_between
-from evergreen.statistics.losses import brier, loss_scale
+from evergreen.statistics.losses import NO_LABEL, loss_scale
 from evergreen_ops.tables import Instants, TableError, column_names, instants, is_text, read
 
 Codes = npt.NDArray[np.int64]
@@ -29,7 +30,7 @@ MOST_CLASSES = 20
 MOST_LOOKS = 60
 DEFAULT_MATURITY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOTHING = -1
+_ANSWERED = ("production", "shadow", "actual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def load(
         raise TableError(
             f"{path} has no row that both versions answered: fill '{columns.production}' and '{columns.shadow}'"
         )
-    answered = tuple(_unpacked(table[names[key]]) for key in ("production", "shadow", "actual"))
+    answered = tuple(_unpacked(table[names[key]]) for key in _ANSWERED)
     found = metric or _metric_of(*answered)
     losses, answers = _losses(found, answered, names, positive=positive, cost=cost or {})
     time, known = _times(table, names)
@@ -315,10 +316,10 @@ def _both_answered(table: pa.Table, names: dict[str, str], notes: list[str]) -> 
 
 def _once_an_id(table: pa.Table, name: str, notes: list[str]) -> pa.Table:
     """Keep the last row of each id, and rows without one."""
-    last = {value if value is not None else ("row", row): row for row, value in enumerate(table[name].to_pylist())}
-    if repeated := table.num_rows - len(last):
+    kept = np.sort(pairs.last_of_each(table[name].to_pylist()))
+    if repeated := table.num_rows - len(kept):
         notes.append(f"{repeated:,} rows repeat an id of '{name}': the last one counts")
-    return table.take(pa.array(sorted(last.values()), pa.int64()))
+    return table.take(pa.array(kept))
 
 
 def _unpacked(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -362,46 +363,39 @@ def _losses(
     *,
     positive: str | None,
     cost: dict[tuple[str, str], float],
-) -> tuple[tuple[Floats, Floats], tuple[Codes, Codes, Codes] | None]:
+) -> tuple[list[Floats], tuple[Codes, Codes, Codes] | None]:
     """Return both versions' losses, NaN where there is no label, and the answers as codes where there are classes."""
-    production, shadow, actual = answered
     match metric:
         case Metric.ABSOLUTE_ERROR:
-            truth = _floats(actual, names["actual"])
-            both = (
-                np.abs(_floats(production, names["production"]) - truth),
-                np.abs(_floats(shadow, names["shadow"]) - truth),
-            )
-            return both, None
+            *values, true = (_floats(column, names[key]) for key, column in zip(_ANSWERED, answered, strict=True))
+            return [pairs.losses(true, said, metric=metric) for said in values], None
         case Metric.BRIER:
-            return _brier_losses(answered, names, positive)
+            chances = _chances(answered[:2], names)
+            truth = _positive_codes(answered[2], names["actual"], positive)
+            production, shadow = ((chance >= 0.5).astype(np.int64) for chance in chances)
+            both = [np.column_stack([1.0 - chance, chance]) for chance in chances]
+            found = [
+                pairs.losses(truth, said, chances=each, metric=metric)
+                for said, each in zip((production, shadow), both, strict=True)
+            ]
+            return found, (truth, production, shadow)
         case Metric.ACCURACY | Metric.MACRO_F1 | Metric.COST:
-            classes, (said, shadowed, truth_codes) = _class_codes(answered, names)
-            matrix = _cost_matrix(classes, cost if metric is Metric.COST else {})
-            labelled = truth_codes != _NOTHING
-            pair = (
-                np.where(labelled, matrix[truth_codes, said], np.nan),
-                np.where(labelled, matrix[truth_codes, shadowed], np.nan),
-            )
-            return pair, (truth_codes, said, shadowed)
+            classes, (production, shadow, truth) = _class_codes(answered, names)
+            costs = _cost_matrix(classes, cost) if metric is Metric.COST else None
+            found = [pairs.losses(truth, said, costs=costs, metric=metric) for said in (production, shadow)]
+            return found, (truth, production, shadow)
 
 
-def _brier_losses(
-    answered: Sequence[pa.ChunkedArray], names: dict[str, str], positive: str | None
-) -> tuple[tuple[Floats, Floats], tuple[Codes, Codes, Codes]]:
-    chances = [_floats(column, names[key]) for key, column in zip(("production", "shadow"), answered, strict=False)]
-    for key, chance in zip(("production", "shadow"), chances, strict=True):
-        if ((chance < 0.0) | (chance > 1.0)).any():
-            wrong = chance[(chance < 0.0) | (chance > 1.0)][0]
-            raise TableError(f"column '{names[key]}' holds {wrong:g}: Brier needs probabilities from 0 to 1")
-    truth = _positive_codes(answered[2], names["actual"], positive)
-    labelled = truth != _NOTHING
-    losses = [
-        np.where(labelled, brier(np.column_stack([1.0 - chance, chance]), np.maximum(truth, 0)), np.nan)
-        for chance in chances
-    ]
-    said = [(chance >= 0.5).astype(np.int64) for chance in chances]
-    return (losses[0], losses[1]), (truth, said[0], said[1])
+def _chances(answered: Sequence[pa.ChunkedArray], names: dict[str, str]) -> list[Floats]:
+    """Return both versions' probabilities of the positive class."""
+    chances = []
+    for key, column in zip(_ANSWERED, answered, strict=False):
+        chance = _floats(column, names[key])
+        wrong = chance[(chance < 0.0) | (chance > 1.0)]
+        if len(wrong):
+            raise TableError(f"column '{names[key]}' holds {wrong[0]:g}: Brier needs probabilities from 0 to 1")
+        chances.append(chance)
+    return chances
 
 
 def _positive_codes(actual: pa.ChunkedArray, name: str, positive: str | None) -> Codes:
@@ -411,8 +405,8 @@ def _positive_codes(actual: pa.ChunkedArray, name: str, positive: str | None) ->
     if wanted is None or wanted not in values or len(values) > 2:
         shown = ", ".join(values[:5])
         raise TableError(f"column '{name}' holds {shown}: name the class the probabilities are of with --positive")
-    codes = pc.if_else(pc.is_valid(texts), pc.equal(texts, wanted).cast(pa.int64()), _NOTHING)
-    return _numpy(pc.fill_null(codes, _NOTHING))
+    codes = pc.if_else(pc.is_valid(texts), pc.equal(texts, wanted).cast(pa.int64()), NO_LABEL)
+    return _numpy(pc.fill_null(codes, NO_LABEL))
 
 
 def _class_codes(answered: Sequence[pa.ChunkedArray], names: dict[str, str]) -> tuple[list[str], list[Codes]]:
@@ -435,7 +429,7 @@ def _encoded(texts: pa.ChunkedArray) -> tuple[Codes, list[str]]:
     found: list[str] = encoded.dictionary.to_pylist()
     classes = sorted(found)
     place = {name: code for code, name in enumerate(classes)}
-    order = np.array([place[name] for name in found] + [_NOTHING], dtype=np.int64)
+    order = np.array([place[name] for name in found] + [NO_LABEL], dtype=np.int64)
     return order[_numpy(pc.fill_null(encoded.indices, -1))], classes
 
 
@@ -455,11 +449,13 @@ def _texts(columns: Sequence[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
 
 def _cost_matrix(classes: Sequence[str], cost: dict[tuple[str, str], float]) -> Floats:
     """Costs by actual and predicted code."""
-    for actual, said in cost:
+    costs: dict[str, dict[str, float]] = {}
+    for (actual, said), each in cost.items():
         for name in (actual, said):
             if name not in classes:
                 raise TableError(f"--cost names {name!r}, which no column says: use one of {', '.join(classes[:20])}")
-    return np.array([[cost.get((actual, said), float(actual != said)) for said in classes] for actual in classes])
+        costs.setdefault(actual, {})[said] = each
+    return pairs.cost_matrix(classes, costs)
 
 
 def _floats(column: pa.ChunkedArray, name: str) -> Floats:

@@ -95,7 +95,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
             driver.train_first_model(session)
             drill = plan_drill(session) if plan.drill else None
             driver.run(session, step=plan.step, interludes=() if drill is None else (drill,))
-            events = tuple(session.events)
+            history = session.history
             failures = driver.failed_functions(session)
             decisions = driver.decisions(session)
         finally:
@@ -106,9 +106,9 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
         stream=plan.stream.first(session.asked),
         spec=plan.spec,
         base=plan.base,
-        events=events,
+        history=history,
         served=session.served.first(session.asked),
-        drill=() if drill is None else drill.outcomes(events),
+        drill=() if drill is None else drill.outcomes(history),
         failures=failures,
         decisions=decisions,
     )

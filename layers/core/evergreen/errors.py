@@ -33,6 +33,31 @@ class UnknownModelError(EvergreenError):
         self.model = model
 
 
+class UnreadableSpecError(EvergreenError):
+    """A model's spec that this version of Evergreen can't read; ``problems`` names each key."""
+
+    def __init__(self, model: str, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            f"this version of Evergreen can't read the spec of model {model!r} ({'; '.join(problems)}): "
+            "deploy the version that it was applied with, or a newer one"
+        )
+        self.model = model
+        self.problems = problems
+
+
+class UnreadableEventError(EvergreenError):
+    """An event of the history that has to be read, and that this version of Evergreen can't."""
+
+    def __init__(self, model: str, epoch: int, kind: str) -> None:
+        super().__init__(
+            f"this version of Evergreen can't read event {epoch} of model {model!r}, a {kind}: deploy the version that "
+            f"recorded it, or a newer one; where that is this one, see `evergreen verify {model}`"
+        )
+        self.model = model
+        self.epoch = epoch
+        self.kind = kind
+
+
 class StaleStateError(EvergreenError):
     """The state read is no longer the newest: somebody else decided in between. Read again and decide again."""
 

@@ -629,24 +629,6 @@ class ModelSpec(_Section):
         """The score that the gate compares."""
         return self.gate.metric or (GateMetric.MAE if self.task is Task.REGRESSION else GateMetric.ACCURACY)
 
-    def cost_matrix(self) -> tuple[tuple[float, ...], ...]:
-        """What an answer costs: a row for each actual class, in the order of the classes.
-
-        Examples
-        --------
-        >>> ModelSpec.parse({
-        ...     "model": "fraud", "task": "binary", "features": {"amount": {"type": "number"}},
-        ...     "labels": {"classes": ["no", "yes"]},
-        ...     "shadow": {"metric": "cost", "cost": {"yes": {"no": 50}}},
-        ... }).cost_matrix()
-        ((0.0, 1.0), (50.0, 0.0))
-        """
-        classes = self.labels.classes or ()
-        return tuple(
-            tuple(self.shadow.cost.get(actual, {}).get(said, float(actual != said)) for said in classes)
-            for actual in classes
-        )
-
     @property
     def estimator(self) -> str:
         """The scikit-learn estimator's class name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.bake import roll_back
 from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import (
@@ -50,7 +51,7 @@ def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
         return (started,)
 
     state, _ = decide_and_record(ports.ledger, model, take_place)
-    shadow, spec = state.shadow, ModelSpec.parse(state.spec)
+    shadow, spec = state.shadow, spec_of(state)
     if spec.endpoint.kind == "lambda":  # a SageMaker endpoint is changed by repoint_alias, which hears of the same
         place_shadow(state, spec, ports)
     if shadow is None:
@@ -91,7 +92,7 @@ def compare_shadow(
         if schedule:
             ports.schedules.remove(schedule)
         return None
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     decision = decide(
         shadow,
         spec,

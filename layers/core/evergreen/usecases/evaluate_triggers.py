@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums
 from evergreen.domain.state import ModelState, Version
 from evergreen.domain.triggers.arbiter import RetrainDecision, arbitrate
@@ -54,7 +55,7 @@ def evaluate_triggers(model: str, *, now: datetime, ports: Ports) -> RetrainDeci
     version = state.production_version
     if version is None and state.wish is None and now not in state.retrainings:
         return None
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     checks = [] if version is None else _checks(state.model, spec, version, now, ports)
 
     def decide(current: ModelState) -> RetrainDecision:

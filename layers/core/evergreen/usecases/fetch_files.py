@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.uris import split_uri
 from evergreen.formats import keys
 from evergreen.formats.keys import hour_of
 from evergreen.ports import Files, Ports
-from evergreen.spec import ModelSpec
 
 _HOUR = timedelta(hours=1)
 LOOK_BACK = timedelta(hours=6)
@@ -30,7 +30,7 @@ def fetch_files(model: str, *, now: datetime, ports: Ports, look_back: timedelta
 
     A copy is a new object like any other: it is profiled, or joined, because it arrived. Copying again changes nothing.
     """
-    spec = ModelSpec.parse(ports.ledger.read(model).spec)
+    spec = spec_of(ports.ledger.read(model))
     hours = list(_hours(now - look_back, now))
     return Fetched(
         captures=_fetch(spec.capture.source, keys.captures_of(model, "production"), hours, ports),

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind, FileSums
 from evergreen.domain.shares import is_captured
 from evergreen.domain.state import ModelState
@@ -52,7 +53,7 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     """
     file = FileKey.parse(key)
     state = ports.ledger.read(file.model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     labels, malformed = read_ground_truth(ports.data.get(key))
     labels, refused = _fitting(labels, spec)
     malformed = [*malformed, *refused]
@@ -111,7 +112,7 @@ def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedL
     """
     file = FileKey.parse(entry.key)
     state = ports.ledger.read(file.model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     if _joined_before(file, ports) is None and now - file.hour < _LAST_RETRY:
         return JoinedLabels(file.model, 0, entry.rows, 0)
     labels, _ = read_ground_truth(ports.data.get(entry.key))
@@ -153,7 +154,7 @@ def _store(table: pa.Table, file: FileKey, state: ModelState, ports: Ports, *, p
     key = file.outcomes
     etag = ports.data.put(key, outcomes.to_parquet(table))
     daily = outcomes.daily_sums(table, error_tolerance=_error_tolerance(state, ports))
-    if table.num_rows and ModelSpec.parse(state.spec).online.enabled:
+    if table.num_rows and spec_of(state).online.enabled:
         _store_online_rows(table, file, ports)
     sums = FileSums(daily=daily, pending=pending)
     ports.catalog.add(CatalogEntry(file.model, CatalogKind.OUTCOMES, file.hour, key, table.num_rows, etag, sums))

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.model_events import TrainingFailed, TrainingStarted
 from evergreen.domain.state import ModelState, Run, Version
@@ -39,7 +40,7 @@ def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports
         return None
     if run.job_name is not None:
         return run.job_name
-    spec = _as_run(ModelSpec.parse(state.spec), run)
+    spec = _as_run(spec_of(state), run)
     try:
         snapshot = _stored(_snapshot(model, run, spec, _source(spec, ports), ports), model, run, ports)
         _require_enough(snapshot, spec)
@@ -237,10 +238,8 @@ def _comparable(state: ModelState) -> Version | None:
 
 def _reason(model: str, run: Run, ports: Ports) -> str:
     """Why the retraining was requested: for whoever looks at the job, or at its run in the registry."""
-    for event in reversed(ports.ledger.history(model)):
-        if event["type"] == "RetrainingRequested" and event["decision_id"] == run.decision_id:
-            return str(event["because"])
-    return ""
+    asked = ports.ledger.history(model).requested(run.decision_id)
+    return "" if asked is None else asked.because
 
 
 def _in_parts(name: str, entries: Sequence[Any]) -> dict[str, list[Any]]:

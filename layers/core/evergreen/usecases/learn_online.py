@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.checkpoint_trial import row_name
 from evergreen.domain.checkpoints import OnlinePointer, Sums
 from evergreen.domain.state import ModelState
@@ -97,7 +98,7 @@ def learn_online(messages: Sequence[FeedbackMessage], *, ports: Ports) -> Learne
 
 def _learn_messages(model: str, batch: Sequence[FeedbackMessage], ports: Ports) -> tuple[Learned, dict[str, str]]:
     state = ports.ledger.read(model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     if not spec.online.enabled or spec.online.labels != "at_once":
         return Learned(model, ignored=len(batch)), {}
     fingerprint = state_fingerprint(spec)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.domain.aliases import IMPORTED, NOWHERE
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.state import ModelState
 from evergreen.errors import UnknownVersionError
@@ -47,7 +48,7 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
     """
     file = FileKey.parse(key)
     state = ports.ledger.read(file.model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     schema = spec.feature_schema()
     captures, malformed = read_captures(ports.data.get(key), layout_of(spec, _answers(file, spec, state)))
     captures = _once(captures)
@@ -119,7 +120,7 @@ def _keep_readable(captures: list[Capture], schema: FeatureSchema) -> tuple[list
 
 def _profile(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) -> int:
     """Profile the rows of each version in that version's own bins, so that they add up with its reference."""
-    schema = ModelSpec.parse(state.spec).feature_schema()
+    schema = spec_of(state).feature_schema()
     profiled = 0
     for number in sorted(set(table["version"].to_pylist())):
         try:

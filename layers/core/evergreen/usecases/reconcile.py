@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 
 from evergreen.domain.aliases import IMPORTED, NOWHERE, AliasRecord, alias_record, answers_with
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.state import BakePhase, ModelState, Run, ShadowRole
 from evergreen.domain.training_jobs import JobEnd, TrainingStatus, job_name, retry_schedule_name
@@ -92,7 +93,7 @@ def _run(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
     run = state.run
     if run is None:
         return []
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     waited = now - (run.since or run.requested_at)
     if run.job_name is None:
         due = spec.training.retry_delay if run.attempt else timedelta(0)
@@ -165,7 +166,7 @@ def _production_alias(state: ModelState, now: datetime, ports: Ports) -> list[Di
     """An endpoint that answers with another version than the ledger says; the ledger is told after it answers."""
     if state.production is None or state.repoint is not None:
         return []
-    wanted = alias_record(state, ModelSpec.parse(state.spec), "production", state.production)
+    wanted = alias_record(state, spec_of(state), "production", state.production)
     aliases = _aliases(state, ports)
     if is_under_way(state, now, _REPOINT_PATIENCE):
         there = aliases.read(state.model, "production")
@@ -182,7 +183,7 @@ def _shadow(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
     if candidate is not None:
         start = partial(start_shadow, state.model, now=now, ports=ports)
         return [Difference(_SHADOW_PLACE, "nobody", f"version {candidate.number}", start)]
-    spec, aliases = ModelSpec.parse(state.spec), _aliases(state, ports)
+    spec, aliases = spec_of(state), _aliases(state, ports)
     if spec.endpoint.kind == "sagemaker" and not _answers(state, spec, aliases):
         return []  # production comes first: a shadow answers beside it
     wanted = AliasRecord.nowhere(state.model, "shadow", state.epoch)
@@ -198,7 +199,7 @@ def _shadow(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
 
 
 def _aliases(state: ModelState, ports: Ports) -> Aliases:
-    return aliases_of(state, ModelSpec.parse(state.spec), ports)
+    return aliases_of(state, spec_of(state), ports)
 
 
 def _answers(state: ModelState, spec: ModelSpec, aliases: Aliases) -> bool:

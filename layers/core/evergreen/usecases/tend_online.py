@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.checkpoint_trial import (
     KEPT_CHECKPOINTS,
@@ -84,7 +85,7 @@ def tend_online(model: str, *, now: datetime, ports: Ports) -> Tended | None:
         The stored state or checkpoint is not the one that was recorded.
     """
     state = ports.ledger.read(model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     if not spec.online.enabled:
         return None
     learned = Learned(model)
@@ -347,7 +348,7 @@ def _propose(checkpoint: OnlineCheckpoint, decision: ShadowDecision, now: dateti
         if state.production != decision.evidence["judged_against"]:
             held = f"production is version {state.production} now"
             return ()
-        rule = hold_back(state, ModelSpec.parse(state.spec), now, waived=FORCED)
+        rule = hold_back(state, spec_of(state), now, waived=FORCED)
         if rule is not None:
             held = rule.because
             return ()
@@ -363,10 +364,8 @@ def _propose(checkpoint: OnlineCheckpoint, decision: ShadowDecision, now: dateti
 
 def _requested(checkpoint: OnlineCheckpoint, ports: Ports) -> str:
     """The decision that an earlier delivery recorded before it died, or nothing."""
-    for event in ports.ledger.history(checkpoint.model):
-        if event["type"] == "RetrainingRequested" and event.get("checkpoint", {}).get("sha256") == checkpoint.sha256:
-            return str(event["decision_id"])
-    return ""
+    asked = ports.ledger.history(checkpoint.model).of(RetrainingRequested)
+    return next((event.decision_id for event in asked if event.checkpoint.get("sha256") == checkpoint.sha256), "")
 
 
 def _request(

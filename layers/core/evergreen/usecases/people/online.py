@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer, Sums
 from evergreen.domain.state import ModelState
@@ -30,7 +31,7 @@ def read_online_status(model: str, *, now: datetime, ports: Ports) -> dict[str, 
         The stored state is not the one that was recorded.
     """
     state = ports.ledger.read(model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     pointer = ports.online.read(model, state_fingerprint(spec))
     checkpoints = ports.online.checkpoints(model)
     further: list[str] = []
