@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evergreen.domain.event_json import EVENT_TYPES, NOTE_TYPES, event_to_json
 from evergreen.domain.history import Entry, History
@@ -28,11 +30,12 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def told(*events):
-    """A history of these types and fields; an hour passes before each."""
+def told(*events, hours=None):
+    """A history of these types and fields; an hour passes before each, or as many as `hours` says since the start."""
     entries = []
     for epoch, (kind, fields) in enumerate(events, start=1):
-        event = kind(time=START + epoch * HOUR, actor="ada", because=f"because of {epoch}", **fields)
+        hour = epoch if hours is None else hours[epoch - 1]
+        event = kind(time=START + hour * HOUR, actor="ada", because=f"because of {epoch}", **fields)
         entries.append(Entry("churn", epoch, kind.__name__, event_to_json(event)))
     return History("churn", tuple(entries))
 
@@ -120,6 +123,15 @@ def test_what_happened_at_a_time_is_exactly_that():
     assert [event.what for event in history.at(START + 2 * HOUR)] == ["two"]
     assert history.at(START + 1.5 * HOUR) == ()
     assert len(history.until(START + 1.5 * HOUR)) == 1
+
+
+@given(hours=st.lists(st.integers(0, 8), max_size=8), asked=st.integers(-1, 9))
+def test_what_was_known_at_a_time_is_the_beginning_of_the_history_however_late_its_events_were_told(hours, asked):
+    history = told(*[repaired("one")] * len(hours), hours=hours)
+    known = history.until(START + asked * HOUR)
+    assert known.entries == history.entries[: len(known)]
+    assert all(entry.time <= START + asked * HOUR for entry in known.entries)
+    assert len(known) == len(history) or history.entries[len(known)].time > START + asked * HOUR
 
 
 def test_production_is_whoever_took_over_last():

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import takewhile
 from typing import Any, cast, overload
 
 from evergreen.domain import event_json
@@ -177,8 +178,11 @@ class History(Sequence[AnyEntry]):
         return tuple(History(self.model, tuple(entry for entry in self.entries if entry.time == time)).events)
 
     def until(self, time: datetime) -> History:
-        """What had happened by this time."""
-        return History(self.model, tuple(entry for entry in self.entries if entry.time <= time))
+        """What had happened by this time: the events before the first that is later.
+
+        A late delivery's event can bear an earlier time than the event before it, and means nothing without that one.
+        """
+        return History(self.model, tuple(takewhile(lambda entry: entry.time <= time, self.entries)))
 
     @property
     def documents(self) -> list[dict[str, Any]]:
