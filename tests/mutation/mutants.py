@@ -184,9 +184,7 @@ MUTANTS = (
     ),
     off(
         "a reference is read only with the hash that its key names",
-        Change(
-            "evergreen.usecases.steps.references.load_reference", never('if key.rsplit(...)[-2:] != [actual, "json"]')
-        ),
+        Change("evergreen.usecases.steps.references.load_reference", never("if reference_sha256(key) != actual")),
         killed_by=f"{TAMPERING}::test_a_changed_bit_is_refused_by_name_and_nothing_is_loaded",
     ),
     off(
