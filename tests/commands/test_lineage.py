@@ -136,13 +136,16 @@ def captured_and_labelled(cloud, name, ids):
         ("profile_capture", "captures/churn/production", time, captures),
         ("join_labels", "ground-truth/churn", time + HOUR, labels),
     ):
-        key = f"{kind}/{at:%Y/%m/%d/%H}/{name}.jsonl"
-        etag = cloud.ports.data.put(key, b"\n".join(lines) + b"\n")
-        event = cloud.event("s3_object_created")
-        event["detail"]["object"] |= {"key": key, "etag": etag}
-        cloud.call(function, event | {"time": f"{cloud.now:%Y-%m-%dT%H:%M:%SZ}"})
-        keys.append(key)
+        keys.append(f"{kind}/{at:%Y/%m/%d/%H}/{name}.jsonl")
+        arrived(cloud, function, keys[-1], b"\n".join(lines) + b"\n")
     return keys
+
+
+def arrived(cloud, function, key, body):
+    """A file comes to lie in the data bucket, and the function works on it."""
+    event = cloud.event("s3_object_created")
+    event["detail"]["object"] |= {"key": key, "etag": cloud.ports.data.put(key, body)}
+    cloud.call(function, event | {"time": f"{cloud.now:%Y-%m-%dT%H:%M:%SZ}"})
 
 
 def test_a_capture_and_its_labels_are_followed_to_the_version_that_learned_from_them(stack):
@@ -157,6 +160,14 @@ def test_a_capture_and_its_labels_are_followed_to_the_version_that_learned_from_
     other, _ = captured_and_labelled(stack, "part-8", ["x1"])
     found = stack.asked("lineage", "churn", "--data", other)
     assert (found["uses"], len(found["keys"])) == ([], 1)
+
+
+def test_captures_of_an_endpoints_shadow_are_followed_too(stack):
+    capture, _ = captured_and_labelled(stack, "part-9", ["s1", "s2"])
+    shadow = capture.replace("/production/", "/evergreen-churn-p1-s2-e9/churn-eu/shadow/")
+    arrived(stack, "profile_capture", shadow, stack.ports.data.get(capture))
+    of_both = [stack.asked("lineage", "churn", "--data", asked)["keys"] for asked in (shadow, capture)]
+    assert of_both[0] == of_both[1] != []
 
 
 @pytest.mark.parametrize(
