@@ -1,6 +1,7 @@
 """What the house writes in one place is written in no second one: each fact is looked for in every module's syntax."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ OPS = ROOT / "infra/evergreen_ops"
 MODULES = [*CORE.rglob("*.py"), *(ROOT / "functions").glob("*/app.py"), *OPS.rglob("*.py")]
 
 
+@cache
 def texts(path):
     """The line and the text of every string of a module; of an f-string, what stands between its values."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.lineno, node.value
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [
+        (node.lineno, node.value) for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
 
 
 def written(wanted, *, but):
