@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
+from evergreen.domain.model_events import RollbackImpossible
 from evergreen.domain.shadow import ShadowDecision
 from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
@@ -33,7 +34,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         change = LedgerEvent.parse(event)
         telemetry.add(metrics, telemetry.SHADOW_PLACE_CHECKS, 1)
         # Counted here, whoever found it: the watch, a sentinel, an alarm or a person. An alarm waits for it.
-        telemetry.add(metrics, telemetry.ROLLBACKS_IMPOSSIBLE, change.type == "RollbackImpossible")
+        telemetry.add(metrics, telemetry.ROLLBACKS_IMPOSSIBLE, change.tells_of(RollbackImpossible))
         shadow = start_shadow(change.model, now=change.time, ports=ports)
         return {"model": change.model, "shadow": None if shadow is None else shadow.version}
     tick = Tick.parse(event)

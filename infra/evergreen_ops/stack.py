@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.errors import EvergreenError
 from evergreen.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _BAD_CREDENTIALS = (
 )
 
 
-class StackError(Exception):
+class StackError(EvergreenError):
     """The stack can't be reached, or is none of Evergreen's."""
 
 
@@ -81,7 +82,7 @@ def connected(name: str | None, *, local: bool, state_dir: Path | None = None) -
 
 
 def _local_url(state_dir: Path | None) -> str | None:
-    from evergreen_ops.local.running import STATE_DIR, running_server
+    from local_cloud.server.running import STATE_DIR, running_server
 
     running = running_server(state_dir or STATE_DIR)
     return None if running is None else f"http://localhost:{running['port']}"

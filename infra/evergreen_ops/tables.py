@@ -21,6 +21,8 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from evergreen.errors import EvergreenError, UsageError
+
 Instants = npt.NDArray[np.datetime64]
 
 ROWS_A_BATCH = 1 << 15
@@ -37,7 +39,7 @@ SMALLEST_EPOCH = 100_000_000
 """Numbers all below this are no seconds since 1970 that anybody means (they would be before March 1973)."""
 
 
-class TableError(ValueError):
+class TableError(UsageError):
     """A file that can't be read as a table; the message is one sentence for the person who named it."""
 
 
@@ -529,7 +531,7 @@ def _learned(path: Path, size: int, changed: int) -> pa.Schema:
     return _File(path).read_schema()
 
 
-class _OtherTypeError(Exception):
+class _OtherTypeError(EvergreenError):
     """A column of a CSV file isn't of the type its beginning looked like."""
 
     def __init__(self, schema: pa.Schema) -> None:

@@ -78,7 +78,7 @@ class DeployedStack(Deployed, SmallCloud):
         return self.ports.ledger.read("churn")
 
     def last(self):
-        return self.ports.ledger.history("churn")[-1]
+        return self.ports.ledger.history("churn").documents[-1]
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from botocore.exceptions import ClientError
 from small_cloud import CHURN, NOW
 
 from evergreen import errors
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import PromotionApproved, RollbackDecided, VersionRolledBack
 from evergreen.domain.state import RollbackCause
-from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError
+from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError, UsageError
 from evergreen.errors import UnknownModelError as Unknown
 from evergreen.spec import ModelSpec, SpecError
 from evergreen.usecases.people import decide
-from evergreen_ops.options import UsageError
 from evergreen_ops.stack import StackError, connected
 
 A_MONTH_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
@@ -99,19 +100,19 @@ def test_a_model_that_answers_stays_where_its_callers_are(stack, tmp_path, befor
         stack.promoted(1)
     else:
         stack.tell(PromotionApproved, version=1, instead_of=None, evidence={})
-    left = stack.ports.ledger.history("churn")
+    left = stack.ports.ledger.history("churn").documents
     with pytest.raises(errors.NotAppliedError) as refused:
         stack.evergreen("apply", spec_file(tmp_path, endpoint=after))
     assert says in str(refused.value)
     assert str(refused.value).endswith("apply the spec under another model name, and move the callers to it")
-    assert stack.ports.ledger.history("churn") == left
+    assert stack.ports.ledger.history("churn").documents == left
 
 
 def test_the_guardrails_of_a_model_that_answers_may_be_changed(stack, tmp_path):
     stack.applied(endpoint=at_endpoint()).registered(1).promoted(1)
     more = {"guardrails": {"share": 0.2, "alarms": ["churn-errors"]}, "instance_count": 2, "name": "churn"}
     stack.evergreen("apply", spec_file(tmp_path, endpoint=at_endpoint() | more))
-    assert ModelSpec.parse(stack.state.spec).endpoint.guardrails.alarms == ("churn-errors",)
+    assert spec_of(stack.state).endpoint.guardrails.alarms == ("churn-errors",)
 
 
 def rows_until(file, end, *, time="asked_at"):
@@ -131,7 +132,7 @@ def test_labelled_rows_from_before_come_with_a_spec(stack, tmp_path):
     again = stack.asked("apply", spec_file(tmp_path), "--base-data", base, "--time", "asked_at")
     assert again["base_rows"] == 1_000
     span = (A_MONTH_AGO - timedelta(days=9), A_MONTH_AGO + timedelta(days=9))
-    entries = stack.ports.catalog.between("churn", "base-data", *span)
+    entries = stack.ports.catalog.between("churn", CatalogKind.BASE_DATA, *span)
     assert sum(entry.rows for entry in entries) == 1_000, "handed over twice, they are there once"
 
 

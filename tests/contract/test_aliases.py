@@ -17,7 +17,7 @@ from evergreen.aws.sagemaker_requests import EndpointPlan
 from evergreen.domain.aliases import AliasRecord, Canary
 from evergreen.errors import EndpointRefusedError, EndpointWentBackError
 from evergreen.spec import EndpointSpec
-from evergreen_ops.local.cloud import LocalCloud
+from local_cloud.cloud import LocalCloud
 
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
 ROLE = "arn:aws:iam::123456789012:role/endpoint"

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evergreen.aws.catalog import DynamoCatalog
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums, FileSums
 
 HOUR = timedelta(hours=1)
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -19,7 +19,7 @@ def catalog(table):
     return DynamoCatalog(*table("pk", "sk"))
 
 
-def a_file(time, name="a", model="churn", kind="outcomes", **more):
+def a_file(time, name="a", model="churn", kind=CatalogKind.OUTCOMES, **more):
     return CatalogEntry(model, kind, time, f"{kind}/{model}/{time:%Y/%m/%d/%H}/{name}.parquet", 10, **more)
 
 
@@ -30,16 +30,50 @@ def added(catalog, *entries):
 
 
 def test_a_file_is_found_with_all_that_was_said_of_it(catalog):
-    entry = a_file(NEW_YEAR, etag="abc", sums={"daily": {"2": {"2026-01-01": [10, 9]}}})
+    entry = a_file(NEW_YEAR, etag="abc", sums=FileSums(DailySums({2: {"2026-01-01": (10, 9)}}), pending=1))
     added(catalog, entry)
-    assert catalog.between("churn", "outcomes", NEW_YEAR, NEW_YEAR + HOUR) == [entry]
+    assert catalog.between("churn", CatalogKind.OUTCOMES, NEW_YEAR, NEW_YEAR + HOUR) == [entry]
+
+
+def test_profiles_are_found_by_their_version(catalog):
+    third, _ = added(catalog, *(a_file(NEW_YEAR, kind=CatalogKind.PROFILE, version=number) for number in (3, 4)))
+    assert catalog.between("churn", CatalogKind.PROFILE, NEW_YEAR, NEW_YEAR + HOUR, version=3) == [third]
+    assert catalog.between("churn", CatalogKind.PROFILE_DAY, NEW_YEAR, NEW_YEAR + HOUR, version=3) == []
+
+
+def test_an_entry_is_stored_as_it_has_always_been(table):
+    client, name = table("pk", "sk")
+    catalog = DynamoCatalog(client, name)
+    daily = DailySums({2: {"2026-01-01": (10, 9)}})
+    newest = datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
+    added(
+        catalog,
+        a_file(NEW_YEAR, etag="abc", sums=FileSums(daily, pending=1)),
+        a_file(NEW_YEAR, kind=CatalogKind.ONLINE_ROWS, sums=FileSums(newest=newest)),
+        a_file(NEW_YEAR, kind=CatalogKind.PROFILE_DAY, version=3),
+    )
+    stored = {item["pk"]["S"]: item for item in client.scan(TableName=name)["Items"]}
+    assert {partition: item["sums"]["S"] for partition, item in stored.items()} == {
+        "churn#outcomes#2026-01": '{"daily":{"2":{"2026-01-01":[10,9]}},"pending":1}',
+        "churn#online-rows#2026-01": '{"newest":"2026-01-01T00:30:00+00:00"}',
+        "churn#profile-day-v3#2026-01": "{}",
+    }
+    assert stored["churn#outcomes#2026-01"] == {
+        "pk": {"S": "churn#outcomes#2026-01"},
+        "sk": {"S": "01/00/outcomes/churn/2026/01/01/00/a.parquet"},
+        "time": {"S": "2026-01-01T00:00:00+00:00"},
+        "key": {"S": "outcomes/churn/2026/01/01/00/a.parquet"},
+        "rows": {"N": "10"},
+        "etag": {"S": "abc"},
+        "sums": {"S": '{"daily":{"2":{"2026-01-01":[10,9]}},"pending":1}'},
+    }
 
 
 def test_the_start_counts_and_the_end_does_not(catalog):
     hours = added(catalog, *(a_file(NEW_YEAR + i * HOUR) for i in range(4)))
-    assert catalog.between("churn", "outcomes", hours[1].time, hours[3].time) == [hours[1], hours[2]]
-    assert catalog.between("churn", "outcomes", hours[1].time, hours[1].time) == []
-    assert catalog.between("churn", "outcomes", hours[3].time, hours[1].time) == []
+    assert catalog.between("churn", CatalogKind.OUTCOMES, hours[1].time, hours[3].time) == [hours[1], hours[2]]
+    assert catalog.between("churn", CatalogKind.OUTCOMES, hours[1].time, hours[1].time) == []
+    assert catalog.between("churn", CatalogKind.OUTCOMES, hours[3].time, hours[1].time) == []
 
 
 def test_a_window_over_months_and_years_is_in_order(catalog):
@@ -51,38 +85,40 @@ def test_a_window_over_months_and_years_is_in_order(catalog):
     ]
     entries = [a_file(time) for time in times]
     added(catalog, *reversed(entries))
-    assert catalog.between("churn", "outcomes", times[0], times[-1] + HOUR) == entries
-    assert catalog.between("churn", "outcomes", times[1], NEW_YEAR) == entries[1:2]
+    assert catalog.between("churn", CatalogKind.OUTCOMES, times[0], times[-1] + HOUR) == entries
+    assert catalog.between("churn", CatalogKind.OUTCOMES, times[1], NEW_YEAR) == entries[1:2]
 
 
 def test_files_of_one_hour_are_in_order_of_their_keys(catalog):
     added(catalog, a_file(NEW_YEAR, "b"), a_file(NEW_YEAR, "a"))
-    found = catalog.between("churn", "outcomes", NEW_YEAR, NEW_YEAR + HOUR)
+    found = catalog.between("churn", CatalogKind.OUTCOMES, NEW_YEAR, NEW_YEAR + HOUR)
     assert [entry.key[-9:] for entry in found] == ["a.parquet", "b.parquet"]
 
 
 def test_a_time_within_an_hour_is_kept_to_the_second(catalog):
     entry = a_file(NEW_YEAR + timedelta(minutes=40))
     added(catalog, entry)
-    assert catalog.between("churn", "outcomes", NEW_YEAR, NEW_YEAR + timedelta(minutes=40)) == []
-    assert catalog.between("churn", "outcomes", NEW_YEAR + timedelta(minutes=40), NEW_YEAR + HOUR) == [entry]
+    assert catalog.between("churn", CatalogKind.OUTCOMES, NEW_YEAR, NEW_YEAR + timedelta(minutes=40)) == []
+    assert catalog.between("churn", CatalogKind.OUTCOMES, NEW_YEAR + timedelta(minutes=40), NEW_YEAR + HOUR) == [entry]
 
 
 def test_a_file_added_twice_is_one_file_with_the_newest_word_of_it(catalog):
     added(catalog, a_file(NEW_YEAR, etag="old"), a_file(NEW_YEAR, etag="new"))
-    assert [entry.etag for entry in catalog.between("churn", "outcomes", NEW_YEAR, NEW_YEAR + HOUR)] == ["new"]
+    assert [entry.etag for entry in catalog.between("churn", CatalogKind.OUTCOMES, NEW_YEAR, NEW_YEAR + HOUR)] == [
+        "new"
+    ]
 
 
 def test_a_removed_file_is_forgotten_and_removing_it_again_is_nothing(catalog):
     entry, other = added(catalog, a_file(NEW_YEAR, "a"), a_file(NEW_YEAR, "b"))
     catalog.remove(entry)
     catalog.remove(entry)
-    assert catalog.between("churn", "outcomes", NEW_YEAR, NEW_YEAR + HOUR) == [other]
+    assert catalog.between("churn", CatalogKind.OUTCOMES, NEW_YEAR, NEW_YEAR + HOUR) == [other]
 
 
 def test_models_and_kinds_are_apart(catalog):
-    added(catalog, a_file(NEW_YEAR, model="other"), a_file(NEW_YEAR, kind="base-data"))
-    assert catalog.between("churn", "outcomes", NEW_YEAR, NEW_YEAR + HOUR) == []
+    added(catalog, a_file(NEW_YEAR, model="other"), a_file(NEW_YEAR, kind=CatalogKind.BASE_DATA))
+    assert catalog.between("churn", CatalogKind.OUTCOMES, NEW_YEAR, NEW_YEAR + HOUR) == []
 
 
 def test_times_are_compared_in_utc(catalog):
@@ -90,8 +126,8 @@ def test_times_are_compared_in_utc(catalog):
     added(catalog, entry)
     berlin = timezone(HOUR)
     start = datetime(2026, 1, 1, 1, tzinfo=berlin)
-    assert catalog.between("churn", "outcomes", start, start + HOUR) == [entry]
-    assert catalog.between("churn", "outcomes", start - HOUR, start) == []
+    assert catalog.between("churn", CatalogKind.OUTCOMES, start, start + HOUR) == [entry]
+    assert catalog.between("churn", CatalogKind.OUTCOMES, start - HOUR, start) == []
 
 
 NUMBER = itertools.count()
@@ -104,4 +140,4 @@ def test_exactly_the_files_of_the_window_are_found(catalog, times, start, end):
     model = f"model-{next(NUMBER)}"
     entries = added(catalog, *(a_file(time, model=model) for time in times))
     wanted = sorted((entry for entry in entries if start <= entry.time < end), key=lambda entry: entry.time)
-    assert catalog.between(model, "outcomes", start, end) == wanted
+    assert catalog.between(model, CatalogKind.OUTCOMES, start, end) == wanted

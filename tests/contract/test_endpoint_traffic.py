@@ -8,7 +8,7 @@ from botocore.stub import Stubber
 from evergreen.aws.traffic import EndpointTraffic
 from evergreen.domain.bake import Traffic
 from evergreen.errors import UnreadMetricsError
-from evergreen_ops.local.cloud import LocalCloud
+from local_cloud.cloud import LocalCloud
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)

@@ -42,7 +42,7 @@ def test_a_model_nobody_applied_is_not_known(ledger):
     with pytest.raises(UnknownModelError, match=r"model 'churn' is not known: apply its spec first"):
         ledger.read("churn")
     assert ledger.models() == ()
-    assert ledger.history("churn") == []
+    assert ledger.history("churn").documents == []
 
 
 def test_what_was_recorded_is_read(ledger):
@@ -60,7 +60,11 @@ def test_the_models_are_listed_once_each_in_order(ledger):
 def test_events_of_one_decision_are_recorded_together(ledger):
     state = ledger.record(a_known_model(ledger), applied("changed"), requested())
     assert state.epoch == 3
-    assert [item["type"] for item in ledger.history("churn")] == ["ModelApplied", "ModelApplied", "RetrainingRequested"]
+    assert [item["type"] for item in ledger.history("churn").documents] == [
+        "ModelApplied",
+        "ModelApplied",
+        "RetrainingRequested",
+    ]
 
 
 def test_who_decided_on_an_old_state_is_told_to_read_again_and_leaves_nothing(ledger):
@@ -70,14 +74,14 @@ def test_who_decided_on_an_old_state_is_told_to_read_again_and_leaves_nothing(le
         ledger.record(old, requested("d2"))
     assert (refused.value.model, refused.value.epoch) == ("churn", 1)
     assert ledger.read("churn").run.decision_id == "d1"
-    assert [item["epoch"] for item in ledger.history("churn")] == [1, 2]
+    assert [item["epoch"] for item in ledger.history("churn").documents] == [1, 2]
 
 
 def test_a_model_is_applied_for_the_first_time_once(ledger):
     a_known_model(ledger)
     with pytest.raises(StaleStateError):
         a_known_model(ledger)
-    assert len(ledger.history("churn")) == 1
+    assert len(ledger.history("churn").documents) == 1
 
 
 def test_of_many_who_read_the_same_state_one_is_heard(ledger):
@@ -97,7 +101,7 @@ def test_who_read_before_the_table_was_restored_to_an_older_time_leaves_no_gap_i
     from_before = replace(ledger.record(state, requested()), epoch=7)
     with pytest.raises(StaleStateError):
         ledger.record(from_before, repaired("late"))
-    assert [item["epoch"] for item in ledger.history("churn")] == [1, 2]
+    assert [item["epoch"] for item in ledger.history("churn").documents] == [1, 2]
     assert ledger.read("churn").epoch == 2
 
 
@@ -107,11 +111,11 @@ def test_a_state_that_somebody_put_back_writes_over_nothing_that_happened_since(
     key = {"model": {"S": "churn"}, "sk": {"S": "state"}}
     kept = dynamodb.get_item(TableName="table", Key=key)["Item"]
     ledger.record(old, requested())
-    before = ledger.history("churn")
+    before = ledger.history("churn").documents
     dynamodb.put_item(TableName="table", Item=kept)
     with pytest.raises(StaleStateError):
         ledger.record(ledger.read("churn"), repaired("as if nothing had been"))
-    assert ledger.history("churn") == before
+    assert ledger.history("churn").documents == before
 
 
 def test_an_event_that_can_not_happen_leaves_nothing(ledger):
@@ -119,7 +123,7 @@ def test_an_event_that_can_not_happen_leaves_nothing(ledger):
     with pytest.raises(IllegalTransitionError):
         ledger.record(state, repaired("fine"), requested("d2"))
     assert ledger.read("churn") == state
-    assert len(ledger.history("churn")) == 2
+    assert len(ledger.history("churn").documents) == 2
 
 
 def test_a_transaction_that_fails_by_itself_is_no_others_doing(ledger):
@@ -133,14 +137,14 @@ def test_history_is_told_in_order_beyond_one_page(ledger):
     state = a_known_model(ledger)
     for number in range(30):
         state = ledger.record(state, repaired(f"{number} " + "x" * 50_000))
-    history = ledger.history("churn")
+    history = ledger.history("churn").documents
     assert [item["epoch"] for item in history] == list(range(1, 32))
     assert [item["because"].split()[0] for item in history[1:]] == [str(number) for number in range(30)]
 
 
 def test_history_says_what_was_decided(ledger):
     ledger.record(a_known_model(ledger), requested())
-    assert ledger.history("churn")[1] == {
+    assert ledger.history("churn").documents[1] == {
         "model": "churn",
         "epoch": 2,
         "type": "RetrainingRequested",
@@ -160,7 +164,7 @@ def test_every_item_is_chained_to_the_one_before_it(ledger):
     state = ledger.record(state, requested(), repaired("again"))
     told = [applied(), requested(), repaired("again")]
     digest = ""
-    for event, item in zip(told, ledger.history("churn"), strict=True):
+    for event, item in zip(told, ledger.history("churn").documents, strict=True):
         digest = event_json.chain_hash(digest, item["epoch"], item["type"], event_json.event_to_json(event))
         assert item["hash"] == digest
     assert state.last_hash == digest
@@ -171,7 +175,7 @@ def test_the_same_decisions_write_the_same_history(ledger):
     for model in ("churn", "other"):
         state = ledger.record(ModelState(model), applied(), requested())
         ledger.record(state, repaired("again"))
-        written.append([{**item, "model": ""} for item in ledger.history(model)])
+        written.append([{**item, "model": ""} for item in ledger.history(model).documents])
     assert written[0] == written[1]
 
 
@@ -213,7 +217,7 @@ def test_a_state_that_never_rests_is_given_up_for_a_later_delivery(ledger):
 
     with pytest.raises(StaleStateError):
         decide_and_record(ledger, "churn", decide)
-    assert "ours" not in [item["because"] for item in ledger.history("churn")]
+    assert "ours" not in [item["because"] for item in ledger.history("churn").documents]
 
 
 def test_who_decides_nothing_writes_nothing(ledger):
@@ -261,7 +265,7 @@ def test_notes_are_no_part_of_the_history_and_move_no_epoch(ledger):
     state = a_known_model(ledger)
     ledger.note("churn", "retraining", START, FOUND, state.epoch)
     assert ledger.read("churn") == state
-    assert [item["type"] for item in ledger.history("churn")] == ["ModelApplied"]
+    assert [item["type"] for item in ledger.history("churn").documents] == ["ModelApplied"]
     assert ledger.record(state, requested()).epoch == 2, "who decided before the note is not refused"
     assert ledger.models() == ("churn",)
 

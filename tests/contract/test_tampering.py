@@ -18,12 +18,12 @@ from small_cloud import NOW, open_cloud
 
 from evergreen.aws.files import S3Files
 from evergreen.domain.aliases import alias_record
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import CandidateRegistered, RetrainingRequested, TrainingStarted
 from evergreen.domain.training_jobs import JobEnd
 from evergreen.formats.captures import Capture, capture_line
 from evergreen.formats.requests import FeedbackMessage
 from evergreen.model.archive import unpack
-from evergreen.spec import ModelSpec
 from evergreen.training.train import main as train
 from evergreen.usecases.evaluate_triggers import evaluate_triggers
 from evergreen.usecases.finish_training import finish_training
@@ -94,7 +94,7 @@ def predicts(cloud):
 
 def shadows(cloud):
     state = in_production(cloud)
-    cloud.ports.aliases.repoint(alias_record(state, ModelSpec.parse(state.spec), "shadow", 2))
+    cloud.ports.aliases.repoint(alias_record(state, spec_of(state), "shadow", 2))
 
     def read(now):
         scores = score_shadow(CAPTURE, seconds_left=lambda: 60.0, now=now, ports=cloud.ports)

@@ -14,7 +14,7 @@ from evergreen import bootstrap
 from evergreen.model.archive import pack, unpack
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
-from evergreen_ops.local.cloud import LocalCloud
+from local_cloud.cloud import LocalCloud
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,7 +67,7 @@ class Endpoint:
         return {key: count / told.total() for key, count in told.items()}
 
     def history(self):
-        return [event["type"] for event in self.ports.ledger.history("churn")]
+        return [event["type"] for event in self.ports.ledger.history("churn").documents]
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ from small_artifact import small_artifact
 from tipping_model import a_model
 
 from evergreen import bootstrap
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.state import VersionStatus
 from evergreen.formats.keys import FileKey
 from evergreen.model.archive import pack, unpack
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen.usecases.people.verify import verify_history
-from evergreen_ops.local.cloud import LocalCloud
+from local_cloud.cloud import LocalCloud
 
 pytestmark = pytest.mark.slow  # each starts several fleets of containers, and every minute of a bake is a call
 ROOT = Path(__file__).parents[2]
@@ -61,11 +62,13 @@ class Story:
         return self.ports.ledger.read("churn")
 
     def types(self):
-        return [event["type"] for event in self.ports.ledger.history("churn")]
+        return [event["type"] for event in self.ports.ledger.history("churn").documents]
 
     def repaired(self):
         """What was found unlike the ledger: (what, found, expected)."""
-        events = [event for event in self.ports.ledger.history("churn") if event["type"] == "DifferenceRepaired"]
+        events = [
+            event for event in self.ports.ledger.history("churn").documents if event["type"] == "DifferenceRepaired"
+        ]
         return [(event["what"], event["found"], event["expected"]) for event in events]
 
     def passes(self, span):
@@ -222,7 +225,7 @@ def captured_by_version(story):
     story.cloud.drain()
     rows = Counter()
     for variant in ("production", "shadow"):
-        for entry in story.ports.catalog.between("churn", f"compact-{variant}", START, story.now + DAY):
+        for entry in story.ports.catalog.between("churn", CatalogKind.of_captures(variant), START, story.now + DAY):
             versions = read_versions(story, entry.key)
             rows += Counter({(variant, version): count for version, count in versions.items()})
     assert rows[("production", 1)] + rows[("production", 2)] == 50 + 200 + 50 + 50 + 50
@@ -247,7 +250,7 @@ def test_a_promotion_that_sagemaker_takes_back_by_itself_is_found_out_and_never_
     story.passes(5 * MINUTE)
     assert story.target() == ("InService", {"production": 1}), "SageMaker says that all is well"
     assert story.answers() == {1: 50}
-    failed = story.ports.ledger.history("churn")[-1]
+    failed = story.ports.ledger.history("churn").documents[-1]
     assert (failed["type"], failed["version"], failed["cause"]) == ("RepointFailed", 2, None)
     assert (story.state.production, story.state.repoint) == (1, None)
     assert story.state.version(2).status is VersionStatus.ROLLED_BACK
@@ -276,7 +279,7 @@ def test_a_version_that_begins_to_fail_once_sagemaker_looks_no_more_is_rolled_ba
     heard = story.people_listen()
     assert {story.answered(age) for age in range(61, 91)} == {500}
     story.passes(2 * MINUTE)
-    decided = story.ports.ledger.history("churn")[-1]
+    decided = story.ports.ledger.history("churn").documents[-1]
     assert (decided["type"], decided["actor"], decided["cause"]) == ("RollbackDecided", "watch_deployment", "errors")
     assert (decided["version"], decided["to_version"]) == (2, 1)
     assert decided["because"].startswith("30 of 100 requests failed")
@@ -297,7 +300,7 @@ def test_a_version_that_becomes_slow_long_after_its_bake_is_rolled_back_at_an_al
     heard = story.people_listen()
     assert {story.answered(age) for age in range(61, 71)} == {2}
     story.passes(2 * MINUTE)
-    decided = story.ports.ledger.history("churn")[-1]
+    decided = story.ports.ledger.history("churn").documents[-1]
     assert (decided["type"], decided["actor"], decided["cause"]) == ("RollbackDecided", "watch_deployment", "latency")
     assert decided["because"].startswith("10 of 10 requests took over 300 ms")
     taken_back(story, heard, decided)

@@ -11,7 +11,7 @@ from crowd import crossing
 from living_cloud import HOUR, MINUTE, MODEL, Delivery, LivingCloud
 from small_cloud import open_cloud
 
-from evergreen_ops.local.mlflow_server import MlflowServer
+from local_cloud.services.mlflow.server import MlflowServer
 
 mlflow = pytest.importorskip("mlflow")
 pytestmark = pytest.mark.slow
@@ -127,7 +127,7 @@ def test_reconcile_catches_up_when_the_events_are_lost_as_well(cloud, server, cl
         again.wait_ready()
         cloud.compare_registry()
         in_step(cloud, client)
-        told = [e for e in cloud.ports.ledger.history(MODEL) if e["type"] == "DifferenceRepaired"]
+        told = [e for e in cloud.ports.ledger.history(MODEL).documents if e["type"] == "DifferenceRepaired"]
         assert ("alias production in the registry", "version 1", "version 2") in [
             (e["what"], e["found"], e["expected"]) for e in told
         ]

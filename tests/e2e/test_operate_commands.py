@@ -14,7 +14,7 @@ import pytest
 from evergreen import bootstrap
 from evergreen.domain.model_events import BakePassed, CandidateRegistered, PromotionApproved, VersionPromoted
 from evergreen.domain.state import BakePhase
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
 
 ROOT = Path(__file__).parents[2]
 SPEC = """

@@ -132,5 +132,5 @@ def test_the_source_trains_in_the_image_and_its_artifact_answers_here_as_the_mod
 
 def test_an_image_of_ones_own_has_what_the_source_asks_for():
     """At exactly its pins: a container without a network installs nothing."""
-    named = (Path(__file__).parents[2] / "infra/training_image/requirements.txt").read_text().splitlines()
+    named = (Path(__file__).parents[2] / "infra/deploy/training_image/requirements.txt").read_text().splitlines()
     assert set(REQUIREMENTS) <= set(named)

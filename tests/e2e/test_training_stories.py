@@ -18,8 +18,7 @@ from evergreen.spec import ModelSpec
 from evergreen.training.source import pack_source
 from evergreen.usecases.people import apply, bring, decide
 from evergreen.usecases.people.verify import verify_history
-from evergreen_ops.local.cloud import LocalCloud
-from evergreen_ops.local.training_jobs import jobs_of
+from local_cloud.cloud import LocalCloud
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -79,7 +78,7 @@ class World:
         return [client.describe_training_job(TrainingJobName=name) for name in names]
 
     def told(self):
-        return [event for event in self.ports.ledger.history("churn") if event["type"] != "ModelApplied"]
+        return [event for event in self.ports.ledger.history("churn").documents if event["type"] != "ModelApplied"]
 
     def log(self, job):
         logs, group = self.cloud.client("logs"), "/aws/sagemaker/TrainingJobs"
@@ -88,7 +87,7 @@ class World:
         return "\n".join(e["message"] for e in logs.get_log_events(logGroupName=group, logStreamName=stream)["events"])
 
     def wait_until_said(self, words, job_name):
-        (run,) = [r for arn, r in jobs_of(self.cloud)._runs.items() if arn.endswith(f"/{job_name}")]
+        (run,) = [r for arn, r in self.cloud.training_jobs._runs.items() if arn.endswith(f"/{job_name}")]
         for _ in range(600):
             if words in run.container.log_text():
                 return

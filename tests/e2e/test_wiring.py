@@ -14,10 +14,10 @@ from evergreen import bootstrap
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, decide
 from evergreen.usecases.people.verify import verify_history
-from evergreen_ops.local.cloud import LocalCloud
 from evergreen_ops.replay import driver, specs
 from evergreen_ops.replay.progress import PlainScreen
 from evergreen_ops.replay.streams import Stream
+from local_cloud.cloud import LocalCloud
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,7 +64,7 @@ def replayed(template, *, until_day):
             driver.train_first_model(session)
             driver.run(session, step=timedelta(hours=12))
             assert verify_history(session.model, ports=ports)[1] == (), "whatever is cut, the history is sound"
-            return list(session.events), cloud.invocation_counts, cloud.error_counts, driver.decisions(session)
+            return session.history.documents, cloud.invocation_counts, cloud.error_counts, driver.decisions(session)
         finally:
             bootstrap.reset()
 

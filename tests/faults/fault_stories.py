@@ -14,11 +14,11 @@ from small_artifact import scored_beside_production
 from small_cloud import NOW
 
 from evergreen.domain.aliases import AliasRecord
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import BakePassed, PromotionApproved, RollbackDecided
 from evergreen.domain.state import BakePhase, RollbackCause
 from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.model.schema import FeatureSchema
-from evergreen.spec import ModelSpec
 from evergreen.usecases.people import bring, decide
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -84,7 +84,7 @@ def at(time):
 
 def told(cloud, kind=None, *, model="churn", after=timedelta(seconds=5)):
     """The newest ledger event (of a kind) as the bus delivers it."""
-    item = [item for item in cloud.ports.ledger.history(model) if kind in (None, item["type"])][-1]
+    item = [item for item in cloud.ports.ledger.history(model).documents if kind in (None, item["type"])][-1]
     body = {name: value for name, value in item.items() if name not in ("model", "epoch", "type", "hash")}
     detail = {"model": model, "epoch": item["epoch"], "type": item["type"], "body": json.dumps(body)}
     event = cloud.event("ledger_event")
@@ -211,7 +211,7 @@ def base_data(cloud, rows=400, *, model="churn"):
     """Labelled rows from before Evergreen."""
     from evergreen.formats import outcomes
 
-    schema = ModelSpec.parse(cloud.ports.ledger.read(model).spec).feature_schema()
+    schema = spec_of(cloud.ports.ledger.read(model)).feature_schema()
     asked = [(f"b{i}", float(30 + i % 20), i % 2) for i in range(rows)]
     captures = [Capture(name, NOW - 3 * DAY, 1, {"age": age, "plan": "a"}, "1", None) for name, age, _ in asked]
     labels = [GroundTruth(name, str(truth)) for name, _, truth in asked]

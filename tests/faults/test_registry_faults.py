@@ -7,7 +7,7 @@ from fault_stories import at, in_production, promoted, registered, told
 from small_cloud import NOW
 
 from evergreen import bootstrap
-from evergreen_ops.local.mlflow_server import MlflowServer
+from local_cloud.services.mlflow.server import MlflowServer
 
 pytestmark = [
     pytest.mark.slow,

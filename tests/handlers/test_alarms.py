@@ -119,7 +119,7 @@ def answered(cloud, version, at, *, requests, errors=0, slow=0):
 
 
 def last(cloud):
-    return cloud.ports.ledger.history("churn")[-1]
+    return cloud.ports.ledger.history("churn").documents[-1]
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_a_person_approves_on_the_evidence_of_the_proposal(proven):
     proposal = state(proven).proposal
     after = approved(proven, expected=decide.Expected.of(state(proven)))
     assert (after.repoint.version, after.proposal) == (2, None)
-    event = proven.ports.ledger.history("churn")[-1]
+    event = proven.ports.ledger.history("churn").documents[-1]
     assert event["evidence"] == {**proposal.evidence, "proposed_at": proposal.time.isoformat()}
     assert (event["actor"], event["because"]) == ("ada", "checked with sales")
 

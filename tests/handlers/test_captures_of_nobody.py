@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from small_artifact import small_artifact
 
+from evergreen.domain.catalog import CatalogKind, DailySums
 from evergreen.domain.model_events import (
     BakePassed,
     PromotionApproved,
@@ -91,8 +92,8 @@ def labelled(cloud, rows=40, hour="2026/03/01/02"):
     return cloud.call("join_labels", cloud.arrived(f"ground-truth/churn/{hour}/labels.jsonl", *lines))
 
 
-def entries(cloud, kind, now):
-    return cloud.ports.catalog.between("churn", kind, now - 9 * DAY, now + 9 * DAY)
+def entries(cloud, kind, now, **of):
+    return cloud.ports.catalog.between("churn", kind, now - 9 * DAY, now + 9 * DAY, **of)
 
 
 def versions(cloud, kind, column, now):
@@ -102,7 +103,7 @@ def versions(cloud, kind, column, now):
 
 
 def profiled(cloud, now):
-    return {version for version in (0, 1, 2, 3, 99) if entries(cloud, f"profile-v{version}", now)}
+    return {version for version in (0, 1, 2, 3, 99) if entries(cloud, CatalogKind.PROFILE, now, version=version)}
 
 
 WHOSE = [
@@ -120,12 +121,12 @@ WHOSE = [
 @pytest.mark.parametrize(("folder", "hour", "version"), WHOSE, ids=[f"{f} at {h[-2:]}h" for f, h, _ in WHOSE])
 def test_a_row_is_the_versions_that_its_configuration_names_or_nobodys(moved, now, folder, hour, version):
     captured(moved, folder, hour)
-    assert versions(moved, "compact-production", "version", now) == {version}
+    assert versions(moved, CatalogKind.COMPACT_PRODUCTION, "version", now) == {version}
     assert profiled(moved, now) == ({version} if version in (1, 2) else set()), "nobody's inputs are no version's"
     assert labelled(moved) == {"joined": 40, "pending": 0, "quarantined": 0}
-    assert versions(moved, "outcomes", "production_version", now) == {version}
-    (entry,) = entries(moved, "outcomes", now)
-    assert entry.sums["daily"] == {str(version): {"2026-03-01": [40, 0]}}
+    assert versions(moved, CatalogKind.OUTCOMES, "production_version", now) == {version}
+    (entry,) = entries(moved, CatalogKind.OUTCOMES, now)
+    assert entry.sums.daily == DailySums({version: {"2026-03-01": (40, 0)}})
 
 
 @pytest.fixture
@@ -147,12 +148,12 @@ def test_captures_without_a_configuration_of_ours_are_those_of_the_model_that_wa
     told(brought, RollbackDecided, now - HOUR, **back, evidence={})
     told(brought, VersionRolledBack, now - 30 * MINUTE, **back, endpoint={})
     captured(brought, "production", hour)
-    assert versions(brought, "compact-production", "version", now) == {version}
+    assert versions(brought, CatalogKind.COMPACT_PRODUCTION, "version", now) == {version}
 
 
 def test_until_another_version_answered_all_its_captures_are_its_own(brought, now):
     captured(brought, "churn-eu/AllTraffic")
-    assert versions(brought, "compact-production", "version", now) == {1}
+    assert versions(brought, CatalogKind.COMPACT_PRODUCTION, "version", now) == {1}
 
 
 def checked(cloud, now):
@@ -203,8 +204,8 @@ def test_somebody_elses_shadow_is_never_taken_for_ours(in_shadow, now, folder):
     captured(in_shadow, "evergreen-churn-p2-s3-e30/churn-eu/production", hour)
     captured(in_shadow, folder, hour)
     labelled(in_shadow, hour="2026/03/01/07")
-    assert versions(in_shadow, "compact-shadow", "version", now) == {NOBODY}
-    assert versions(in_shadow, "outcomes", "shadow_version", now) == {NOBODY}
+    assert versions(in_shadow, CatalogKind.COMPACT_SHADOW, "version", now) == {NOBODY}
+    assert versions(in_shadow, CatalogKind.OUTCOMES, "shadow_version", now) == {NOBODY}
     evidence = judged(in_shadow, now)
     assert (evidence["rows"], evidence["answered_share"]) == (0, 0.0)
 
@@ -215,5 +216,5 @@ def test_nobodys_rows_train(moved, now):
     told(moved, RetrainingRequested, now + DAY, decision_id="20260301020000-2", trigger="new_data")
     launch_training("churn", "20260301020000-2", now=now + 2 * DAY, ports=moved.ports)
     stored = json.loads(moved.ports.artifacts.get("snapshots/churn/20260301020000-2/0/snapshot.json"))
-    (entry,) = entries(moved, "outcomes", now)
+    (entry,) = entries(moved, CatalogKind.OUTCOMES, now)
     assert [file["key"] for file in stored["files"]] == [entry.key]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from small_cloud import CHURN
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums, FileSums
 from evergreen.domain.model_events import (
     BakePassed,
     CandidateRegistered,
@@ -155,10 +155,10 @@ def test_a_check_that_can_not_be_run_is_an_error_and_stops_no_other(cloud, now):
 def test_new_labels_count_from_the_day_after_the_newest_row_of_the_training(cloud, now):
     settled(cloud, now - 5 * DAY, triggers={"new_data": {"enabled": True, "min_new_samples": 60}})
     for version, day in ((1, now - 5 * DAY), (1, now - 4 * DAY), (7, now - 3 * DAY)):
-        daily = {str(version): {f"{day:%Y-%m-%d}": [50, 40]}}
+        sums = FileSums(DailySums({version: {f"{day:%Y-%m-%d}": (50, 40)}}))
         hour = (day + DAY).replace(minute=0)
         cloud.ports.catalog.add(
-            CatalogEntry("churn", "outcomes", hour, f"outcomes/{day:%d}.parquet", 50, sums={"daily": daily})
+            CatalogEntry("churn", CatalogKind.OUTCOMES, hour, f"outcomes/{day:%d}.parquet", 50, sums=sums)
         )
     assert cloud.call("evaluate_triggers", "schedule_evaluate") == {"churn": "100 labelled rows are new, 60 are enough"}
 
@@ -245,7 +245,7 @@ def test_a_wish_during_the_cooldown_waits_and_is_granted_by_the_first_evaluation
     assert cloud.ports.ledger.read("churn").wish.reason == "stock changed"
     (because,) = cloud.call("evaluate_triggers", tick(now + 8 * DAY)).values()
     assert because == "stock changed (wished for by shop.pricing on 2026-03-02 02:00)"
-    last = cloud.ports.ledger.history("churn")[-1]
+    last = cloud.ports.ledger.history("churn").documents[-1]
     assert (last["type"], last["trigger"]) == ("RetrainingRequested", "business_event")
     assert cloud.ports.ledger.read("churn").wish is None
 

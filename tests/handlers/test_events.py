@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from evergreen.domain.aliases import AliasRecord
+from evergreen.domain.catalog import CatalogKind
 from evergreen.errors import UnknownModelError
 from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 
@@ -37,7 +38,7 @@ def test_anybody_on_the_bus_can_have_a_model_retrained_once(cloud):
     (again,) = cloud.call("evaluate_triggers", later).values()
     assert "is still open (prices changed)" in again
     assert cloud.history() == ["ModelApplied", "RetrainingRequested", "RetrainingHeldBack"]
-    assert cloud.ports.ledger.history("churn")[1]["actor"] == "shop.pricing"
+    assert cloud.ports.ledger.history("churn").documents[1]["actor"] == "shop.pricing"
 
 
 def test_a_wish_for_a_model_nobody_knows_fails_and_goes_to_the_dead_letters(cloud):
@@ -57,7 +58,7 @@ def test_a_retraining_without_enough_labels_is_given_up_and_says_why(cloud):
     event, run = cloud.event("ledger_event"), cloud.ports.ledger.read("churn").run
     event["detail"]["body"] = event["detail"]["body"].replace("20260301020000-12", run.decision_id)
     assert cloud.call("launch_training", event) == {"model": "churn", "job_name": None}
-    last = cloud.ports.ledger.history("churn")[-1]
+    last = cloud.ports.ledger.history("churn").documents[-1]
     assert (last["type"], last["final"]) == ("TrainingFailed", True)
     assert last["because"] == "0 labelled rows, training.min_rows is 200"
 
@@ -122,7 +123,7 @@ def test_labels_meet_their_captures_and_what_can_not_be_read_is_kept_aside(cloud
         assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 2}
     reasons = [line["reason"] for line in cloud.kept_aside()]
     assert reasons[1:] == ["label 'nan' is not a finite number", "label 'late' is not a finite number"]
-    (joined,) = cloud.ports.catalog.between("churn", "outcomes", now - timedelta(hours=1), now)
+    (joined,) = cloud.ports.catalog.between("churn", CatalogKind.OUTCOMES, now - timedelta(hours=1), now)
     assert joined.rows == 1
 
 
@@ -143,7 +144,10 @@ def test_an_endpoint_that_somebody_repointed_is_pointed_back(cloud, now):
     cloud.ports.aliases.repoint(AliasRecord("churn", "production", 7, "models/churn/v7/m.tar.gz", "7" * 64, epoch=1))
     assert cloud.call("reconcile", "schedule_evaluate") == {"churn": 1}
     assert cloud.ports.aliases.read("churn", "production").version == 1
-    assert cloud.ports.ledger.history("churn")[-1]["because"] == "production alias: found version 7, expected version 1"
+    assert (
+        cloud.ports.ledger.history("churn").documents[-1]["because"]
+        == "production alias: found version 7, expected version 1"
+    )
 
 
 def test_a_label_file_that_comes_again_after_its_late_captures_joins_nothing_twice(cloud, now):
@@ -165,6 +169,6 @@ def test_a_label_file_that_comes_again_after_its_late_captures_joins_nothing_twi
     assert cloud.call("join_labels", file) == {"joined": 1, "pending": 1, "quarantined": 0}
     cloud.call("reconcile", "schedule_evaluate")
     assert cloud.call("join_labels", file)["joined"] == 1
-    joined = cloud.ports.catalog.between("churn", "outcomes", now - timedelta(hours=1), now)
+    joined = cloud.ports.catalog.between("churn", CatalogKind.OUTCOMES, now - timedelta(hours=1), now)
     assert sorted(entry.rows for entry in joined) == [1, 1]
-    assert not cloud.ports.catalog.between("churn", "pending-labels", now - timedelta(hours=2), now)
+    assert not cloud.ports.catalog.between("churn", CatalogKind.PENDING_LABELS, now - timedelta(hours=2), now)

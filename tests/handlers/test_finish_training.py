@@ -40,7 +40,7 @@ def ended(cloud, body, key=KEY):
     event["detail"] |= {"TrainingJobName": NAME, "ModelArtifacts": {"S3ModelArtifacts": f"s3://artifacts/{key}"}}
     recorded = cloud.call("finish_training", event)["recorded"]
     assert cloud.call("finish_training", event) == {"recorded": []}
-    newest = cloud.ports.ledger.history("churn")[-1]
+    newest = cloud.ports.ledger.history("churn").documents[-1]
     assert newest["type"] in recorded
     return newest
 
@@ -55,7 +55,7 @@ def changed(facts=(), reference=(), without=()):
 
 def test_a_good_model_is_registered_with_its_reference_under_its_own_hash(job):
     assert ended(job, small_artifact(NAME))["type"] == "PromotionApproved"
-    (registered,) = [e for e in job.ports.ledger.history("churn") if e["type"] == "CandidateRegistered"]
+    (registered,) = [e for e in job.ports.ledger.history("churn").documents if e["type"] == "CandidateRegistered"]
     assert registered["gate"]["passed"]
     assert registered["reference"].startswith(f"references/churn/{NAME}.")
     assert load_reference(job.ports, registered["reference"]).daily

@@ -1,5 +1,6 @@
 """launch_training: on which rows, with which source, beside which production, and what becomes of it when it can't."""
 
+import hashlib
 import json
 from datetime import timedelta
 
@@ -8,11 +9,12 @@ from moto.core.exceptions import JsonRESTError
 from moto.sagemaker.responses import SageMakerResponse
 from small_cloud import NOW
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums, FileSums
 from evergreen.domain.model_events import RetrainingRequested
 from evergreen.domain.training_jobs import snapshot_sha256
+from evergreen.formats.keys import source_key
 from evergreen.model.archive import pack
-from evergreen.training.source import pack_source, source_key
+from evergreen.training.source import pack_source
 from evergreen.usecases.launch_training import launch_training
 
 RUN = "20260301020000-2"
@@ -32,8 +34,8 @@ def labelled(cloud, days_ago, rows=400, *, right=None, name="a"):
     """A file of outcomes in the catalog; of its rows so many were answered rightly by version 3."""
     time = NOW - days_ago * DAY
     key = f"outcomes/churn/{time:%Y/%m/%d/%H}/{name}.parquet"
-    daily = {"3": {f"{time:%Y-%m-%d}": [rows, rows if right is None else right]}}
-    cloud.ports.catalog.add(CatalogEntry("churn", "outcomes", time, key, rows, f"etag-{name}", {"daily": daily}))
+    sums = FileSums(DailySums({3: {f"{time:%Y-%m-%d}": (rows, rows if right is None else right)}}))
+    cloud.ports.catalog.add(CatalogEntry("churn", CatalogKind.OUTCOMES, time, key, rows, f"etag-{name}", sums))
     return key
 
 
@@ -56,7 +58,7 @@ def snapshot(cloud, attempt=0):
 
 
 def last(cloud):
-    return cloud.ports.ledger.history("churn")[-1]
+    return cloud.ports.ledger.history("churn").documents[-1]
 
 
 def test_the_job_is_told_why_on_what_and_with_what(cloud):
@@ -161,9 +163,9 @@ def test_own_source_is_run_from_where_its_bytes_can_not_change(cloud):
     labelled(cloud, 3)
     launched(cloud)
     told = job(cloud)["HyperParameters"]
-    assert told["sagemaker_submit_directory"] == f"s3://artifacts/{source_key(archive)}"
+    assert told["sagemaker_submit_directory"] == f"s3://artifacts/{source_key(hashlib.sha256(archive).hexdigest())}"
     assert told["sagemaker_program"] == "ours/train.py"
-    assert cloud.ports.artifacts.get(source_key(archive)) == archive
+    assert cloud.ports.artifacts.get(source_key(hashlib.sha256(archive).hexdigest())) == archive
 
 
 @pytest.mark.parametrize(

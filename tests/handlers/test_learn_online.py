@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evergreen.spec import ModelSpec
+from evergreen.domain.applied_spec import spec_of
 from evergreen.training.learner import OnlineStateError
 from evergreen.usecases.steps.online_states import load_state, state_fingerprint
 
@@ -25,7 +25,7 @@ def batch(*rows):
 
 
 def pointer(cloud):
-    spec = ModelSpec.parse(cloud.ports.ledger.read("churn").spec)
+    spec = spec_of(cloud.ports.ledger.read("churn"))
     return cloud.ports.online.read("churn", state_fingerprint(spec))
 
 

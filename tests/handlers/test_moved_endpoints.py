@@ -197,7 +197,7 @@ def test_a_rollback_to_a_damaged_version_is_told_until_it_is_whole_again(cloud):
     cloud.deliver_all()
     for attempt in (1, 2):
         all_again(cloud)
-        failed = [event for event in cloud.ports.ledger.history(MODEL) if event["type"] == "RepointFailed"]
+        failed = [event for event in cloud.ports.ledger.history(MODEL).documents if event["type"] == "RepointFailed"]
         assert (len(failed), cloud.alias("production")) == (attempt, 2)
         assert "version 1 could not be rolled back to: the artifact's sha256 is " in failed[-1]["because"]
         assert "DifferenceRepaired" not in cloud.types(), "nothing was repaired"

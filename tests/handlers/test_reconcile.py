@@ -10,6 +10,7 @@ from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 
 from evergreen.domain.aliases import AliasRecord
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import (
     BakePassed,
     CandidateRegistered,
@@ -66,9 +67,9 @@ def two_good_versions(cloud, at):
 
 def reconciled(cloud, at):
     """What a tick of the schedule repaired of `churn`."""
-    before = len(cloud.ports.ledger.history("churn"))
+    before = len(cloud.ports.ledger.history("churn").documents)
     count = cloud.call("reconcile", {"time": f"{at:%Y-%m-%dT%H:%M:%SZ}"})["churn"]
-    told = [e for e in cloud.ports.ledger.history("churn")[before:] if e["type"] == "DifferenceRepaired"]
+    told = [e for e in cloud.ports.ledger.history("churn").documents[before:] if e["type"] == "DifferenceRepaired"]
     assert len(told) == count
     return [(e["what"], e["found"], e["expected"]) for e in told]
 
@@ -76,10 +77,10 @@ def reconciled(cloud, at):
 def repaired_once(cloud, at, *differences):
     """The tick repairs just that, again and later nothing."""
     assert reconciled(cloud, at) == list(differences)
-    left = cloud.ports.ledger.history("churn")
+    left = cloud.ports.ledger.history("churn").documents
     assert reconciled(cloud, at) == []
     assert reconciled(cloud, at + HOUR) == []
-    assert cloud.ports.ledger.history("churn") == left
+    assert cloud.ports.ledger.history("churn").documents == left
 
 
 @pytest.fixture
@@ -315,7 +316,7 @@ def test_an_end_that_nobody_heard_of_is_recorded(settled, now):
 def test_a_job_that_sagemaker_does_not_know_has_failed(settled, now):
     started(settled, now)
     assert reconciled(settled, now + 15 * MINUTE) == [(f"end of {JOB}", "no such job", "Failed")]
-    assert "SageMaker knows no job of that name" in settled.ports.ledger.history("churn")[-2]["because"]
+    assert "SageMaker knows no job of that name" in settled.ports.ledger.history("churn").documents[-2]["because"]
 
 
 def test_a_job_that_does_not_end_is_stopped_and_tried_again(settled, now, stoppable):
@@ -326,7 +327,7 @@ def test_a_job_that_does_not_end_is_stopped_and_tried_again(settled, now, stoppa
     assert stoppable == [JOB]
     state = settled.ports.ledger.read("churn")
     assert (state.run.job_name, state.run.attempt) == (None, 1)
-    assert "training.max_runtime is 2:00:00" in settled.ports.ledger.history("churn")[-2]["because"]
+    assert "training.max_runtime is 2:00:00" in settled.ports.ledger.history("churn").documents[-2]["because"]
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -357,7 +358,7 @@ def test_files_whose_events_were_lost_are_worked_on_once_their_hour_has_settled(
         (f"file {captures}", "not compacted", "compacted"),
         (f"file {labels}", "not joined", "joined"),
     ]
-    (outcomes,) = settled.ports.catalog.between("churn", "outcomes", hour, hour + HOUR)
+    (outcomes,) = settled.ports.catalog.between("churn", CatalogKind.OUTCOMES, hour, hour + HOUR)
     assert outcomes.rows == 1
     assert reconciled(settled, at + 15 * MINUTE) == []
 
@@ -419,7 +420,7 @@ def test_what_can_not_be_repaired_is_not_called_repaired_and_what_matters_more_i
         settled.call("reconcile", "schedule_evaluate")
     assert failed.group_contains(ClientError, match="NoSuchBucket")
     assert settled.ports.aliases.read("churn", "production").version == 1
-    told = [e["what"] for e in settled.ports.ledger.history("churn") if e["type"] == "DifferenceRepaired"]
+    told = [e["what"] for e in settled.ports.ledger.history("churn").documents if e["type"] == "DifferenceRepaired"]
     assert told == ["production alias"]
 
 
@@ -473,7 +474,7 @@ def in_alias(cloud):
 
 def test_a_promoted_version_answers_its_share_and_the_history_says_so(with_canary, now):
     assert in_alias(with_canary) == (2, (0.1, 1))
-    promoted = with_canary.ports.ledger.history("churn")[-1]
+    promoted = with_canary.ports.ledger.history("churn").documents[-1]
     assert (promoted["type"], promoted["endpoint"]["canary"]["version"]) == ("VersionPromoted", 1)
     told = "the endpoint answers with version 2 instead of version 1, for 10.0% of the requests; version 1 the rest"
     assert promoted["because"] == told

@@ -69,7 +69,7 @@ def in_step(cloud, client, store, monkeypatch, now):
 
 
 def repairs(cloud):
-    told = [e for e in cloud.ports.ledger.history("churn") if e["type"] == DifferenceRepaired.__name__]
+    told = [e for e in cloud.ports.ledger.history("churn").documents if e["type"] == DifferenceRepaired.__name__]
     return [(e["what"], e["found"], e["expected"]) for e in told]
 
 

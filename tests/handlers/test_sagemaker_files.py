@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.shares import is_captured
 from evergreen.formats import outcomes
 
@@ -58,7 +59,9 @@ def labelled(cloud, *lines, name="labels-1", hour=LATER):
 def joined(cloud, now):
     """The joined rows by id: what was said and what was true."""
     rows = {}
-    for entry in cloud.ports.catalog.between("churn", "outcomes", now - timedelta(days=1), now + timedelta(days=1)):
+    for entry in cloud.ports.catalog.between(
+        "churn", CatalogKind.OUTCOMES, now - timedelta(days=1), now + timedelta(days=1)
+    ):
         for row in outcomes.from_parquet(cloud.ports.data.get(entry.key)).to_pylist():
             rows[row["event_id"]] = row
     return rows
@@ -143,10 +146,10 @@ def test_labels_before_their_captures_wait_and_are_joined_by_reconcile(churn, no
     captured(churn, record("aaaa"))
     churn.call("reconcile", "schedule_evaluate")
     assert joined(churn, now)["aaaa"]["actual"] == "1", "1.0 is the class 1"
-    (waiting,) = churn.ports.catalog.between("churn", "pending-labels", now - timedelta(days=1), now)
+    (waiting,) = churn.ports.catalog.between("churn", CatalogKind.PENDING_LABELS, now - timedelta(days=1), now)
     event = churn.event("schedule_evaluate") | {"time": f"{now + timedelta(days=4):%Y-%m-%dT%H:%M:%SZ}"}
     churn.call("reconcile", event)
-    assert not churn.ports.catalog.between("churn", "pending-labels", now - timedelta(days=1), now), waiting
+    assert not churn.ports.catalog.between("churn", CatalogKind.PENDING_LABELS, now - timedelta(days=1), now), waiting
     lines = [line for key in churn.ports.data.keys("quarantine/") for line in churn.ports.data.get(key).splitlines()]
     assert [json.loads(line)["eventMetadata"]["eventId"] for line in lines] == ["never"]
 

@@ -7,6 +7,7 @@ import boto3
 import pytest
 from online_world import DAY, HOUR, open_online_world, stamp
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.checkpoints import CheckpointStatus
 from evergreen.domain.model_events import ModelPaused
 from evergreen.spec import ModelSpec
@@ -49,7 +50,7 @@ def test_a_row_learned_at_once_is_not_learned_again_when_it_has_matured(world):
     world.begin(labels="at_once")
     world.day(tick=False)
     assert rows_learned(world) == 192
-    spec = ModelSpec.parse(world.ports.ledger.read("churn").spec).to_json()
+    spec = spec_of(world.ports.ledger.read("churn")).to_json()
     spec["online"]["labels"] = "matured"
     apply.apply_model(ModelSpec.parse(spec), now=world.now, ports=world.ports)
     world.now += DAY
@@ -145,7 +146,7 @@ def drifted(world, days=7, **online):
 def test_a_proven_checkpoint_is_requested_once_and_starts_the_ordinary_job_without_a_fit(world):
     drifted(world)
     (number,) = world.candidates()
-    request = world.ports.ledger.history("churn")[-1]
+    request = world.ports.ledger.history("churn").documents[-1]
     assert (request["type"], request["trigger"]) == ("RetrainingRequested", "online")
     world.tick()
     assert world.candidates() == [number]
@@ -204,8 +205,8 @@ def test_a_trial_that_proves_nothing_is_over_after_its_time(world):
 
 def test_a_tick_that_is_delivered_again_changes_nothing(world):
     drifted(world)
-    before = (world.pointer, world.checkpoints, world.ports.ledger.history("churn"))
+    before = (world.pointer, world.checkpoints, world.ports.ledger.history("churn").documents)
     world.tick()
-    assert (world.pointer, world.checkpoints, world.ports.ledger.history("churn")) == before
+    assert (world.pointer, world.checkpoints, world.ports.ledger.history("churn").documents) == before
     world.call("learn_online", {"time": stamp(world.now - timedelta(hours=1))})
-    assert world.ports.ledger.history("churn") == before[2]
+    assert world.ports.ledger.history("churn").documents == before[2]

@@ -1,8 +1,8 @@
-"""Let the stories beside this file share their small stacks."""
+"""Let the stories about what is deployed share the small stacks of the local cloud's own."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "local_cloud"))

@@ -25,8 +25,8 @@ from evergreen.inbound import openapi
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen.usecases.repoint_alias import repoint_alias
-from evergreen_ops.local.invokers import InProcessInvoker
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
+from local_cloud.services.lambda_.invokers import InProcessInvoker
 
 ROOT = Path(__file__).parents[2]
 # What a model takes is not in the API's document: a request that fits the document may still be refused.

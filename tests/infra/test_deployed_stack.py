@@ -18,8 +18,8 @@ from sam_cli import run_sam
 from evergreen import bootstrap
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
-from evergreen_ops.local.runtime_api import AwslambdaricInvoker
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
+from local_cloud.services.lambda_.runtime_api import AwslambdaricInvoker
 
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
@@ -112,7 +112,7 @@ def test_a_version_that_is_promoted_by_hand_answers_over_http(stack, artifact):
     decide.force_promotion("sign", version, "the first one", "ada", now=now, ports=ports)
     deadline = time.monotonic() + 60
     while ports.ledger.read("sign").production is None:
-        assert time.monotonic() < deadline, ports.ledger.history("sign")
+        assert time.monotonic() < deadline, ports.ledger.history("sign").documents
         time.sleep(0.2)
     url = f"{outputs(stack)['ApiUrl']}/models/sign/predict"
     body = json.dumps({"instances": [{"x": 2.0}, {"x": -2.0}]}).encode()

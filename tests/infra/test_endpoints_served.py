@@ -16,7 +16,7 @@ from evergreen.formats.captures import CaptureLayout, read_captures
 from evergreen.model.archive import pack
 from evergreen.model.scorer import Artifact
 from evergreen.serving.source import container_environment, pack_source
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
 
 BUCKET = "served-bucket"
 ROWS = [{"age": 75.0, "plan": "b"}, {"age": 20.0, "plan": "a"}, {"age": None, "plan": None}]
@@ -108,7 +108,7 @@ def test_a_callers_script_works_unchanged_against_the_local_cloud(server: LocalS
     told = json.loads(script.stdout)
     expected = Artifact.from_tar(artifact, sha256).scorer().score_rows(ROWS).predictions
     assert told["answers"] == [expected] * 40
-    assert told["refused"] == [422, ["instances[0]: feature 'age' is 'old', not a number; send a JSON number or null"]]
+    assert told["refused"] == [422, ["instances[0]: feature 'age' is 'old', not a number"]]
 
     failed = sagemaker.describe_endpoint(EndpointName="refused")
     assert failed["EndpointStatus"] == "Failed", "another model than the environment names is never served"

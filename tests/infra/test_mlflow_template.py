@@ -1,4 +1,4 @@
-"""infra/mlflow.yaml, the server for those who want their own: valid, private, encrypted, no more than it must."""
+"""The MLflow server in infra/deploy, for those who want their own: valid, private, encrypted, no more than it must."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from cfnlint.api import lint_file
 from samtranslator.yaml_helper import yaml_parse
 
-FILE = Path(__file__).parents[2] / "infra" / "mlflow.yaml"
+FILE = Path(__file__).parents[2] / "infra" / "deploy" / "mlflow.yaml"
 TEMPLATE = yaml_parse(FILE.read_text())
 RESOURCES = TEMPLATE["Resources"]
 
@@ -88,7 +88,7 @@ def test_the_server_tells_nobody():
 
 
 def test_its_outputs_are_parameters_of_evergreen_s_template():
-    evergreen = yaml_parse((FILE.parents[1] / "template.yaml").read_text())["Parameters"]
+    evergreen = yaml_parse((FILE.parents[2] / "template.yaml").read_text())["Parameters"]
     assert set(TEMPLATE["Outputs"]) - {"Artifacts"} <= set(evergreen)
 
 

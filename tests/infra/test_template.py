@@ -12,9 +12,17 @@ from samtranslator.yaml_helper import yaml_parse
 
 from evergreen import telemetry
 from evergreen.domain.event_json import EVENT_TYPES, NOTE_TYPES
+from evergreen.formats.keys import (
+    ArtifactPrefix,
+    DataPrefix,
+    Quarantined,
+    captures_of,
+    ground_truth_of,
+    refused_labels_of,
+)
 from evergreen.inbound import openapi
 from evergreen.settings import Settings, SettingsError
-from evergreen_ops.local.patterns import matches
+from local_cloud.kernel.patterns import matches
 
 ROOT = Path(__file__).parents[2]
 SOURCE = yaml_parse((ROOT / "template.yaml").read_text())
@@ -385,7 +393,8 @@ def test_reconcile_lists_no_more_of_the_data_than_files_whose_event_may_be_lost(
         and as_list(s["Resource"]) == [{"Fn::GetAtt": ["DataBucket", "Arn"]}]
     ]
     prefixes = listed["Condition"]["StringLike"]["s3:prefix"]
-    assert prefixes == ["captures/*", "ground-truth/*", "quarantine/ground-truth/*"]
+    folders = (captures_of, ground_truth_of, refused_labels_of)
+    assert prefixes == [folder_of("*") for folder_of in folders]
 
 
 def test_only_the_listing_of_schedules_is_for_every_group():
@@ -499,15 +508,126 @@ def test_a_queue_is_encrypted_and_keeps_for_two_weeks(name):
 
 def test_captures_and_labels_land_where_their_readers_look():
     streams = of_type("AWS::KinesisFirehose::DeliveryStream")
-    prefixes = {name: s["ExtendedS3DestinationConfiguration"]["Prefix"] for name, s in streams.items()}
-    hour = "!{timestamp:yyyy/MM/dd/HH}/"
-    assert prefixes == {
-        "CaptureStream": f"captures/!{{partitionKeyFromQuery:model}}/!{{partitionKeyFromQuery:variant}}/{hour}",
-        "LabelStream": f"ground-truth/!{{partitionKeyFromQuery:model}}/{hour}",
+    places = {name: s["ExtendedS3DestinationConfiguration"] for name, s in streams.items()}
+    model, variant = "!{partitionKeyFromQuery:model}", "!{partitionKeyFromQuery:variant}"
+    hour, error = "!{timestamp:yyyy/MM/dd/HH}/", "!{firehose:error-output-type}"
+    assert {name: place["Prefix"] for name, place in places.items()} == {
+        "CaptureStream": f"{captures_of(model, variant)}/{hour}",
+        "LabelStream": f"{ground_truth_of(model)}/{hour}",
+    }
+    assert {name: place["ErrorOutputPrefix"] for name, place in places.items()} == {
+        "CaptureStream": f"{DataPrefix.QUARANTINE}/{Quarantined.CAPTURE_STREAM}/{error}/{hour}",
+        "LabelStream": f"{DataPrefix.QUARANTINE}/{Quarantined.LABEL_STREAM}/{error}/{hour}",
     }
     for stream in streams.values():
         processors = stream["ExtendedS3DestinationConfiguration"]["ProcessingConfiguration"]["Processors"]
         assert "AppendDelimiterToRecord" in [processor["Type"] for processor in processors]
+
+
+# --- where files lie --------------------------------------------------------------------------------------------------
+
+BUCKETS = {"DataBucket": DataPrefix, "ArtifactBucket": ArtifactPrefix}
+READ, WRITE, DELETE = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
+D, A = DataPrefix, ArtifactPrefix
+# What each function, and each service for it, does with files: by the prefix, and in the order of a model's life.
+TOUCHED = {
+    "StreamRole": {WRITE: {D.CAPTURES, D.GROUND_TRUTH, D.QUARANTINE}},
+    "EndpointRole": {READ: {A.MODELS, A.SOURCE}, WRITE: {D.CAPTURES}},
+    "PredictRole": {READ: {A.MODELS}},
+    "ScoreShadowRole": {READ: {D.CAPTURES, A.MODELS}, WRITE: {D.CAPTURES}},
+    "ProfileCaptureRole": {READ: {D.CAPTURES, A.REFERENCES}, WRITE: {D.COMPACT, D.PROFILES, D.QUARANTINE}},
+    "JoinLabelsRole": {
+        READ: {D.GROUND_TRUTH, D.COMPACT, A.REFERENCES},
+        WRITE: {D.OUTCOMES, D.ONLINE_ROWS, D.PENDING_LABELS, D.QUARANTINE},
+    },
+    "LearnOnlineRole": {
+        READ: {D.ONLINE_ROWS, A.ONLINE, A.REFERENCES},
+        WRITE: {D.DECISIONS, A.ONLINE},
+        DELETE: {A.ONLINE},
+    },
+    "EvaluateTriggersRole": {READ: {D.PROFILES, A.REFERENCES}, WRITE: {D.PROFILES, D.DECISIONS}},
+    "LaunchTrainingRole": {READ: {A.SOURCE, A.SNAPSHOTS}, WRITE: {A.SOURCE, A.SNAPSHOTS}},
+    "TrainingRole": {
+        READ: {D.OUTCOMES, D.BASE_DATA, A.SOURCE, A.SNAPSHOTS, A.MODELS, A.CHECKPOINTS, A.ONLINE},
+        WRITE: {A.MODELS, A.CHECKPOINTS},
+    },
+    "FinishTrainingRole": {READ: {A.MODELS}, WRITE: {A.REFERENCES}},
+    "CompareShadowRole": {READ: {D.OUTCOMES, A.REFERENCES}, WRITE: {D.DECISIONS}},
+    "RepointAliasRole": {READ: {A.MODELS}, WRITE: {A.SOURCE}},
+    "UpdateRegistryRole": {READ: {A.MODELS}},
+    "ReconcileRole": {
+        READ: {D.CAPTURES, D.COMPACT, D.GROUND_TRUTH, D.PENDING_LABELS, A.MODELS, A.REFERENCES, A.SNAPSHOTS, A.SOURCE},
+        WRITE: {
+            *(D.CAPTURES, D.GROUND_TRUTH, D.COMPACT, D.PROFILES),
+            *(D.OUTCOMES, D.ONLINE_ROWS, D.PENDING_LABELS, D.QUARANTINE),
+            *(A.REFERENCES, A.SNAPSHOTS, A.SOURCE),
+        },
+    },
+}
+
+
+def granted():
+    """(role, action, bucket, prefix) of what may be done with files; the prefix is empty for all of a bucket."""
+    for role, statement in statements():
+        for resource in map(json.dumps, as_list(statement["Resource"])):
+            for bucket in BUCKETS:
+                for below in re.findall(rf"\$\{{{bucket}\.Arn\}}/([^\"*]*)\*", resource):
+                    for action in as_list(statement["Action"]):
+                        yield role, action, bucket, below
+
+
+def named():
+    """(bucket, prefix) of all else of the template that names one: rules, retention, streams, listings."""
+    for name, bucket in of_type("AWS::S3::Bucket").items():
+        for rule in bucket["LifecycleConfiguration"]["Rules"]:
+            yield name, rule["Prefix"]
+    for rule in RULES.values():
+        for each in rule["EventPattern"].get("detail", {}).get("object", {}).get("key", ()):
+            yield rule["EventPattern"]["detail"]["bucket"]["name"][0]["Ref"], each["prefix"]
+    for stream in of_type("AWS::KinesisFirehose::DeliveryStream").values():
+        place = stream["ExtendedS3DestinationConfiguration"]
+        for prefix in (place["Prefix"], place["ErrorOutputPrefix"]):
+            yield place["BucketARN"]["Fn::GetAtt"][0], prefix
+    for _, statement in statements():
+        listed = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", ())
+        for prefix in as_list(listed) if listed else ():
+            yield statement["Resource"]["Fn::GetAtt"][0], prefix
+
+
+def test_the_template_names_no_prefix_that_files_do_not_have():
+    found = {(bucket, below) for _, _, bucket, below in granted() if below} | set(named())
+    assert {bucket for bucket, _ in found} == set(BUCKETS)
+    for bucket, prefix in found:
+        assert prefix.partition("/")[:2] in {(str(each), "/") for each in BUCKETS[bucket]}, (bucket, prefix)
+
+
+@pytest.mark.parametrize("role", TOUCHED)
+def test_who_reads_or_writes_files_may_do_so(role):
+    may = {(action, bucket, below) for each, action, bucket, below in granted() if each == role}
+    for action, prefixes in TOUCHED[role].items():
+        for prefix in prefixes:
+            bucket = "DataBucket" if isinstance(prefix, DataPrefix) else "ArtifactBucket"
+            assert {(action, bucket, f"{prefix}/"), (action, bucket, "")} & may, f"{role} may not {action} {prefix}"
+
+
+def test_every_role_that_may_touch_files_is_among_them():
+    assert {role for role, *_ in granted()} == set(TOUCHED)
+
+
+@pytest.mark.parametrize("prefix", [*DataPrefix, *ArtifactPrefix])
+def test_files_of_every_prefix_are_written_or_read_by_the_stack(prefix):
+    assert any(prefix in prefixes for touched in TOUCHED.values() for prefixes in touched.values())
+
+
+def test_only_the_arrival_of_captures_and_of_labels_starts_something():
+    arrivals = {rule: p for rule, p in RULES.items() if "object" in p["EventPattern"].get("detail", {})}
+    assert {
+        name.removesuffix("Arrived"): each["EventPattern"]["detail"]["object"]["key"] for name, each in arrivals.items()
+    } == {
+        "ScoreShadowCapture": [{"prefix": f"{DataPrefix.CAPTURES}/"}],
+        "ProfileCaptureCapture": [{"prefix": f"{DataPrefix.CAPTURES}/"}],
+        "JoinLabelsLabels": [{"prefix": f"{DataPrefix.GROUND_TRUTH}/"}],
+    }
 
 
 # --- an engineer's way in ---------------------------------------------------------------------------------------------

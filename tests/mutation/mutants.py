@@ -184,9 +184,7 @@ MUTANTS = (
     ),
     off(
         "a reference is read only with the hash that its key names",
-        Change(
-            "evergreen.usecases.steps.references.load_reference", never('if key.rsplit(...)[-2:] != [actual, "json"]')
-        ),
+        Change("evergreen.usecases.steps.references.load_reference", never("if reference_sha256(key) != actual")),
         killed_by=f"{TAMPERING}::test_a_changed_bit_is_refused_by_name_and_nothing_is_loaded",
     ),
     off(
@@ -202,7 +200,7 @@ MUTANTS = (
     off(
         "own source is run from where its bytes can not change",
         Change(
-            "evergreen.usecases.launch_training._source", dropped("ports.artifacts.put(source_key(source), source)")
+            "evergreen.usecases.launch_training._source", dropped("ports.artifacts.put(source_key(sha256), source)")
         ),
         killed_by=f"{LAUNCH}::test_own_source_is_run_from_where_its_bytes_can_not_change",
     ),
@@ -307,7 +305,7 @@ MUTANTS = (
     off(
         "a checkpoint is judged on three cycles at the least",
         Change("evergreen.domain.checkpoint_trial.judge_checkpoint", replaced("FEWEST_CYCLES", "1")),
-        killed_by=f"{GUARD}::test_it_is_judged_on_whole_cycles_three_at_the_least",
+        killed_by=f"{GUARD}::test_a_better_checkpoint_is_proven_on_three_days_and_not_before",
     ),
     off(
         "an artifact that was changed is not put into MLflow",

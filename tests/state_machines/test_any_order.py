@@ -18,10 +18,9 @@ from hypothesis.stateful import (
 )
 from living_cloud import DAY, HOUR, MINUTE, LivingCloud
 from living_endpoint import open_endpoint
+from refusals import REFUSALS
 from small_cloud import open_cloud
 from what_must_hold import always, in_the_end
-
-from evergreen.errors import EvergreenError
 
 BEGINNINGS = ("new", "first candidate", "good", "challenger", "promoted", "watched by its predecessor")
 FATES = ("goes on", "undone by an alarm", "undone for want of instances")
@@ -112,19 +111,19 @@ class ModelLife(RuleBasedStateMachine):
 
     @rule(version=st.integers(1, 4))
     def somebody_promotes(self, version):
-        with contextlib.suppress(EvergreenError):
+        with contextlib.suppress(*REFUSALS):
             self.cloud.promote(version)
         self.cloud.collect()
 
     @rule()
     def somebody_rolls_back(self):
-        with contextlib.suppress(EvergreenError):
+        with contextlib.suppress(*REFUSALS):
             self.cloud.roll_back()
         self.cloud.collect()
 
     @rule()
     def somebody_approves(self):
-        with contextlib.suppress(EvergreenError):
+        with contextlib.suppress(*REFUSALS):
             self.cloud.approve()
         self.cloud.collect()
 

@@ -11,20 +11,21 @@ from a_life import LIFE, a_life
 from crowd import crossing, together
 from living_cloud import HOUR, MINUTE, MODEL, LivingCloud
 from living_endpoint import open_endpoint
+from refusals import REFUSALS
 from small_artifact import small_artifact
 from small_cloud import open_cloud
 from what_must_hold import always, in_the_end
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import BakePassed, CandidateRegistered, PromotionApproved, ShadowStarted
 from evergreen.domain.state import BakePhase, VersionStatus
-from evergreen.errors import ConflictingWriteError, EvergreenError
-from evergreen.spec import ModelSpec
+from evergreen.errors import ConflictingWriteError
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
 from evergreen.usecases.people import decide
 from evergreen.usecases.repoint_alias import EndpointNotRepointedError, repoint_alias
 
 THREADS = 8
-COMES_AGAIN = (EvergreenError, EndpointNotRepointedError)
+COMES_AGAIN = (*REFUSALS, EndpointNotRepointedError)
 """What a function may raise because somebody else was faster: the event is delivered again."""
 WORLDS = {"lambda": partial(open_cloud, LivingCloud), "sagemaker": open_endpoint}
 """By the kind of the model's endpoint."""
@@ -167,7 +168,7 @@ def two_proven(cloud):
     """Version 1 is good and in production; 2 in shadow and 3 beside it are both better than it."""
     cloud.known()
     who = {"time": cloud.now, "actor": "ada", "because": "a story"}
-    fingerprint = ModelSpec.parse(cloud.state.spec).feature_schema().with_classes(None).fingerprint
+    fingerprint = spec_of(cloud.state).feature_schema().with_classes(None).fingerprint
 
     def registered(number):
         key, body = f"models/churn/churn-{number}/output/model.tar.gz", small_artifact(f"churn-{number}")
@@ -228,7 +229,7 @@ def one_round(seed, kind):
         compared, commanded = outcomes
         noted_second = kind == "sagemaker" and isinstance(compared, ConflictingWriteError)
         assert compared is None or noted_second, "to come second is no error of the comparison"
-        assert commanded is None or isinstance(commanded, EvergreenError), commanded
+        assert commanded is None or isinstance(commanded, REFUSALS), commanded
         cloud.collect()
         cloud.carry_out()
         always(cloud)

@@ -22,8 +22,9 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases.learn_online import learn_online
 from evergreen.usecases.people import apply
 from evergreen.usecases.steps.online_states import load_state, state_fingerprint
-from evergreen_ops.local import speed
-from evergreen_ops.local.patches import PATCHES, Patches
+from local_cloud import speed
+from local_cloud.kernel.patching import Patches
+from local_cloud.services.dynamodb import streams
 
 THREADS, BATCH = 8, 5
 BATCH_SIZE, AT_A_TIME = 50, 1_000
@@ -42,10 +43,9 @@ def _as_quick_as_the_local_cloud(monkeypatch):
     And counts the whole queue for each message that is received, to see whether it is 14 days old: none is.
     """
     monkeypatch.setattr(SQSBackend, "is_message_valid_based_on_retention_period", lambda *_: True)
-    alone = Patches(SimpleNamespace(streams=SimpleNamespace(held=nullcontext)))
-    for patch in PATCHES:
-        if patch.make.__module__ == speed.__name__ or patch.symbol.endswith(".transact_write_items"):
-            alone.apply(patch)
+    alone = Patches()
+    alone.apply(speed.PATCHES, None)
+    alone.apply([streams.TRANSACTIONS], SimpleNamespace(held=nullcontext))
     yield
     alone.undo()
 

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evergreen_ops.cli import app
-from evergreen_ops.drift import DriftError
+from evergreen_ops.questions.drift import DriftError
 from evergreen_ops.tables import TableError
 
 Columns = dict[str, Any]

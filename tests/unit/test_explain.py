@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from evergreen.domain import event_json
+from evergreen.domain.history import Entry, History
 from evergreen.domain.model_events import (
     BakePassed,
     CandidateRegistered,
@@ -43,16 +44,19 @@ class Story:
     """A model's events and notes as the ledger tells them; an hour passes before each."""
 
     def __init__(self):
-        self.state, self.time, self.history, self.notes = ModelState("churn"), START, [], []
+        self.state, self.time, self.told, self.notes = ModelState("churn"), START, [], []
         self.then(ModelApplied, "the model is new", spec={})
 
     def then(self, kind, because="a story", **fields):
         self.time += timedelta(hours=1)
         event = kind(time=self.time, actor="ada", because=because, **fields)
         self.state = transition(self.state, event)
-        about = {"model": "churn", "epoch": self.state.epoch, "type": kind.__name__, "hash": ""}
-        self.history.append(about | event_json.event_to_data(event))
+        self.told.append(Entry("churn", self.state.epoch, kind.__name__, event_json.event_to_json(event)))
         return self
+
+    @property
+    def history(self):
+        return History("churn", tuple(self.told))
 
     def noted(self, kind, because, **found):
         self.time += timedelta(hours=1)

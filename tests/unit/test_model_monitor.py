@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen_ops.model_monitor import Baseline, BaselineError, find_violations, violations_json
+from evergreen_ops.model_monitor.baseline import Baseline, BaselineError, find_violations, violations_json
 
 RNG = np.random.default_rng(7)
 ROWS = 2_000

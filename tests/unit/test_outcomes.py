@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evergreen.domain.catalog import DailySums
 from evergreen.formats import outcomes
 from evergreen.formats.captures import Capture, GroundTruth
 from evergreen.model.schema import FeatureSchema
@@ -155,14 +156,18 @@ def test_a_label_that_was_corrected_in_a_later_file_counts_once_with_its_last_va
 
 
 def test_brier_is_the_squared_distance_from_the_truth():
-    found = joined([GroundTruth("a", "1")], table(answered("a", chance=0.75)))[0]
-    assert outcomes.losses(found, "prediction", "probabilities", a_spec(metric="brier")) == pytest.approx([0.0625])
+    production, shadow = table(answered("a", chance=0.75)), table(answered("a", version=2, chance=0.5))
+    pairs = paired(joined([GroundTruth("a", "1")], production, shadow)[0], spec=a_spec(metric="brier"))
+    assert (pairs.production_loss, pairs.shadow_loss) == (pytest.approx([0.0625]), pytest.approx([0.25]))
 
 
 def test_absolute_error_is_in_the_labels_unit():
-    capture = Capture("a", NOON, 1, {}, 2.5, None)
-    found, _ = joined([GroundTruth("a", "-1")], table(capture, schema=REGRESSION), schema=REGRESSION)
-    assert outcomes.losses(found, "prediction", "probabilities", a_spec(REGRESSION)).tolist() == [3.5]
+    production, shadow = (
+        table(Capture("a", NOON, version, {}, said, None), schema=REGRESSION) for version, said in ((1, 2.5), (2, -2.0))
+    )
+    found, _ = joined([GroundTruth("a", "-1")], production, shadow, schema=REGRESSION)
+    pairs = paired(found, spec=a_spec(REGRESSION))
+    assert (pairs.production_loss.tolist(), pairs.shadow_loss.tolist()) == ([3.5], [1.0])
 
 
 def test_a_cost_matrix_weighs_each_mistake():
@@ -179,15 +184,15 @@ def test_a_pair_remembers_what_both_said_and_what_was_true():
 
 def test_days_are_counted_by_the_version_that_answered():
     found = both_answered(("a", "1", "0", "0"), ("b", "1", "1", "1"))
-    assert outcomes.daily_counts(found, error_tolerance=None) == {"1": {"2026-01-01": [2, 1]}}
-    assert outcomes.daily_counts(found.slice(0, 0), error_tolerance=None) == {}
+    assert outcomes.daily_sums(found, error_tolerance=None) == DailySums({1: {"2026-01-01": (2, 1)}})
+    assert outcomes.daily_sums(found.slice(0, 0), error_tolerance=None) == DailySums()
 
 
 def test_a_regressions_answer_is_right_within_its_tolerance():
     captures = [Capture(event_id, NOON, 1, {}, 2.0, None) for event_id in ("a", "b")]
     labels = [GroundTruth("a", "2.5"), GroundTruth("b", "2.6")]
     found, _ = joined(labels, table(*captures, schema=REGRESSION), schema=REGRESSION)
-    assert outcomes.daily_counts(found, error_tolerance=0.5) == {"1": {"2026-01-01": [2, 1]}}
+    assert outcomes.daily_sums(found, error_tolerance=0.5) == DailySums({1: {"2026-01-01": (2, 1)}})
 
 
 def test_features_are_given_as_profiles_take_them():

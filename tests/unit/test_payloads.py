@@ -59,7 +59,7 @@ def test_a_request_in_any_of_sagemakers_shapes_is_the_same_rows(given_payload, r
         (payload("old,gold"), "feature 'age' is 'old', not a number"),
         (payload(""), "empty"),
         (payload("{", "JSON"), "no JSON"),
-        (payload("7", "JSON"), "a row is int"),
+        (payload("7", "JSON"), "the body is a int"),
         (payload("50,gold", "PARQUET"), "encoding is 'PARQUET'"),
         (payload("%%%", "BASE64"), "no text"),
         (payload(base64.b64encode(b"\xff\xfe").decode(), "BASE64", "image/png"), "no text"),

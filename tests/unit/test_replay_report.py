@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from evergreen.domain.history import History
 from evergreen_ops.replay import report
 from evergreen_ops.replay.policies import parse_policies, simulate
 from evergreen_ops.replay.recipe import StreamRecipe
 from evergreen_ops.replay.result import DrillOutcome, Replay, Served
 from evergreen_ops.replay.specs import base_of, infer_spec
 from evergreen_ops.replay.streams import Stream, read_table
-from evergreen_ops.replay.timeline import Mark, lines
+from evergreen_ops.timeline import Mark, lines
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 EVIDENCE = {
@@ -34,17 +35,24 @@ EVIDENCE = {
 }
 
 
+# What every event of these types says, and no page shows.
+UNSHOWN: dict[str, dict[str, Any]] = {
+    "ModelApplied": {"spec": {}},
+    "TrainingStarted": {"job_name": "traffic-1-0", "snapshot": "ab"},
+    "CandidateRegistered": {"artifact": "", "sha256": "", "fingerprint": "", "reference": "", "trained_until": None}
+    | {"gate": {}},
+    "VersionPromoted": {"endpoint": {}},
+    "VersionRolledBack": {"endpoint": {}},
+}
+
+
 def event(kind: str, day: float, because: str = "", **details: Any) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "time": (START + timedelta(days=day)).isoformat(),
-        "because": because,
-        "actor": "test",
-        **details,
-    }
+    time = (START + timedelta(days=day)).isoformat()
+    about = {"model": "traffic", "epoch": 1, "type": kind, "time": time, "because": because, "actor": "test"}
+    return about | UNSHOWN.get(kind, {}) | details | {"hash": ""}
 
 
-HISTORY = (
+DOCUMENTS = (
     event("ModelApplied", 1),
     event("RetrainingRequested", 1, "first", decision_id="d1", trigger="business_event"),
     event("TrainingStarted", 1, decision_id="d1", rows=500, attempt=0),
@@ -61,6 +69,7 @@ HISTORY = (
     event("RollbackDecided", 7, "5 of 5 requests failed", version=2, to_version=1, cause="errors", evidence={}),
     event("VersionRolledBack", 7, version=2, to_version=1, cause="errors"),
 )
+HISTORY = History.of_documents("traffic", DOCUMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +111,7 @@ def test_the_summary_counts_what_came_after_the_first_model(finished: Replay) ->
 
 
 def test_triggers_held_back_in_a_row_by_one_rule_are_told_once() -> None:
-    told = [line for line in lines(HISTORY) if line.mark is Mark.HELD_BACK]
+    told = [line for line in lines(HISTORY.events) if line.mark is Mark.HELD_BACK]
     assert [str(line) for line in told] == ["2024-01-03 00:00 - data drift held back: the cooldown is 7 days"]
 
 
@@ -126,7 +135,7 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(finished: Replay, tmp_p
 def test_events_are_the_history_one_a_line_and_nothing_of_this_machine(finished: Replay, tmp_path: Path) -> None:
     report.write(finished, tmp_path)
     text = (tmp_path / "events.jsonl").read_text()
-    assert [json.loads(line) for line in text.splitlines()] == [dict(each) for each in HISTORY]
+    assert [json.loads(line) for line in text.splitlines()] == list(DOCUMENTS)
     assert str(tmp_path) not in text
 
 

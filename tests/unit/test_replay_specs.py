@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from evergreen.spec import ModelSpec, SpecError
+from evergreen_ops.console import read_spec
 from evergreen_ops.replay.specs import (
     base_of,
     bundled_spec,
@@ -17,7 +18,6 @@ from evergreen_ops.replay.specs import (
     default_step,
     for_replay,
     infer_spec,
-    read_spec,
 )
 from evergreen_ops.replay.streams import Stream, StreamError, read_table
 

@@ -181,7 +181,7 @@ def test_a_regression_answers_values(folder):
         ("[]", "application/json", 400, "the request has no rows"),
         ("\n\n", "text/csv", 400, "the request has no rows"),
         ("", "application/json", 400, "the body is not JSON"),
-        ('{"instances": [[1, "a"]], "extra": 1}', "application/json", 400, "key 'extra' beside 'instances' is unknown"),
+        ('{"instances": [[1, "a"]], "extra": 1}', "application/json", 400, "key 'extra' is unknown"),
         ('{"dataframe_split": {"columns": ["age"], "data": [[1, 2]]}}', "application/json", 400, "1 columns and a row"),
         ('{"dataframe_split": {"columns": "age", "data": 1}}', "application/json", 400, "needs columns"),
         ('{"age": 50}', "application/json", 422, "instances[0]: feature 'plan' is missing"),
@@ -189,11 +189,11 @@ def test_a_regression_answers_values(folder):
         ('{"age": 1e39, "plan": "a"}', "application/json", 422, "not a finite float32"),
         ('{"age": 50, "plan": "a", "x": 1}', "application/json", 422, "feature 'x' is unknown"),
         ('{"age": 50, "plan": "\\ud800"}', "application/json", 422, "holds half a surrogate pair"),
-        ("[[50]]", "application/json", 422, "instances[0]: it has 1 values: the model takes 2"),
-        ('[[50, "a"], 7]', "application/json", 422, "instances[1]: it is a int"),
+        ("[[50]]", "application/json", 422, "instances[0] has 1 fields: the model takes 2"),
+        ('[[50, "a"], 7]', "application/json", 422, "instances[1] is a int"),
         ("50,a\nold,a\n", "text/csv", 422, "instances[1]: feature 'age' is 'old', not a number"),
         ("nan,a", "text/csv", 422, "feature 'age' is nan, not a finite float32"),
-        ("50,a,7", "text/csv", 422, "it has 3 values: the model takes 2"),
+        ("50,a,7", "text/csv", 422, "has 3 fields: the model takes 2"),
     ],
 )
 def test_what_the_caller_did_wrong_is_a_4xx_with_a_sentence(model, body, content_type, status, words):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evergreen.durations import format_duration, parse_duration
 from evergreen.model.schema import FeatureSchema
-from evergreen.spec import ModelSpec, SpecError, Strategy, format_duration, parse_duration
+from evergreen.spec import ModelSpec, SpecError, Strategy
 
 CHURN = """
 model: churn

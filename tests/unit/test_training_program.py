@@ -233,7 +233,6 @@ def test_the_packed_source_trains_alone_and_gives_the_same_bytes_each_time(conta
     """As the container does it: unpack sourcedir.tar.gz, run train.py there, nothing else of Evergreen to import."""
     content = source.pack_source()
     assert content == source.pack_source()
-    assert source.source_key(content) == f"source/{hashlib.sha256(content).hexdigest()}/sourcedir.tar.gz"
     code = tmp_path / "code"
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         archive.extractall(code, filter="data")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from evergreen.domain.catalog import DailySums
 from evergreen.domain.training_rows import choose_rows, window_start
 from evergreen.spec import TrainingSpec
 
@@ -19,7 +20,7 @@ def days(count=100, *, changed=None, rows=100, rates=(0.1, 0.4)):
     for day in range(count):
         rate = rates[1] if changed is not None and day >= changed else rates[0]
         name = (NOW - (count - day) * DAY).strftime("%Y-%m-%d")
-        sums.append({"1" if day < 50 else "2": {name: [rows, rows - int(random.binomial(rows, rate))]}})
+        sums.append(DailySums({1 if day < 50 else 2: {name: (rows, rows - int(random.binomial(rows, rate)))}}))
     return sums
 
 
@@ -74,14 +75,13 @@ def test_it_never_asks_for_more_rows_than_are_kept():
 
 def test_labels_that_came_early_are_no_change():
     """Of the last day only the positives are labelled yet: all wrong, and not believed."""
-    last = {"2": {NOW.strftime("%Y-%m-%d"): [500, 0], (NOW - DAY).strftime("%Y-%m-%d"): [500, 0]}}
+    last = DailySums({2: {NOW.strftime("%Y-%m-%d"): (500, 0), (NOW - DAY).strftime("%Y-%m-%d"): (500, 0)}})
     assert chosen([*days(), last]).because.startswith("no change for the worse")
 
 
 def test_the_same_sums_give_the_same_answer_in_whatever_order_and_files_they_come():
     sums = days(changed=70)
-    halves = [{version: {day: [n // 2, right // 2]}} for file in sums for version, by_day in file.items()
-              for day, (n, right) in by_day.items()]  # fmt: skip
+    halves = [DailySums({1: {day: (n // 2, right // 2)}}) for file in sums for day, (n, right) in file.days()]
     assert chosen(sums) == chosen(sums[::-1])
     assert chosen(halves + halves).start == chosen(sums).start
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evergreen.domain.catalog import DailySums
 from evergreen.domain.model_events import RetrainingHeldBack, RetrainingRequested
 from evergreen.domain.state import (
     Bake,
@@ -259,7 +260,7 @@ def test_without_validation_days_there_is_nothing_to_compare_with():
 def test_only_days_whose_labels_have_all_come_count_and_only_the_versions_own():
     files = [{"2": {"2026-02-27": [50, 40], "2026-02-28": [9, 9]}}, {"1": {"2026-02-27": [7, 7]}}]
     files.append({"2": {"2026-02-26": [10, 1], "2026-02-27": [5, 5]}})
-    assert matured_days(files, 2, DAY, NOW) == {"2026-02-26": (10, 1), "2026-02-27": (55, 45)}
+    assert matured_days(map(DailySums.read, files), 2, DAY, NOW) == {"2026-02-26": (10, 1), "2026-02-27": (55, 45)}
 
 
 @pytest.mark.parametrize(
@@ -383,7 +384,7 @@ def test_few_answers_on_either_side_say_nothing(reference, window, because):
 )
 def test_rows_of_days_after_the_newest_row_of_the_training_are_new(trained_until, rows):
     daily = {"1": {"2026-01-30": [50, 40]}, "2": {"2026-01-31": [30, 20], "2026-02-01": [10, 9]}}
-    assert rows_since([daily, {}], trained_until) == rows
+    assert rows_since([DailySums.read(daily), DailySums()], trained_until) == rows
 
 
 def test_a_check_that_raises_is_an_error_with_a_reason_and_no_row_in_it():

@@ -14,7 +14,8 @@ import pytest
 
 from evergreen.domain.shadow import Rules
 from evergreen.statistics.sequential import shadow_verdict
-from evergreen_ops import cli, verdict
+from evergreen_ops import cli
+from evergreen_ops.questions import verdict
 
 START = np.datetime64("2026-01-05T00:00:00", "us")
 DAY = np.timedelta64(1, "D")

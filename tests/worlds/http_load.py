@@ -17,7 +17,7 @@ from evergreen.domain.aliases import AliasRecord
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply
 from evergreen.usecases.steps.loaded_models import ALIAS_CACHE
-from evergreen_ops.local.server import LocalServer
+from local_cloud.server.server import LocalServer
 
 _CALLER = """
 import hashlib, http.client, json, sys, time

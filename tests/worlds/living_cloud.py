@@ -16,12 +16,13 @@ from samtranslator.yaml_helper import yaml_parse
 from small_artifact import small_artifact
 from small_cloud import CHURN, NOW, ROOT, SmallCloud
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.state import ShadowRole
 from evergreen.formats import outcomes
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, decide
-from evergreen_ops.local.patterns import matches
+from local_cloud.kernel.patterns import matches
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 MODEL = "churn"
@@ -132,7 +133,9 @@ class LivingCloud(SmallCloud):
         spec = CHURN | SPEC | {"deployment": SPEC["deployment"] | deployment, "endpoint": self.endpoint}
         apply.apply_model(ModelSpec.parse(spec), now=self.now, ports=self.ports)
         time = self.now - DAY
-        self.ports.catalog.add(CatalogEntry(MODEL, "base-data", time, "base-data/churn/x.parquet", 5_000, "etag"))
+        self.ports.catalog.add(
+            CatalogEntry(MODEL, CatalogKind.BASE_DATA, time, "base-data/churn/x.parquet", 5_000, "etag")
+        )
         self.collect()
 
     def pass_time(self, delta):
@@ -242,7 +245,7 @@ class LivingCloud(SmallCloud):
         shadow = self.state.shadow
         if shadow is None:
             return
-        spec = ModelSpec.parse(self.state.spec)
+        spec = spec_of(self.state)
         times = [start + (self.now - start) * i / _REQUESTS for i in range(_REQUESTS)]
         right, wrong = "1", "0"
         of_shadow = right if shadow_is_better else wrong
@@ -266,7 +269,7 @@ class LivingCloud(SmallCloud):
         self._files += 1
         key = f"outcomes/{MODEL}/{self._files}.parquet"
         etag = self.ports.data.put(key, outcomes.to_parquet(table))
-        self.ports.catalog.add(CatalogEntry(MODEL, "outcomes", self.now - MINUTE, key, _REQUESTS, etag))
+        self.ports.catalog.add(CatalogEntry(MODEL, CatalogKind.OUTCOMES, self.now - MINUTE, key, _REQUESTS, etag))
 
     # --- what people do -----------------------------------------------------------------------------------------------
 

@@ -13,12 +13,13 @@ from moto.sagemaker.models import sagemaker_backends
 from small_cloud import NOW, open_cloud
 
 from evergreen.formats.endpoint_names import ConfigVersions
-from evergreen_ops.local import endpoints_api
-from evergreen_ops.local.endpoints import Endpoints
-from evergreen_ops.local.endpoints_fleet import Fleet
-from evergreen_ops.local.engine import Agenda, VirtualClock
-from evergreen_ops.local.events import Events
-from evergreen_ops.local.identity import Identities
+from local_cloud.kernel.clock import Agenda, VirtualClock
+from local_cloud.kernel.core import Core
+from local_cloud.kernel.patching import Patches
+from local_cloud.services.eventbridge.buses import Events
+from local_cloud.services.sagemaker.endpoints import api as endpoints_api
+from local_cloud.services.sagemaker.endpoints.endpoints import Endpoints
+from local_cloud.services.sagemaker.endpoints.fleet import Fleet
 
 GUARDRAIL = "too-many-errors"
 
@@ -47,21 +48,24 @@ class StillFleet(Fleet):
 class _Bus(Events):
     """SageMaker's events, on the bus of the world."""
 
+    def __init__(self, core, hear):
+        super().__init__(core, courier=None)
+        self._hear = hear
+
     def publish(self, bus, envelope):
-        self.cloud.hear(envelope)
+        self._hear(envelope)
 
 
 class LivingEndpoint(LivingCloud):
     """See the module."""
 
-    real_time, endpoint_seconds = False, 300
-
     def __init__(self):
         self.clock = VirtualClock(NOW)
-        self.agenda, self.identities = Agenda(self.clock), Identities()
-        self.alarms, self.events = SimpleNamespace(listeners=[]), _Bus(self)
+        self.agenda = Agenda(self.clock)
+        core = Core(self.clock, self.agenda, work_dir=None)
+        self.alarms = SimpleNamespace(listeners=[])
         self.scarce = False
-        self.endpoints = Endpoints(self)
+        self.endpoints = Endpoints(core, self.alarms, record=None, emit=_Bus(core, self.hear).emit)
         self.endpoints.make_fleet = lambda *given, **more: StillFleet(self, *given, **more)
         super().__init__()
         guardrails = {"traffic": "canary", "wait": "10m", "alarms": [GUARDRAIL]}
@@ -160,8 +164,10 @@ def _production(config):
 def open_endpoint():
     """A new empty cloud with such endpoints, for as long as the block lasts."""
     with open_cloud(LivingEndpoint) as cloud:
-        uninstall = endpoints_api.install(cloud)
+        patches = Patches()
+        patches.apply(endpoints_api.PATCHES, cloud.endpoints)
         try:
             yield cloud
         finally:
-            uninstall()
+            patches.undo()
+            cloud.endpoints.close()

@@ -9,13 +9,15 @@ import numpy as np
 from small_artifact import small_artifact
 from small_cloud import CHURN, NOW, SmallCloud, open_cloud
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import BakePassed
 from evergreen.formats.captures import Capture, GroundTruth, capture_line, ground_truth_line
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen.usecases.steps.online_states import state_fingerprint
-from evergreen_ops.local import speed
-from evergreen_ops.local.patches import PATCHES, Patches
+from local_cloud import speed
+from local_cloud.kernel.patching import Patches
+from local_cloud.services.dynamodb import streams
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FILES_A_DAY, ROWS_A_FILE = 3, 64
@@ -53,7 +55,7 @@ class OnlineWorld(SmallCloud):
 
     def told(self, kind):
         """The newest ledger event of a kind as the bus delivers it."""
-        item = [item for item in self.ports.ledger.history(MODEL) if item["type"] == kind][-1]
+        item = [item for item in self.ports.ledger.history(MODEL).documents if item["type"] == kind][-1]
         body = {name: value for name, value in item.items() if name not in ("model", "epoch", "type", "hash")}
         detail = {"model": MODEL, "epoch": item["epoch"], "type": kind, "body": json.dumps(body)}
         return self.event("ledger_event") | {"detail-type": kind, "time": stamp(self.now), "detail": detail}
@@ -99,7 +101,7 @@ class OnlineWorld(SmallCloud):
         lines = [ground_truth_line(GroundTruth(*each), model=MODEL) for each in zip(ids, labels, strict=True)]
         known = time + HOUR
         self.call("join_labels", self.arrived(f"ground-truth/{MODEL}/{known:%Y/%m/%d/%H}/labels.jsonl", lines))
-        if ModelSpec.parse(self.ports.ledger.read(MODEL).spec).online.labels == "at_once":
+        if spec_of(self.ports.ledger.read(MODEL)).online.labels == "at_once":
             self._feedback(ids, labels, rows, known)
 
     def arrived(self, key, lines):
@@ -121,7 +123,7 @@ class OnlineWorld(SmallCloud):
 
     @property
     def pointer(self):
-        spec = ModelSpec.parse(self.ports.ledger.read(MODEL).spec)
+        spec = spec_of(self.ports.ledger.read(MODEL))
         return self.ports.online.read(MODEL, state_fingerprint(spec))
 
     @property
@@ -130,18 +132,17 @@ class OnlineWorld(SmallCloud):
 
     def candidates(self):
         """Checkpoints that were handed on to be published."""
-        events = self.ports.ledger.history(MODEL)
+        events = self.ports.ledger.history(MODEL).documents
         return [each["checkpoint"]["number"] for each in events if each["type"] == "RetrainingRequested"]
 
 
 @contextmanager
 def open_online_world():
     """A new world; transactions cost what they write, as in the local cloud."""
-    alone = Patches(SimpleNamespace(streams=SimpleNamespace(held=nullcontext)))
-    for patch in PATCHES:
-        if patch.make.__module__ == speed.__name__ or patch.symbol.endswith(".transact_write_items"):
-            alone.apply(patch)
+    alone = Patches()
     try:
+        alone.apply(speed.PATCHES, None)
+        alone.apply([streams.TRANSACTIONS], SimpleNamespace(held=nullcontext))
         with open_cloud(OnlineWorld) as world:
             yield world
     finally:

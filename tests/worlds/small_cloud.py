@@ -134,7 +134,7 @@ class SmallCloud:
         return self._scheduler.get_schedule(Name=name, GroupName="evergreen")
 
     def history(self):
-        return [item["type"] for item in self.ports.ledger.history("churn")]
+        return [item["type"] for item in self.ports.ledger.history("churn").documents]
 
 
 @contextlib.contextmanager

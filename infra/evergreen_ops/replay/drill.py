@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evergreen.domain.history import History
+from evergreen.domain.model_events import RollbackDecided, VersionPromoted, VersionRolledBack
 from evergreen.domain.state import ModelState, VersionStatus
+from evergreen.domain.uris import split_uri
 from evergreen.model.archive import pack
 from evergreen.training.fit import train
 from evergreen.training.read_rows import Rows
@@ -22,7 +25,6 @@ from evergreen_ops.replay.policies import labelled_rows
 from evergreen_ops.replay.recipe import stream_rows, training_job
 from evergreen_ops.replay.result import DrillOutcome
 from evergreen_ops.replay.streams import as_datetime, as_instant
-from evergreen_ops.replay.timeline import kind_of, time_of
 
 if TYPE_CHECKING:
     from evergreen_ops.replay.driver import Session
@@ -86,22 +88,22 @@ class Drill:
         state = session.ports.ledger.read(session.model)
         return all(state.version(number).status is VersionStatus.ROLLED_BACK for number in self.promoted.values())
 
-    def outcomes(self, events: tuple[Mapping[str, Any], ...]) -> tuple[DrillOutcome, ...]:
+    def outcomes(self, history: History) -> tuple[DrillOutcome, ...]:
         """Return what became of each bad version."""
-        return tuple(_outcome(kind, self.promoted.get(kind), events) for kind in Kind)
+        return tuple(_outcome(kind, self.promoted.get(kind), history) for kind in Kind)
 
 
-def _outcome(kind: Kind, version: int | None, events: tuple[Mapping[str, Any], ...]) -> DrillOutcome:
-    of_version = [event for event in events if version is not None and event.get("version") == version]
-    promoted = next((event for event in of_version if kind_of(event) == "VersionPromoted"), None)
-    back = next((event for event in of_version if kind_of(event) == "VersionRolledBack"), None)
+def _outcome(kind: Kind, version: int | None, history: History) -> DrillOutcome:
+    promoted = next((event for event in history.of(VersionPromoted) if event.version == version), None)
+    back = next((event for event in history.of(VersionRolledBack) if event.version == version), None)
     if back is None or promoted is None:
         reason = "production was never calm enough to promote it" if version is None else "it was not rolled back"
         return DrillOutcome(kind.value, version, False, reason, None, None)
-    decided = next((event for event in of_version if kind_of(event) == "RollbackDecided"), back)
-    minutes = (time_of(back) - time_of(promoted)) / timedelta(minutes=1)
-    reason = f"{decided['cause']}: {decided['because']}"
-    return DrillOutcome(kind.value, version, True, reason, int(back["to_version"]), round(minutes, 2))
+    told = (event for event in history.of(RollbackDecided) if event.version == version)
+    decided: RollbackDecided | VersionRolledBack = next(told, back)
+    minutes = (back.time - promoted.time) / timedelta(minutes=1)
+    reason = f"{decided.cause}: {decided.because}"
+    return DrillOutcome(kind.value, version, True, reason, back.to_version, round(minutes, 2))
 
 
 def _calm(state: ModelState) -> bool:
@@ -235,7 +237,7 @@ def wrong_labels(rows: Rows) -> Rows:
 def _production_files(session: Session, state: ModelState) -> dict[str, bytes]:
     version = state.production_version
     assert version is not None  # _calm has seen it
-    key = version.artifact.removeprefix("s3://").split("/", 1)[1]
+    _, key = split_uri(version.artifact)
     with tarfile.open(fileobj=io.BytesIO(session.ports.artifacts.get(key)), mode="r:gz") as archive:
         members = {member.name: archive.extractfile(member) for member in archive if member.isreg()}
         return {name: file.read() for name, file in members.items() if file is not None}

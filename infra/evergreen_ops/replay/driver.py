@@ -14,20 +14,24 @@ import orjson
 import pyarrow as pa
 
 from evergreen.domain.event_json import NOTE_TYPES
+from evergreen.domain.history import History
+from evergreen.domain.model_events import CandidateRejected, TrainingFailed
+from evergreen.errors import EvergreenError
 from evergreen.formats import request_ids
-from evergreen.formats.outcomes import FEATURE_PREFIX, outcome_schema
+from evergreen.formats.outcomes import outcome_schema
+from evergreen.model.schema import FEATURE_PREFIX
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen_ops.replay.policies import base_rows
 from evergreen_ops.replay.progress import Moment, Screen
-from evergreen_ops.replay.result import Served, production_version, trained_rows
+from evergreen_ops.replay.result import Served, trained_rows
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_datetime, as_instant
-from evergreen_ops.replay.timeline import Event, kind_of, lines, time_of
+from evergreen_ops.timeline import lines
 
 if TYPE_CHECKING:
     from evergreen.bootstrap import AwsPorts
-    from evergreen_ops.local.cloud import LocalCloud
+    from local_cloud.cloud import LocalCloud
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +45,7 @@ TOLD_EVERY_SECONDS = 1.0  # of real time: reading the history costs, and nobody 
 ROLLING_ROWS = 1_000
 
 
-class ReplayError(RuntimeError):
+class ReplayError(EvergreenError):
     """A replay that can't go on; the message is one sentence."""
 
 
@@ -72,7 +76,7 @@ class Session:
     told: int = 0  # events of the history that have been shown
     told_at: float = 0.0
     rolling: Array = field(default_factory=lambda: np.empty(0))
-    events: Sequence[Event] = ()
+    history: History = field(default_factory=lambda: History(""))  # as it was shown last
 
     @property
     def now(self) -> datetime:
@@ -125,7 +129,7 @@ def train_first_model(session: Session) -> None:
         if state.run is None:
             break
     tell(session)
-    reasons = [str(e["because"]) for e in session.events if kind_of(e) in ("TrainingFailed", "CandidateRejected")]
+    reasons = [event.because for event in session.history.of(TrainingFailed, CandidateRejected)]
     raise ReplayError(f"the first model could not be trained: {reasons[-1] if reasons else 'the job never ended'}")
 
 
@@ -169,11 +173,11 @@ def failed_functions(session: Session) -> dict[str, str]:
     return {name: f"{len(errors)} times, the last: {errors[-1]}" for name, errors in sorted(failed.items())}
 
 
-def decisions(session: Session) -> tuple[Event, ...]:
+def decisions(session: Session) -> tuple[Mapping[str, Any], ...]:
     """Return every evaluation and comparison of the replay, oldest first, also those that changed nothing."""
     ledger, behind = session.ports.ledger, session.now + timedelta(days=1)
     notes = [note for kind in NOTE_TYPES for note in ledger.notes(session.model, kind, session.base.until, behind)]
-    return tuple(sorted(notes, key=time_of))
+    return tuple(sorted(notes, key=lambda note: datetime.fromisoformat(note["time"])))
 
 
 def tell(session: Session) -> None:
@@ -181,10 +185,10 @@ def tell(session: Session) -> None:
     session.told_at = time.monotonic()
     if session.ports.ledger.read(session.model).epoch == session.told:
         return
-    session.events = decide.history(session.model, ports=session.ports)
-    for line in lines(session.events[session.told :]):
+    session.history = decide.history(session.model, ports=session.ports)
+    for line in lines(session.history[session.told :].events):
         session.screen.tell(line)
-    session.told = len(session.events)
+    session.told = len(session.history)
 
 
 def outcome_table(stream: Stream, spec: ModelSpec, rows: Array, inference_ids: Sequence[str]) -> pa.Table:
@@ -354,8 +358,8 @@ def _show(session: Session) -> None:
         Moment(
             time=session.now,
             rows=session.asked - session.base.rows,
-            trainings=len(trained_rows(session.events)),
-            production=production_version(session.events),
+            trainings=len(trained_rows(session.history)),
+            production=session.history.production,
             quality=_quality(session),
         )
     )

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.errors import UsageError
 from evergreen.spec import ModelSpec
-from evergreen_ops.replay.metrics import Quality, quality
-from evergreen_ops.replay.resources import own_peak_mb
+from evergreen_ops.replay.machine import own_peak_mb
+from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_instant
 
@@ -28,7 +29,7 @@ TUTORIAL_NEW_SAMPLES, TUTORIAL_SHIFT = 1_000, 0.2
 FEWEST_LABELS = 100
 
 
-class PolicyError(ValueError):
+class PolicyError(UsageError):
     """A policy that is not known."""
 
 

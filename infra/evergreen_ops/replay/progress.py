@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from evergreen_ops.replay.timeline import SYMBOLS, Line, Mark
+from evergreen_ops.timeline import SYMBOLS, Line, Mark
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from evergreen_ops.page import page
-from evergreen_ops.replay.charts import Band, Marker, Series, health_chart
+from evergreen.domain.history import History
+from evergreen.domain.model_events import (
+    CandidateRegistered,
+    CandidateRejected,
+    CandidateRetired,
+    PromotionApproved,
+    PromotionProposed,
+    RollbackDecided,
+    TrainingFailed,
+    VersionPromoted,
+    VersionRolledBack,
+)
+from evergreen_ops.pages.charts import Band, Marker, Series, health_chart
+from evergreen_ops.pages.page import page
 from evergreen_ops.replay.result import Replay, retrainings
 from evergreen_ops.replay.streams import as_datetime
-from evergreen_ops.replay.timeline import Event, Line, Mark, kind_of, line_of, lines, time_of, words
+from evergreen_ops.timeline import Line, Mark, line_of, lines, words
 
 TEMPLATE = "report.html.j2"
 FEWEST_POINTS, MOST_POINTS = 12, 120
@@ -35,13 +47,13 @@ def write(replay: Replay, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     summary = replay.summary()
     (folder / "spec.yaml").write_text(replay.spec.to_yaml(), encoding="utf-8")
-    (folder / "events.jsonl").write_text(events_text(replay.events), encoding="utf-8")
+    (folder / "events.jsonl").write_text(events_text(replay.history.documents), encoding="utf-8")
     (folder / "decisions.jsonl").write_text(events_text(replay.decisions), encoding="utf-8")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     (folder / "report.html").write_text(render(replay, summary), encoding="utf-8")
 
 
-def events_text(events: Iterable[Event]) -> str:
+def events_text(documents: Iterable[Mapping[str, Any]]) -> str:
     r"""Return the history as JSON Lines, keys sorted.
 
     Examples
@@ -49,7 +61,7 @@ def events_text(events: Iterable[Event]) -> str:
     >>> events_text([{"type": "ModelApplied", "epoch": 1}])
     '{"epoch":1,"type":"ModelApplied"}\n'
     """
-    return "".join(json.dumps(event, sort_keys=True, separators=(",", ":")) + "\n" for event in events)
+    return "".join(json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n" for document in documents)
 
 
 def render(replay: Replay, summary: Mapping[str, Any]) -> str:
@@ -63,7 +75,7 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    told = list(lines(replay.events))
+    told = list(lines(replay.history.events))
     title = words(replay.stream.name)
     body = environment.get_template(TEMPLATE).render(
         title=title,
@@ -77,8 +89,8 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
         charts=_charts(replay),
         never_drawn="never" in summary["compare"],
         chart_text=_chart_text(replay),
-        triggers=_trigger_rows(replay.events),
-        verdicts=_verdict_rows(replay.events),
+        triggers=_trigger_rows(replay.history),
+        verdicts=_verdict_rows(replay.history),
         drill=_drill_rows(summary),
         timeline=[(f"{line.time:%Y-%m-%d %H:%M}", line.mark.value, line.title, line.because) for line in told],
         spec=replay.spec.to_yaml(),
@@ -180,7 +192,7 @@ def _charts(replay: Replay) -> tuple[tuple[str, str], ...]:
     series = _health(replay)
     if not series or len(series[0].times) < 2:
         return ()
-    markers, bands = _markers(replay.events), _bands(replay)
+    markers, bands = _markers(replay.history), _bands(replay)
     return tuple(
         (
             name,
@@ -235,25 +247,36 @@ def _series(name: str, style: str, replay: Replay, rows: Any, actual: Any, predi
 
 
 _MARKERS = {Mark.TRAINING: "training", Mark.PROMOTION: "promotion", Mark.ROLLBACK: "rollback"}
-_MARKED = ("CandidateRegistered", "CandidateRejected", "VersionPromoted", "VersionRolledBack")
 
 
-def _markers(events: Sequence[Event]) -> list[Marker]:
-    told = [(event, line_of(event)) for event in events if kind_of(event) in _MARKED]
-    return [Marker(line.time, _MARKERS[line.mark], str(line)) for _, line in told if line is not None]
+_TAKEN_OVER: tuple[type[VersionPromoted | VersionRolledBack], ...] = (VersionPromoted, VersionRolledBack)
+_ENDS: tuple[type[CandidateRegistered | CandidateRejected | TrainingFailed], ...] = (
+    CandidateRegistered,
+    CandidateRejected,
+    TrainingFailed,
+)
+_MARKED: tuple[type[CandidateRegistered | CandidateRejected | VersionPromoted | VersionRolledBack], ...] = (
+    CandidateRegistered,
+    CandidateRejected,
+    VersionPromoted,
+    VersionRolledBack,
+)
+
+
+def _markers(history: History) -> list[Marker]:
+    told = [line_of(event) for event in history.of(*_MARKED)]
+    return [Marker(line.time, _MARKERS[line.mark], str(line)) for line in told if line is not None]
 
 
 def _bands(replay: Replay) -> list[Band]:
     """Who was in production when, from the history."""
-    changes: list[tuple[datetime, int]] = []
-    for event in replay.events:
-        if kind_of(event) == "VersionPromoted":
-            changes.append((time_of(event), int(event["version"])))
-        elif kind_of(event) == "VersionRolledBack":
-            changes.append((time_of(event), int(event["to_version"])))
+    changes = [
+        (event.time, event.version if isinstance(event, VersionPromoted) else event.to_version)
+        for event in replay.history.of(*_TAKEN_OVER)
+    ]
     last = as_datetime(replay.stream.event_time[-1])
     ends = [start for start, _ in changes[1:]] + [max([last, *(start for start, _ in changes)])]
-    bad = {int(event["version"]) for event in replay.events if kind_of(event) == "VersionRolledBack"}
+    bad = {event.version for event in replay.history.of(VersionRolledBack)}
     return [
         Band(
             start,
@@ -270,49 +293,53 @@ def _band_title(version: int, start: datetime, end: datetime) -> str:
     return f"version {version} in production from {_day(start)} to {_day(end)}"
 
 
-def _trigger_rows(events: Sequence[Event]) -> list[Row]:
+def _trigger_rows(history: History) -> list[Row]:
     """Each retraining with its reason and what became of it."""
-    outcome = {event["decision_id"]: line for event in events if (line := _ending(event)) is not None}
+    outcome = {event.decision_id: line for event in history.of(*_ENDS) if (line := _ending(event)) is not None}
     return [
         Row(
             (
-                f"{time_of(event):%Y-%m-%d}",
-                words(event["trigger"]),
-                str(event.get("because", "")),
-                outcome.get(event["decision_id"], "still open"),
+                f"{event.time:%Y-%m-%d}",
+                words(event.trigger),
+                event.because,
+                outcome.get(event.decision_id, "still open"),
             )
         )
-        for event in retrainings(events)
+        for event in retrainings(history)
     ]
 
 
-def _ending(event: Event) -> str | None:
-    match kind_of(event):
-        case "CandidateRegistered" if event.get("decision_id"):
-            return f"version {event['version']}"
-        case "CandidateRejected":
-            return f"failed its gate: {event.get('because', '')}"
-        case "TrainingFailed" if event.get("final"):
-            return f"failed: {event.get('because', '')}"
-        case _:
-            return None
+def _ending(event: CandidateRegistered | CandidateRejected | TrainingFailed) -> str | None:
+    match event:
+        case CandidateRegistered():
+            return f"version {event.version}" if event.decision_id else None
+        case CandidateRejected():
+            return f"failed its gate: {event.because}"
+        case TrainingFailed():
+            return f"failed: {event.because}" if event.final else None
 
 
-def _verdict_rows(events: Sequence[Event]) -> list[Row]:
+_VERDICTS: Mapping[type[PromotionApproved | PromotionProposed | CandidateRetired | RollbackDecided], str] = {
+    PromotionApproved: "promote",
+    PromotionProposed: "promote",
+    CandidateRetired: "keep",
+    RollbackDecided: "roll back",
+}
+
+
+def _verdict_rows(history: History) -> list[Row]:
     """Each shadow verdict with its evidence."""
     rows = []
-    for event in events:
-        if kind_of(event) not in ("PromotionApproved", "CandidateRetired", "PromotionProposed", "RollbackDecided"):
-            continue
-        evidence = event.get("evidence") or {}
+    for event in history.of(*_VERDICTS):
+        evidence = event.evidence
         if "gain" not in evidence:
             continue
         low, high = evidence["interval"]
-        verdict = {"CandidateRetired": "keep", "RollbackDecided": "roll back"}.get(kind_of(event), "promote")
+        verdict = _VERDICTS[type(event)]
         rows.append(
             Row(
                 (
-                    f"{time_of(event):%Y-%m-%d}",
+                    f"{event.time:%Y-%m-%d}",
                     f"{evidence['version']} against {evidence['judged_against']}",
                     verdict,
                     f"{evidence['rows']:,}",

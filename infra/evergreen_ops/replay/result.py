@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.domain.history import History
+from evergreen.domain.model_events import RetrainingRequested, TrainingStarted, VersionPromoted, VersionRolledBack
 from evergreen.spec import ModelSpec
-from evergreen_ops.replay.metrics import Quality, quality
 from evergreen_ops.replay.policies import PolicyResult
+from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
-from evergreen_ops.replay.timeline import Event, kind_of
 
 Array = npt.NDArray[Any]
 
@@ -88,14 +89,14 @@ class Replay:
     stream: Stream
     spec: ModelSpec
     base: Base
-    events: tuple[Event, ...]
+    history: History
     served: Served
     wall_seconds: float = 0.0
     peak_rss_mb: float = 0.0
     drill: tuple[DrillOutcome, ...] = ()
     comparisons: tuple[PolicyResult, ...] = ()
     failures: Mapping[str, str] = MappingProxyType({})  # functions that ended in errors
-    decisions: tuple[Event, ...] = ()  # every evaluation and comparison, also those that changed nothing
+    decisions: tuple[Mapping[str, Any], ...] = ()  # every evaluation and comparison, also those that changed nothing
 
     @property
     def scored(self) -> Array:
@@ -115,7 +116,7 @@ class Replay:
 
     def summary(self) -> dict[str, Any]:
         """Return what summary.json holds. The first model is neither a retraining nor a promotion."""
-        trained = trained_rows(self.events)
+        trained = trained_rows(self.history)
         return {
             "stream": self.stream.name,
             "task": self.stream.task,
@@ -123,10 +124,10 @@ class Replay:
             **self.quality.to_json(),
             "trainings": len(trained),
             "rows_trained": sum(trained.values()),
-            "promotions": sum(kind_of(e) == "VersionPromoted" and e["replaced"] is not None for e in self.events),
-            "rollbacks": sum(kind_of(e) == "VersionRolledBack" for e in self.events),
-            "triggers": triggers(self.events),
-            "production_version": production_version(self.events),
+            "promotions": sum(promoted.replaced is not None for promoted in self.history.of(VersionPromoted)),
+            "rollbacks": len(self.history.of(VersionRolledBack)),
+            "triggers": triggers(self.history),
+            "production_version": self.history.production,
             "failed_requests": int(self.served.failed.sum()),
             "failed_functions": dict(self.failures),
             "wall_seconds": self.wall_seconds,
@@ -136,35 +137,25 @@ class Replay:
         }
 
 
-def retrainings(events: Sequence[Event]) -> list[Event]:
+def retrainings(history: History) -> tuple[RetrainingRequested, ...]:
     """Return the requests to retrain; the first of all asked for the first model and is not one of them."""
-    return [event for event in events if kind_of(event) == "RetrainingRequested"][1:]
+    return history.of(RetrainingRequested)[1:]
 
 
-def trained_rows(events: Sequence[Event]) -> dict[str, int]:
+def trained_rows(history: History) -> dict[str, int]:
     """Return the rows of each retraining whose job was started, by decision."""
-    wanted = {event["decision_id"] for event in retrainings(events)}
-    started = (event for event in events if kind_of(event) == "TrainingStarted")
-    return {event["decision_id"]: int(event["rows"]) for event in started if event["decision_id"] in wanted}
+    wanted = {event.decision_id for event in retrainings(history)}
+    return {event.decision_id: event.rows for event in history.of(TrainingStarted) if event.decision_id in wanted}
 
 
-def triggers(events: Sequence[Event]) -> dict[str, int]:
+def triggers(history: History) -> dict[str, int]:
     """Return how often each trigger caused a retraining.
 
     Examples
     --------
-    >>> request = {"type": "RetrainingRequested", "decision_id": "d"}
-    >>> triggers([{**request, "trigger": "manual"}, {**request, "trigger": "data_drift"}])
+    >>> request = {"type": "RetrainingRequested", "time": "2013-03-01T00:00:00Z", "actor": "ada", "because": "asked"}
+    >>> asked = [{**request, "epoch": n, "decision_id": f"d{n}", "trigger": "data_drift"} for n in (1, 2)]
+    >>> triggers(History.of_documents("churn", asked))
     {'data_drift': 1}
     """
-    return dict(sorted(Counter(str(event["trigger"]) for event in retrainings(events)).items()))
-
-
-def production_version(events: Sequence[Event]) -> int | None:
-    """Return the version in production after the last event."""
-    for event in reversed(events):
-        if kind_of(event) == "VersionPromoted":
-            return int(event["version"])
-        if kind_of(event) == "VersionRolledBack":
-            return int(event["to_version"])
-    return None
+    return dict(sorted(Counter(event.trigger for event in retrainings(history)).items()))

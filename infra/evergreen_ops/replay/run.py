@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.spec import ModelSpec
+from evergreen_ops.replay.machine import PeakMemory
 from evergreen_ops.replay.policies import Policy, PolicyResult, simulate
 from evergreen_ops.replay.progress import Screen
-from evergreen_ops.replay.resources import PeakMemory
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
 
 if TYPE_CHECKING:
-    from evergreen_ops.local.mlflow_server import MlflowServer
     from evergreen_ops.replay.result import Replay
+    from local_cloud.services.mlflow.server import MlflowServer
 
 TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 EVALUATIONS_A_CYCLE = 7
@@ -55,7 +55,7 @@ def replay(plan: Plan, screen: Screen) -> Replay:
     LocalCloudError
         The template can't be deployed.
     """
-    from evergreen_ops.local.mlflow_server import MlflowServer, forget
+    from local_cloud.services.mlflow.server import MlflowServer, forget
 
     started = time.perf_counter()
     logging.getLogger("mlflow.store.model_registry.abstract_store").setLevel(logging.WARNING)  # says that it waits
@@ -76,10 +76,10 @@ def replay(plan: Plan, screen: Screen) -> Replay:
 
 def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowServer) -> Replay:
     from evergreen import bootstrap
-    from evergreen_ops.local.cloud import LocalCloud
     from evergreen_ops.replay import driver
     from evergreen_ops.replay.drill import plan as plan_drill
     from evergreen_ops.replay.result import Replay
+    from local_cloud.cloud import LocalCloud
 
     screen.say(f"deploying {plan.template.name} into the local cloud")
     parameters = stack_parameters(plan.spec, plan.stream.span, mlflow.url)
@@ -95,7 +95,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
             driver.train_first_model(session)
             drill = plan_drill(session) if plan.drill else None
             driver.run(session, step=plan.step, interludes=() if drill is None else (drill,))
-            events = tuple(session.events)
+            history = session.history
             failures = driver.failed_functions(session)
             decisions = driver.decisions(session)
         finally:
@@ -106,9 +106,9 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
         stream=plan.stream.first(session.asked),
         spec=plan.spec,
         base=plan.base,
-        events=events,
+        history=history,
         served=session.served.first(session.asked),
-        drill=() if drill is None else drill.outcomes(events),
+        drill=() if drill is None else drill.outcomes(history),
         failures=failures,
         decisions=decisions,
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evergreen.spec import EndpointSpec, ModelSpec, SpecError, format_duration
+from evergreen.durations import format_duration
+from evergreen.spec import EndpointSpec, ModelSpec
 from evergreen_ops.replay.streams import Stream, StreamError, as_datetime, as_instant
 
 BUNDLED_SPEC = Path(__file__).with_name("late_flights.yaml")
@@ -52,22 +53,6 @@ def bundled_spec() -> ModelSpec:
     'late_flights'
     """
     return ModelSpec.from_yaml(BUNDLED_SPEC.read_text(encoding="utf-8"))
-
-
-def read_spec(path: Path) -> ModelSpec:
-    """Read a user's spec.
-
-    Raises
-    ------
-    SpecError
-        The file can't be read or the spec is invalid.
-    """
-    try:
-        return ModelSpec.from_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError((f"{path} can't be read: {error.strerror}",)) from error
-    except UnicodeDecodeError as error:
-        raise SpecError((f"{path} is not UTF-8 text: write the spec as YAML",)) from error
 
 
 def for_replay(spec: ModelSpec) -> tuple[ModelSpec, tuple[str, ...]]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from evergreen.errors import UsageError
 from evergreen_ops import tables
 from evergreen_ops.tables import TableError, instants, is_text
 
@@ -35,7 +36,7 @@ MOST_CLASSES = 20
 FEWEST_ROWS = 1_000
 
 
-class StreamError(ValueError):
+class StreamError(UsageError):
     """A file that can't be replayed; the message is one sentence for the person who named it."""
 
 

@@ -90,6 +90,7 @@ class AwsPorts:
     def endpoint(self, spec: ModelSpec) -> p.Aliases:
         from evergreen.aws.sagemaker_aliases import EndpointAliases
         from evergreen.aws.sagemaker_requests import EndpointPlan
+        from evergreen.formats.keys import captures_of
 
         prefix = self._prefix
         plan = EndpointPlan(
@@ -100,7 +101,7 @@ class AwsPorts:
             stack=prefix.rstrip("-"),
             role_arn=self.settings.endpoint_role_arn,
             image=self.settings.endpoint_image,
-            captures=self.data.uri(f"captures/{spec.model}"),
+            captures=self.data.uri(captures_of(spec.model)),
             sampling=spec.capture.sampling,
         )
         return EndpointAliases(

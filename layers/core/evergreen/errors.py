@@ -1,15 +1,28 @@
-"""What can go wrong, as types with fields; each message is one sentence with the value and the next step."""
+"""What can go wrong, as types with fields; each message is one sentence with the value and the next step.
+
+Standard library only: what is packed into a training job or an endpoint's container raises these too.
+"""
 
 from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import ClassVar
 
 _LONGEST_REASON = 200
 
 
 class EvergreenError(Exception):
     """Base of every error that Evergreen raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    """What the `evergreen` command exits with: 1 when it is refused or failed, 2 when it can't be asked so."""
+
+
+class UsageError(EvergreenError, ValueError):
+    """Something that can't be asked as it is: an option, a spec, a file of the user's."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class UnknownModelError(EvergreenError):
@@ -18,6 +31,31 @@ class UnknownModelError(EvergreenError):
     def __init__(self, model: str) -> None:
         super().__init__(f"model {model!r} is not known: apply its spec first (evergreen apply SPEC)")
         self.model = model
+
+
+class UnreadableSpecError(EvergreenError):
+    """A model's spec that this version of Evergreen can't read; ``problems`` names each key."""
+
+    def __init__(self, model: str, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            f"this version of Evergreen can't read the spec of model {model!r} ({'; '.join(problems)}): "
+            "deploy the version that it was applied with, or a newer one"
+        )
+        self.model = model
+        self.problems = problems
+
+
+class UnreadableEventError(EvergreenError):
+    """An event of the history that has to be read, and that this version of Evergreen can't."""
+
+    def __init__(self, model: str, epoch: int, kind: str) -> None:
+        super().__init__(
+            f"this version of Evergreen can't read event {epoch} of model {model!r}, a {kind}: deploy the version that "
+            f"recorded it, or a newer one; where that is this one, see `evergreen verify {model}`"
+        )
+        self.model = model
+        self.epoch = epoch
+        self.kind = kind
 
 
 class StaleStateError(EvergreenError):

@@ -14,10 +14,11 @@ from evergreen.domain.state import ModelState
 if TYPE_CHECKING:
     from evergreen.domain.audit import RawItem
     from evergreen.domain.bake import Traffic  # its numpy is not there in functions that only pass ports on
+    from evergreen.domain.history import History
     from evergreen.spec import ModelSpec
     from evergreen.training.run_record import RunRecord
 from evergreen.domain.aliases import AliasRecord
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.training_jobs import TrainingRequest, TrainingStatus
 
 
@@ -33,8 +34,8 @@ class Ledger(Protocol):
     def models(self) -> tuple[str, ...]:
         """Every model that has a spec, sorted."""
 
-    def history(self, model: str) -> list[dict[str, Any]]:
-        """Every event of the model, oldest first, as plain data."""
+    def history(self, model: str) -> History:
+        """Every event of the model, oldest first."""
 
     def stored(self, model: str) -> tuple[RawItem | None, list[RawItem]]:
         """The items of the state and of the history as they are stored, for whoever checks them."""
@@ -95,8 +96,10 @@ class Catalog(Protocol):
     def remove(self, entry: CatalogEntry) -> None:
         """Forget the file."""
 
-    def between(self, model: str, kind: str, start: datetime, end: datetime) -> list[CatalogEntry]:
-        """Files with start <= time < end, in order of time and key."""
+    def between(
+        self, model: str, kind: CatalogKind, start: datetime, end: datetime, *, version: int | None = None
+    ) -> list[CatalogEntry]:
+        """Files of a kind, of profiles those of a version, with start <= time < end, in order of time and key."""
 
 
 class Aliases(Protocol):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evergreen.errors import EvergreenError
 
-class SettingsError(ValueError):
+
+class SettingsError(EvergreenError, ValueError):
     """A variable that is needed is not set."""
 
     def __init__(self, name: str) -> None:

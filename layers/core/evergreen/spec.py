@@ -21,40 +21,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from evergreen.durations import format_duration, parse_duration
+from evergreen.errors import UsageError
 from evergreen.model.schema import MODEL_NAME, Feature, FeatureSchema, Kind, Task
 
 LONGEST_HYPERPARAMETER = 2_500
 """Characters that SageMaker takes as the value of one hyperparameter."""
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def parse_duration(value: object) -> object:
-    """Turn ``"30m"`` or ``"7d"`` into a timedelta; leave anything else to pydantic.
-
-    Examples
-    --------
-    >>> parse_duration("90s")
-    datetime.timedelta(seconds=90)
-    """
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", value)):
-        return timedelta(**{_UNITS[match[2]]: float(match[1])})
-    return value
-
-
-def format_duration(value: timedelta) -> str:
-    """Write a timedelta as specs do: the largest unit that divides it.
-
-    Examples
-    --------
-    >>> format_duration(timedelta(days=7)), format_duration(timedelta(minutes=90))
-    ('1w', '90m')
-    """
-    seconds = round(value.total_seconds())
-    for unit, size in (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)]
 
@@ -393,7 +365,7 @@ class TrainingSpec(_Section):
         if self.network_isolation and self.image is None:
             raise ValueError(
                 "training.network_isolation is set without training.image: the stack's image installs packages when a "
-                "job starts, which needs a network; build one with infra/training_image/Dockerfile"
+                "job starts, which needs a network; build one with infra/deploy/training_image/Dockerfile"
             )
         if (length := len(json.dumps(self.params))) > LONGEST_HYPERPARAMETER:
             raise ValueError(
@@ -657,24 +629,6 @@ class ModelSpec(_Section):
         """The score that the gate compares."""
         return self.gate.metric or (GateMetric.MAE if self.task is Task.REGRESSION else GateMetric.ACCURACY)
 
-    def cost_matrix(self) -> tuple[tuple[float, ...], ...]:
-        """What an answer costs: a row for each actual class, in the order of the classes.
-
-        Examples
-        --------
-        >>> ModelSpec.parse({
-        ...     "model": "fraud", "task": "binary", "features": {"amount": {"type": "number"}},
-        ...     "labels": {"classes": ["no", "yes"]},
-        ...     "shadow": {"metric": "cost", "cost": {"yes": {"no": 50}}},
-        ... }).cost_matrix()
-        ((0.0, 1.0), (50.0, 0.0))
-        """
-        classes = self.labels.classes or ()
-        return tuple(
-            tuple(self.shadow.cost.get(actual, {}).get(said, float(actual != said)) for said in classes)
-            for actual in classes
-        )
-
     @property
     def estimator(self) -> str:
         """The scikit-learn estimator's class name."""
@@ -728,7 +682,7 @@ class ModelSpec(_Section):
         return self.model_dump(mode="json")
 
 
-class SpecError(ValueError):
+class SpecError(UsageError):
     """A model spec that can't be used; ``problems`` has a line for each key."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:

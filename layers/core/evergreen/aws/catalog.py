@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, FileSums
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -26,14 +26,16 @@ class DynamoCatalog:
             "key": {"S": entry.key},
             "rows": {"N": str(entry.rows)},
             "etag": {"S": entry.etag},
-            "sums": {"S": json.dumps(entry.sums, separators=(",", ":"))},
+            "sums": {"S": json.dumps(entry.sums.to_json(), separators=(",", ":"))},
         }
         self._client.put_item(TableName=self._table, Item=item)
 
     def remove(self, entry: CatalogEntry) -> None:
         self._client.delete_item(TableName=self._table, Key=_key(entry))
 
-    def between(self, model: str, kind: str, start: datetime, end: datetime) -> list[CatalogEntry]:
+    def between(
+        self, model: str, kind: CatalogKind, start: datetime, end: datetime, *, version: int | None = None
+    ) -> list[CatalogEntry]:
         if end <= start:
             return []
         last = end - timedelta(microseconds=1)
@@ -43,23 +45,27 @@ class DynamoCatalog:
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
                 ExpressionAttributeValues={
-                    ":pk": {"S": f"{model}#{kind}#{month}"},
+                    ":pk": {"S": _partition(model, kind, version, month)},
                     ":low": {"S": _hour(start) if month == _month(start) else "00"},
                     ":high": {"S": (_hour(last) if month == _month(last) else "99") + "/\uffff"},
                 },
                 ConsistentRead=True,
             )
             for page in pages:
-                entries.extend(_entry(model, kind, item) for item in page["Items"])
+                entries.extend(_entry(model, kind, version, item) for item in page["Items"])
         return [entry for entry in entries if start <= entry.time < end]
 
 
 def _key(entry: CatalogEntry) -> dict[str, Any]:
-    partition = f"{entry.model}#{entry.kind}#{_month(entry.time)}"
+    partition = _partition(entry.model, entry.kind, entry.version, _month(entry.time))
     return {"pk": {"S": partition}, "sk": {"S": f"{_hour(entry.time)}/{entry.key}"}}
 
 
-def _entry(model: str, kind: str, item: dict[str, Any]) -> CatalogEntry:
+def _partition(model: str, kind: CatalogKind, version: int | None, month: str) -> str:
+    return f"{model}#{kind.of_version(version)}#{month}"
+
+
+def _entry(model: str, kind: CatalogKind, version: int | None, item: dict[str, Any]) -> CatalogEntry:
     return CatalogEntry(
         model=model,
         kind=kind,
@@ -67,7 +73,8 @@ def _entry(model: str, kind: str, item: dict[str, Any]) -> CatalogEntry:
         key=item["key"]["S"],
         rows=int(item["rows"]["N"]),
         etag=item["etag"]["S"],
-        sums=json.loads(item["sums"]["S"]),
+        sums=FileSums.read(json.loads(item["sums"]["S"])),
+        version=version,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from evergreen.domain.uris import uri_of
 from evergreen.errors import ConflictingWriteError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class S3Files:
     def get(self, key: str) -> bytes:
         found = self.get_with_etag(key)
         if found is None:
-            raise FileNotFoundError(f"s3://{self._bucket}/{key} does not exist")
+            raise FileNotFoundError(f"{self.uri(key)} does not exist")
         return found[0]
 
     def get_with_etag(self, key: str) -> tuple[bytes, str] | None:
@@ -66,4 +67,4 @@ class S3Files:
             yield from ((item["Key"], item["ETag"].strip('"')) for item in page.get("Contents", []))
 
     def uri(self, key: str) -> str:
-        return f"s3://{self._bucket}/{key}"
+        return uri_of(self._bucket, key)

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from evergreen.aws.transactions import somebody_was_faster
 from evergreen.domain import event_json
+from evergreen.domain.history import AnyEntry, Entry, History
 from evergreen.domain.model_events import AnyEvent
 from evergreen.domain.state import ModelState
 from evergreen.domain.transitions import transition
@@ -98,9 +99,9 @@ class DynamoLedger:
     def models(self) -> tuple[str, ...]:
         return tuple(sorted(item["sk"]["S"] for item in self._query(_REGISTER)))
 
-    def history(self, model: str) -> list[dict[str, Any]]:
+    def history(self, model: str) -> History:
         items = self._query(model, " AND begins_with(sk, :event)", {":event": _EVENT})
-        return [{**_told(model, item), "hash": item["hash"]["S"]} for item in items]
+        return History(model, tuple(_entry(model, item) for item in items))
 
     def stored(self, model: str) -> tuple[RawItem | None, list[RawItem]]:
         for _ in range(_LOOKS):
@@ -158,8 +159,13 @@ def _raw(item: Mapping[str, Any]) -> RawItem:
     return {name: value.get("N" if name == "epoch" else "S", str(value)) for name, value in item.items()}
 
 
+def _entry(model: str, item: Mapping[str, Any]) -> AnyEntry:
+    """An event of the history, of which nothing is read before it is asked for."""
+    return Entry(model, int(item["epoch"]["N"]), item["type"]["S"], item["body"]["S"], item["hash"]["S"])
+
+
 def _told(model: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """An event or a note as plain data."""
+    """A note as plain data."""
     about = {"model": model, "epoch": int(item["epoch"]["N"]), "type": item["type"]["S"]}
     return {**about, **json.loads(item["body"]["S"])}
 

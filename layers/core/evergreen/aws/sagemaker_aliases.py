@@ -25,8 +25,10 @@ from evergreen.aws.sagemaker_requests import (
     model_request,
 )
 from evergreen.domain.aliases import IMPORTED, AliasRecord
+from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import EndpointRefusedError, EndpointWentBackError
 from evergreen.formats.endpoint_names import ConfigVersions, version_of
+from evergreen.formats.keys import source_key
 from evergreen.model.archive import ArtifactError
 
 if TYPE_CHECKING:
@@ -167,12 +169,13 @@ class EndpointAliases:
         # Who answers is not who is wanted: as SageMaker describes it, and with the settings of those that are wanted.
         version = version_of(name, self._plan.head)
         container = {} if version is None else self._container(name)
+        place = container.get("ModelDataUrl", "")
         written = ConfigVersions.read(found.config) if found is not None else None
         return replace(
             wanted or AliasRecord.nowhere(model, alias, 0),
             alias=alias,
             version=_SOMEBODY_ELSES if version is None else version,
-            artifact=container.get("ModelDataUrl", "").partition("//")[2].partition("/")[2] or f"{IMPORTED}{name}",
+            artifact=split_uri(place)[1] if is_uri(place) else f"{IMPORTED}{name}",
             sha256=container.get("Environment", {}).get(_SHA256, ""),
             epoch=0 if written is None else written.epoch,
         )
@@ -406,4 +409,4 @@ def _source() -> tuple[bytes, str]:
     from evergreen.serving.source import pack_source
 
     body = pack_source()
-    return body, f"source/{hashlib.sha256(body).hexdigest()}/sourcedir.tar.gz"
+    return body, source_key(hashlib.sha256(body).hexdigest())

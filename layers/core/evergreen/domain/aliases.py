@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evergreen.domain.state import ModelState, Version
+from evergreen.domain.uris import split_uri
 from evergreen.spec import ModelSpec
 
 IMPORTED = "sagemaker-model:"
@@ -80,7 +81,7 @@ def canary_of(state: ModelState, spec: ModelSpec, number: int) -> Canary | None:
 def _artifact_key(version: Version) -> str:
     if version.artifact.startswith(IMPORTED):
         return version.artifact
-    return version.artifact.removeprefix("s3://").split("/", 1)[1]
+    return split_uri(version.artifact)[1]
 
 
 def answers_with(found: AliasRecord | None, wanted: AliasRecord) -> bool:

@@ -13,14 +13,12 @@ from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint, OnlinePointer
-from evergreen.domain.pairs import OutcomeRow
-from evergreen.domain.shadow import Answers, PairedOutcomes, Rules, ShadowDecision, Whole, judge
+from evergreen.domain.pairs import OutcomeRow, Said, last_of_each, pair
+from evergreen.domain.shadow import PairedOutcomes, Rules, ShadowDecision, Whole, judge
 from evergreen.model.scorer import Predictions
-from evergreen.spec import Metric, ModelSpec
-from evergreen.statistics.losses import brier
+from evergreen.spec import ModelSpec
 
 FEWEST_CYCLES = 3
 """Some hours of wrong labels are a part of one cycle: the others outvote them."""
@@ -96,60 +94,19 @@ def judge_checkpoint(outcomes: PairedOutcomes, rules: Rules, *, since: datetime,
 def newest_labels(rows: Sequence[OutcomeRow], *, version: int, since: datetime) -> list[OutcomeRow]:
     """The requests that a version answered since a time, each once, with its last label."""
     wanted = [row for row in rows if row.version == version and row.time >= since]
-    return list({row.event_id: row for row in sorted(wanted, key=lambda row: row.label_time)}.values())
+    last = last_of_each([row.event_id for row in wanted], [row.label_time for row in wanted])
+    return [wanted[row] for row in last]
 
 
 def paired(rows: Sequence[OutcomeRow], answered: Predictions, spec: ModelSpec) -> PairedOutcomes:
     """Production's answers beside a checkpoint's, which stands where a shadow would."""
-    classes = spec.labels.classes
-    actual = [row.actual for row in rows]
-    production = [row.prediction for row in rows]
     delays = [(row.label_time - row.time).total_seconds() for row in rows]
-    codes = None
-    if classes is not None:
-        codes = Answers(_codes(actual, classes), _codes(production, classes), _codes(answered.predictions, classes))
-    return PairedOutcomes(
+    return pair(
+        [row.actual for row in rows],
+        Said([row.prediction for row in rows], lambda: [row.probabilities for row in rows]),
+        Said(answered.predictions, lambda: answered.probability_rows),
+        spec,
         inference_time=np.array([round(row.time.timestamp() * 1e6) for row in rows], dtype=np.int64),
-        production_loss=_losses(actual, production, [row.probabilities for row in rows], codes, spec, ours=False),
-        shadow_loss=_losses(actual, answered.predictions, answered.probability_rows, codes, spec, ours=True),
-        group=np.array([row.group for row in rows], dtype=object),
-        answers=codes,
         label_delay=np.array([round(delay * 1e6) for delay in delays], dtype=np.int64),
+        group=[row.group for row in rows],
     )
-
-
-def _codes(labels: Sequence[str | float], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Codes of the classes; a label that is none of them gets the next number."""
-    index = {name: code for code, name in enumerate(classes)}
-    return np.array([index.get(str(label), len(classes)) for label in labels], dtype=np.int64)
-
-
-def _losses(
-    actual: Sequence[str | float],
-    said: Sequence[str | float],
-    chances: Sequence[Sequence[float] | None],
-    codes: Answers | None,
-    spec: ModelSpec,
-    *,
-    ours: bool,
-) -> NDArray[np.float64]:
-    """The loss of each row in the metric of the shadow's verdict; see :func:`evergreen.formats.outcomes.losses`."""
-    if codes is None:
-        error: NDArray[np.float64] = np.abs(np.array(said, dtype=np.float64) - np.array(actual, dtype=np.float64))
-        return error
-    given = codes.shadow if ours else codes.production
-    classes = spec.labels.classes or ()
-    match spec.shadow_metric:
-        case Metric.BRIER:
-            nothing = [float("nan")] * len(classes)
-            rows = np.array([nothing if each is None else each for each in chances], dtype=np.float64)
-            losses: NDArray[np.float64] = brier(rows.reshape(-1, len(classes)), codes.actual)
-            return losses
-        case Metric.COST:
-            matrix = np.zeros((len(classes) + 1, len(classes) + 1))
-            matrix[:-1, :-1] = spec.cost_matrix()
-            costs: NDArray[np.float64] = matrix[codes.actual, given]
-            return costs
-        case _:
-            wrong: NDArray[np.float64] = (given != codes.actual).astype(np.float64)
-            return wrong

@@ -27,6 +27,9 @@ NOTE_TYPES = {
 """What is noted beside the history, by kind: the name under which the bus tells of it."""
 
 
+_PLACE = frozenset({"model", "epoch", "type", "hash"})  # beside an event's own fields
+
+
 @cache
 def _adapter(name: str) -> TypeAdapter[Any]:
     return TypeAdapter(ModelState if name == "ModelState" else EVENT_TYPES[name])
@@ -60,9 +63,54 @@ def event_from_json(name: str, text: str | bytes) -> AnyEvent:
     return event
 
 
-def event_of(item: Mapping[str, Any]) -> AnyEvent:
-    """The event of a history item as the ledger tells it."""
-    return event_from_json(item["type"], json.dumps(item))
+def event_or_none(name: str, text: str | bytes) -> AnyEvent | None:
+    """The event of that type, or None for a type that this version does not know: a newer one wrote it."""
+    return event_from_json(name, text) if name in EVENT_TYPES else None
+
+
+def event_of(name: str, fields: Mapping[str, Any]) -> AnyEvent | None:
+    """The same of fields as :func:`fields_of` tells them."""
+    return event_or_none(name, json.dumps(fields))
+
+
+def fields_of(body: str) -> dict[str, Any]:
+    """Everything that an event's JSON holds, also what its type does not know."""
+    fields: dict[str, Any] = json.loads(body)
+    return fields
+
+
+def document(model: str, epoch: int, name: str, body: str, digest: str) -> dict[str, Any]:
+    """An event as people and programs are shown it: its place in the history, its fields as stored, its hash.
+
+    Examples
+    --------
+    >>> document("churn", 1, "ModelPaused", '{"time":"2026-03-01T00:00:00Z","weather":"hail"}', "ab")
+    {'model': 'churn', 'epoch': 1, 'type': 'ModelPaused', 'time': '2026-03-01T00:00:00Z', 'weather': 'hail', \
+'hash': 'ab'}
+    """
+    return {"model": model, "epoch": epoch, "type": name, **fields_of(body), "hash": digest}
+
+
+def parts(shown: Mapping[str, Any]) -> tuple[int, str, str, str]:
+    """Epoch, type, body and hash of what :func:`document` showed."""
+    body = {name: value for name, value in shown.items() if name not in _PLACE}
+    return shown["epoch"], shown["type"], json.dumps(body), shown.get("hash", "")
+
+
+def note_name(note: Mapping[str, Any]) -> str:
+    """The name under which a note is told, as :data:`NOTE_TYPES` has it."""
+    return str(note["type"])
+
+
+def tells_of(note: Mapping[str, Any], kind: str) -> bool:
+    """Whether a note, as it is shown, is of a kind.
+
+    Examples
+    --------
+    >>> tells_of({"type": "ShadowCompared", "verdict": "keep"}, "shadow")
+    True
+    """
+    return note_name(note) == NOTE_TYPES[kind]
 
 
 def event_key(epoch: int) -> str:

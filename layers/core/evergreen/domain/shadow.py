@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergreen.domain.state import Shadow, ShadowRole
-from evergreen.spec import Metric, ModelSpec, format_duration
+from evergreen.durations import format_duration
+from evergreen.spec import Metric, ModelSpec
 from evergreen.statistics.days import overdispersion_of_days
 from evergreen.statistics.macro_f1 import macro_f1_verdict
 from evergreen.statistics.sequential import ShadowVerdict, Verdict, shadow_verdict_from_losses

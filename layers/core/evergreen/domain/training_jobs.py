@@ -65,28 +65,6 @@ def job_name(model: str, run: Run) -> str:
     return f"{model}-{run.decision_id}-{run.attempt}".replace("_", "-").replace("--", "-")
 
 
-def job_name_of(artifact: str) -> str:
-    """The job that wrote an artifact: ``.../{job}/output/model.tar.gz``.
-
-    Examples
-    --------
-    >>> job_name_of("s3://bucket/models/churn/churn-1-0/output/model.tar.gz")
-    'churn-1-0'
-    """
-    return artifact.split("/")[-3]
-
-
-def manifest_of(model: str, decision_id: str, attempt: int) -> str:
-    """The key of an attempt's manifest, in the artifact bucket.
-
-    Examples
-    --------
-    >>> manifest_of("churn", "d-1", 0)
-    'snapshots/churn/d-1/0/manifest.json'
-    """
-    return f"snapshots/{model}/{decision_id}/{attempt}/manifest.json"
-
-
 @dataclass(frozen=True, slots=True)
 class JobEnd:
     """How a training job ended, from its state-change event or from describing it."""

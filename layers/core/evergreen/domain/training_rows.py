@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
+from evergreen.domain.catalog import Counts, DailySums
 from evergreen.spec import RowsPolicy, TrainingSpec
 from evergreen.statistics.change import FEWEST_DAYS, last_rise
 
@@ -47,7 +49,7 @@ def window_start(training: TrainingSpec, decided_at: datetime) -> datetime:
 
 def choose_rows(
     training: TrainingSpec,
-    sums: Iterable[Mapping[str, Mapping[str, Sequence[int]]]],
+    sums: Iterable[DailySums],
     *,
     maturity: timedelta,
     decided_at: datetime,
@@ -66,10 +68,10 @@ def choose_rows(
 
     Examples
     --------
-    >>> days = {f"2026-01-{day:02}": [100, 90 - 2 * (day % 2) - (25 if day >= 20 else 0)] for day in range(1, 31)}
+    >>> days = {f"2026-01-{day:02}": (100, 90 - 2 * (day % 2) - (25 if day >= 20 else 0)) for day in range(1, 31)}
     >>> since_change = TrainingSpec(rows="since_change", rows_since_change=500)
     >>> now = datetime(2026, 2, 2, tzinfo=UTC)
-    >>> choice = choose_rows(since_change, [{"1": days}], maturity=timedelta(days=1), decided_at=now)
+    >>> choice = choose_rows(since_change, [DailySums({1: days})], maturity=timedelta(days=1), decided_at=now)
     >>> choice.start.date().isoformat(), choice.because
     ('2026-01-20', 'since 2026-01-20, when the share of wrong answers rose from 0.111 to 0.359')
     """
@@ -94,14 +96,12 @@ def choose_rows(
     return RowsChoice(max(start, _midnight(names[first])), exact=True, because=rose)
 
 
-def _days(sums: Iterable[Mapping[str, Mapping[str, Sequence[int]]]], *, before: str) -> dict[str, tuple[int, int]]:
-    days: dict[str, tuple[int, int]] = {}
-    for by_version in sums:
-        for by_day in by_version.values():
-            for day, (n, right) in by_day.items():
-                if day < before:
-                    known = days.get(day, (0, 0))
-                    days[day] = (known[0] + n, known[1] + right)
+def _days(sums: Iterable[DailySums], *, before: str) -> dict[str, Counts]:
+    days: dict[str, Counts] = {}
+    for day, (n, right) in chain.from_iterable(daily.days() for daily in sums):
+        if day < before:
+            known = days.get(day, (0, 0))
+            days[day] = (known[0] + n, known[1] + right)
     return dict(sorted(days.items()))
 
 

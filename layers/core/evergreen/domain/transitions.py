@@ -314,7 +314,7 @@ def _pass_bake(state: ModelState, event: BakePassed, refuse: _Refusal) -> ModelS
     bake = state.bake
     if bake is None or bake.version != event.version or bake.phase is not event.phase:
         raise IllegalTransitionError(
-            state.model, "BakePassed", f"version {event.version} is not in its {event.phase} bake"
+            state.model, BakePassed.__name__, f"version {event.version} is not in its {event.phase} bake"
         )
     # Not always the one that was replaced: that may have been replaced before it had shown that it is good itself.
     watcher = state.last_known_good()

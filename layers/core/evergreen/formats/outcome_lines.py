@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from evergreen.domain.pairs import OutcomeRow
+from evergreen.model.schema import FEATURE_PREFIX
+
 if TYPE_CHECKING:
     import pyarrow as pa
-from evergreen.domain.pairs import OutcomeRow
 
-KIND = "online-rows"
-"""Of the files' entries in the catalog."""
-
-_PREFIX = "feature."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -28,7 +26,7 @@ def to_json_lines(table: pa.Table) -> bytes:
     """Write outcomes as gzipped lines (:func:`evergreen.formats.outcomes.outcome_schema`); the same, the same bytes."""
     lines = []
     for row in table.to_pylist():
-        features = {name.removeprefix(_PREFIX): value for name, value in row.items() if name.startswith(_PREFIX)}
+        features = {name.removeprefix(FEATURE_PREFIX): row[name] for name in row if name.startswith(FEATURE_PREFIX)}
         times = {name: (row[name] - _EPOCH) // _MICROSECOND for name in ("inference_time", "label_time")}
         kept = ("event_id", "production_version", "prediction", "probabilities", "actual", "group")
         lines.append(orjson.dumps({name: row[name] for name in kept} | times | {"features": features}))

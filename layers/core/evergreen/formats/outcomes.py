@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evergreen.domain.shadow import Answers, PairedOutcomes
+from evergreen.domain.catalog import Counts, DailySums
+from evergreen.domain.pairs import Said, last_of_each, pair
+from evergreen.domain.shadow import PairedOutcomes
 from evergreen.formats.captures import Capture, GroundTruth
-from evergreen.model.schema import FeatureSchema, Kind, Task
-from evergreen.spec import Metric, ModelSpec
-from evergreen.statistics.losses import brier
+from evergreen.model.schema import FEATURE_PREFIX, FeatureSchema, Kind, Task
+from evergreen.spec import ModelSpec
+from evergreen.statistics.losses import absolute_error
 
-FEATURE_PREFIX = "feature."
 _TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -118,13 +119,14 @@ def join(
     tuple
         The outcomes, and the labels whose capture was not found.
     """
-    last = {label.event_id: label.label for label in labels}
+    last = [labels[row] for row in last_of_each([label.event_id for label in labels])]
     row_of = {event_id: row for row, event_id in enumerate(production["event_id"].to_pylist())}
-    found = [event_id for event_id in last if event_id in row_of]
-    missing = [GroundTruth(event_id, label) for event_id, label in last.items() if event_id not in row_of]
+    matched = [label for label in last if label.event_id in row_of]
+    missing = [label for label in last if label.event_id not in row_of]
+    found = [label.event_id for label in matched]
     table = production.take(pa.array([row_of[event_id] for event_id in found], pa.int64()))
     target = outcome_schema(schema)
-    actual = [last[event_id] for event_id in found]
+    actual = [label.label for label in matched]
     columns: dict[str, Any] = {
         name: table[name] for name in ("event_id", "inference_time", "group", "prediction", "probabilities")
     }
@@ -170,15 +172,16 @@ def paired(table: pa.Table, spec: ModelSpec, *, production: int, shadow: int) ->
     """The rows that exactly these two versions answered, each with both losses; an id counts once, its last label."""
     mask = pc.and_(pc.equal(table["production_version"], production), pc.equal(table["shadow_version"], shadow))
     both = table.filter(mask)
-    last = {event_id: row for row, event_id in enumerate(both["event_id"].to_pylist())}
-    both = both.take(pa.array(sorted(last.values()), pa.int64()))
-    return PairedOutcomes(
-        inference_time=_micros(both["inference_time"]).to_numpy(),
-        production_loss=losses(both, "prediction", "probabilities", spec),
-        shadow_loss=losses(both, "shadow_prediction", "shadow_probabilities", spec),
-        group=np.array(both["group"].to_pylist(), dtype=object),
-        answers=_answers(both, spec.labels.classes),
-        label_delay=pc.subtract(_micros(both["label_time"]), _micros(both["inference_time"])).to_numpy(),
+    both = both.take(pa.array(np.sort(last_of_each(both["event_id"].to_pylist()))))
+    time = _micros(both["inference_time"])
+    return pair(
+        both["actual"].to_pylist(),
+        _said(both, ""),
+        _said(both, "shadow_"),
+        spec,
+        inference_time=time.to_numpy(),
+        label_delay=pc.subtract(_micros(both["label_time"]), time).to_numpy(),
+        group=both["group"].to_pylist(),
     )
 
 
@@ -186,69 +189,29 @@ def _micros(column: Any) -> Any:
     return column.cast(pa.int64())
 
 
-def _answers(table: pa.Table, classes: Sequence[str] | None) -> Answers | None:
-    if classes is None:
-        return None
-    return Answers(
-        actual=_codes(table["actual"], classes),
-        production=_codes(table["prediction"], classes),
-        shadow=_codes(table["shadow_prediction"], classes),
-    )
+def _said(table: pa.Table, side: str) -> Said:
+    return Said(table[f"{side}prediction"].to_pylist(), table[f"{side}probabilities"].to_pylist)
 
 
-def _codes(column: Any, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Codes of the classes; a label that is none of them gets the next number."""
-    index = {name: code for code, name in enumerate(classes)}
-    return np.array([index.get(value, len(classes)) for value in column.to_pylist()], dtype=np.int64)
-
-
-def losses(table: pa.Table, prediction: str, probabilities: str, spec: ModelSpec) -> NDArray[np.float64]:
-    """The loss of each row: 0 or 1, squared distance of probabilities over 2 (Brier), a cost, or |error|."""
-    match spec.shadow_metric:
-        case Metric.ABSOLUTE_ERROR:
-            return np.abs(_numbers(table[prediction]) - _numbers(table["actual"]))
-        case Metric.ACCURACY | Metric.MACRO_F1:
-            return np.asarray(pc.not_equal(table[prediction], table["actual"]).to_pylist(), dtype=np.float64)
-        case Metric.COST:
-            return _costs(table, prediction, spec)
-        case Metric.BRIER:
-            classes = spec.labels.classes or ()
-            given = np.array(table[probabilities].to_pylist(), dtype=np.float64).reshape(-1, len(classes))
-            return brier(given, _codes(table["actual"], classes))
-
-
-def _costs(table: pa.Table, prediction: str, spec: ModelSpec) -> NDArray[np.float64]:
-    """The cost of each answer; a label that is none of the classes costs the same whatever was said."""
-    classes = spec.labels.classes or ()
-    matrix = np.zeros((len(classes) + 1, len(classes) + 1))
-    matrix[:-1, :-1] = spec.cost_matrix()
-    costs: NDArray[np.float64] = matrix[_codes(table["actual"], classes), _codes(table[prediction], classes)]
-    return costs
-
-
-def _numbers(column: Any) -> NDArray[np.float64]:
-    numbers: NDArray[np.float64] = np.asarray(column.to_pylist(), dtype=np.float64)
-    return numbers
-
-
-def daily_counts(table: pa.Table, *, error_tolerance: float | None) -> dict[str, dict[str, list[int]]]:
-    """Labelled and right answers by production version and day of the request: ``{"2": {"2026-01-31": [n, correct]}}``.
+def daily_sums(table: pa.Table, *, error_tolerance: float | None) -> DailySums:
+    """Labelled and right answers by production version and day of the request.
 
     A regression's answer is right when it is within `error_tolerance` of the label.
     """
-    counts: dict[str, dict[str, list[int]]] = {}
     if not table.num_rows:
-        return counts
+        return DailySums()
+    counts: dict[int, dict[str, Counts]] = {}
     if error_tolerance is None:
         right = pc.equal(table["prediction"], table["actual"]).to_pylist()
     else:
-        right = list(np.abs(_numbers(table["prediction"]) - _numbers(table["actual"])) <= error_tolerance)
+        errors = absolute_error(table["prediction"].to_pylist(), table["actual"].to_pylist())
+        right = list(errors <= error_tolerance)
     days = pc.strftime(table["inference_time"].cast(pa.timestamp("us")), "%Y-%m-%d").to_pylist()
     for version, day, correct in zip(table["production_version"].to_pylist(), days, right, strict=True):
-        cell = counts.setdefault(str(version), {}).setdefault(day, [0, 0])
-        cell[0] += 1
-        cell[1] += bool(correct)
-    return counts
+        by_day = counts.setdefault(version, {})
+        n, right_before = by_day.get(day, (0, 0))
+        by_day[day] = (n + 1, right_before + bool(correct))
+    return DailySums(counts)
 
 
 def feature_columns(table: pa.Table, schema: FeatureSchema) -> dict[str, NDArray[Any]]:

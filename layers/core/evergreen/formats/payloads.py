@@ -7,8 +7,6 @@ answers) and model-monitor-model-quality-schedules (inference_attribute, probabi
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,9 @@ from typing import Any
 
 import orjson
 
-from evergreen.model.schema import FeatureSchema, Kind
+from evergreen.errors import EvergreenError
+from evergreen.formats.rows import Accepted, RowsError, by_name, csv_lines, listed
+from evergreen.model.schema import FeatureSchema
 
 __all__ = [
     "Answer",
@@ -29,13 +29,15 @@ __all__ = [
     "read_rows",
 ]
 
-_ROW_LISTS = ("instances", "inputs", "dataframe_records", "rows")
+ACCEPTED = Accepted(beside=None)
+"""Whatever an endpoint of any making took."""
+
 _ANSWER_LISTS = ("predictions", "outputs")
 _LABELS = ("prediction", "predicted_label", "label", "class")
 _CHANCES = ("probabilities", "probability", "score", "scores")
 
 
-class PayloadError(ValueError):
+class PayloadError(EvergreenError, ValueError):
     """A payload that can't be read as rows, answers or labels of the model; says which and why in one sentence."""
 
 
@@ -94,10 +96,11 @@ def read_rows(payload: Mapping[str, Any], schema: FeatureSchema) -> list[dict[st
     [{'age': 50.0, 'plan': 'gold'}, {'age': None, 'plan': 'free'}]
     """
     content = _decode(payload)
-    if isinstance(content, list):
-        return [_named(fields, schema) for fields in content]
-    rows = _json_rows(content.values)
-    return [_named(row, schema) if isinstance(row, list) else _features(row) for row in rows]
+    try:
+        rows = content if isinstance(content, list) else _json_rows(content.values)
+        return by_name(rows, schema, called="a row".format, number=_finite)
+    except RowsError as error:
+        raise PayloadError(error.problems[0]) from error
 
 
 def read_answers(payload: Mapping[str, Any], schema: FeatureSchema, layout: AnswerLayout, rows: int) -> list[Answer]:
@@ -216,9 +219,9 @@ def _from_base64(data: str, kind: str) -> list[list[str]] | _Json:
 
 def _csv(text: str) -> list[list[str]]:
     try:
-        lines = [fields for fields in csv.reader(io.StringIO(text, newline=""), strict=True) if fields]
-    except csv.Error as error:
-        raise PayloadError(f"the data is no CSV: {error}") from error
+        lines = [fields for fields in csv_lines(text, strict=True) if fields]
+    except RowsError as error:
+        raise PayloadError(str(error)) from error
     if not lines:
         raise PayloadError("the data is empty")
     return lines
@@ -243,42 +246,23 @@ def _one_or_many(values: list[Any]) -> list[Any]:
 
 
 def _json_rows(values: list[Any]) -> list[Any]:
-    rows: list[Any] = []
-    for value in _one_or_many(values):
-        if isinstance(value, dict) and isinstance(value.get("dataframe_split"), dict):
-            split = value["dataframe_split"]
-            rows += [dict(zip(split["columns"], row, strict=True)) for row in split["data"]]
-            continue
-        listed = next((value[name] for name in _ROW_LISTS if isinstance(value, dict) and name in value), None)
-        rows += listed if isinstance(listed, list) else [value]
-    if values and isinstance(values[0], list) and rows and not isinstance(rows[0], list | dict):
-        return [rows]  # one row, as a bare list of its values
-    return rows
+    """The rows of all documents; those without names are text, as if they had come as CSV."""
+    one = values[0]
+    several = one if len(values) == 1 and isinstance(one, list) and one and isinstance(one[0], dict) else values
+    rows = [row for document in several for row in listed(document, ACCEPTED)]
+    return [[_written(value) for value in row] if isinstance(row, list) else row for row in rows]
 
 
-def _features(row: Any) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise PayloadError(f"a row is {type(row).__name__}: an object by feature name, or a list in the model's order")
-    return row
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else orjson.dumps(value).decode()
 
 
-def _named(fields: Sequence[Any], schema: FeatureSchema) -> dict[str, Any]:
-    if len(fields) != len(schema.features):
-        raise PayloadError(f"a row has {len(fields)} fields: the model takes {len(schema.features)}")
-    return {
-        feature.name: _value(feature.name, feature.kind, given)
-        for feature, given in zip(schema.features, fields, strict=True)
-    }
-
-
-def _value(name: str, kind: Kind, given: Any) -> Any:
-    if given is None or (isinstance(given, str) and not given.strip()):
-        return None
-    if kind is Kind.CATEGORICAL:
-        return given if isinstance(given, str) else orjson.dumps(given).decode()
-    number = _number(given)
-    if number is None:
-        raise PayloadError(f"feature {name!r} is {given!r}, not a number")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
     return number
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,11 @@ from typing import Any
 import orjson
 
 from evergreen.errors import BadRequestError
-from evergreen.model.schema import FeatureSchema, Kind
+from evergreen.formats.rows import MOST_PROBLEMS, Accepted, RowsError, by_name, csv_lines, listed
+from evergreen.model.schema import FeatureSchema
+
+ACCEPTED = Accepted(row_lists=("instances",), bare=False)
+"""Rows by name and under one key, so that ids and groups can stand beside them."""
 
 MAX_ROWS = 1_000
 MAX_BODY_BYTES = 5_000_000
@@ -61,7 +63,7 @@ def parse_request(content_type: str, body: str, schema: FeatureSchema) -> Predic
         case "application/json":
             request = _from_json(body)
         case "text/csv":
-            request = PredictRequest(_from_csv(body, schema))
+            request = _from_csv(body, schema)
         case _:
             problem = f"content type {kind!r} is not served: send application/json or text/csv"
             raise BadRequestError((problem,), status=415)
@@ -75,7 +77,7 @@ def parse_request(content_type: str, body: str, schema: FeatureSchema) -> Predic
     if len(set(request.inference_ids or ())) < len(request.inference_ids or ()):
         problems.append("inference_ids has an id twice: a label could not tell the rows apart")
     if problems:
-        raise BadRequestError(tuple(problems[:20]), status=422)
+        raise BadRequestError(tuple(problems[:MOST_PROBLEMS]), status=422)
     return request
 
 
@@ -98,16 +100,10 @@ def _from_json(body: str) -> PredictRequest:
     if not body:
         raise BadRequestError(('the request has no body: send {"instances": [{...}]}',))
     document = parse_json(body)
-    if not isinstance(document, dict):
-        raise BadRequestError(('the body is not an object: send {"instances": [{...}]}',))
-    unknown = sorted(set(document) - {"instances", "inference_ids", "groups"})
-    if unknown:
-        raise BadRequestError(
-            tuple(f"key {name!r} is unknown: send instances, inference_ids, groups" for name in unknown)
-        )
-    rows = document.get("instances")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise BadRequestError(("instances is not a list of objects",))
+    try:
+        rows = listed(document, ACCEPTED)
+    except RowsError as error:
+        raise BadRequestError(error.problems) from error
     inference_ids, groups = document.get("inference_ids"), document.get("groups")
     if inference_ids is not None and not _strings(inference_ids):
         raise BadRequestError((f"inference_ids is not a list of strings of 1 to {LONGEST_ID} characters",))
@@ -120,35 +116,19 @@ def _strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(v, str) and 0 < len(v) <= LONGEST_ID for v in value)
 
 
-def _from_csv(body: str, schema: FeatureSchema) -> list[dict[str, Any]]:
+def _from_csv(body: str, schema: FeatureSchema) -> PredictRequest:
     try:
-        lines = list(csv.reader(io.StringIO(body, newline="")))
-    except csv.Error as error:
-        raise BadRequestError((f"the body is not CSV: {error}",)) from error
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for number, fields in enumerate(lines):
-        if not fields:
-            continue
-        if len(fields) != len(schema.features):
-            problems.append(f"line {number + 1} has {len(fields)} fields: the model takes {len(schema.features)}")
-            continue
-        row: dict[str, Any] = {}
-        for feature, text in zip(schema.features, fields, strict=True):
-            try:
-                row[feature.name] = _csv_value(feature.kind, text)
-            except ValueError:
-                problems.append(f"line {number + 1}: feature {feature.name!r} is {text!r}, not a number")
-        rows.append(row)
-    if problems:
-        raise BadRequestError(tuple(problems[:20]), status=422)
-    return rows
+        lines = csv_lines(body)
+    except RowsError as error:
+        raise BadRequestError(error.problems) from error
 
+    def called(place: int) -> str:
+        return f"line {[number for number, fields in enumerate(lines, start=1) if fields][place]}"
 
-def _csv_value(kind: Kind, text: str) -> str | float | None:
-    if not text.strip():
-        return None
-    return float(text) if kind is Kind.NUMBER else text
+    try:
+        return PredictRequest(by_name([fields for fields in lines if fields], schema, called=called, number=float))
+    except RowsError as error:
+        raise BadRequestError(error.problems, status=422) from error
 
 
 def parse_json(body: str) -> Any:

@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evergreen import telemetry
+from evergreen.domain.model_events import Event
 from evergreen.domain.training_jobs import why_stopped
 from evergreen.formats.requests import FeedbackMessage
 
+_EventType = type[Event]
 _ENDPOINTS = ("AWS/SageMaker", "/aws/sagemaker/Endpoints")  # of requests and of instances
 
 
@@ -85,6 +87,10 @@ class LedgerEvent:
         detail = event["detail"]
         data = json.loads(detail["body"])
         return cls(detail["model"], int(detail["epoch"]), detail["type"], data, parse_time(event["time"]))
+
+    def tells_of(self, kind: _EventType) -> bool:
+        """Whether it is an event of that type."""
+        return self.type == kind.__name__
 
 
 @dataclass(frozen=True, slots=True)

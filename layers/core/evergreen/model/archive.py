@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from evergreen.errors import EvergreenError
+
 __all__ = ["ArtifactError", "canonical_json", "pack", "unpack"]
 
 LARGEST_CONTENT = 2 * 1024**3
@@ -21,7 +23,7 @@ _MOST_MEMBERS = 1_000
 _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
 
 
-class ArtifactError(ValueError):
+class ArtifactError(EvergreenError, ValueError):
     """An artifact that can't be loaded: a file is missing, unreadable, or its parts do not fit each other."""
 
 

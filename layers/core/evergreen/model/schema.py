@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
+from evergreen.errors import EvergreenError
+
 Columns = dict[str, Any]
 """One numpy array per feature, float32 ``[N]`` for numbers and object (str) ``[N]`` for categories."""
 
 __all__ = ["Feature", "FeatureSchema", "Kind", "SchemaError", "Task"]
+
+FEATURE_PREFIX = "feature."
+"""How the columns of a table of captures, outcomes or labelled rows that hold a feature begin."""
 
 MODEL_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 """What a model may be called."""
@@ -48,7 +53,7 @@ class Kind(str, Enum):
     CATEGORICAL = "categorical"
 
 
-class SchemaError(ValueError):
+class SchemaError(EvergreenError, ValueError):
     """A feature schema that can't be: an unknown task or kind, a repeated feature, classes that do not fit the task."""
 
 

@@ -13,9 +13,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
-from evergreen.model.schema import FeatureSchema, Kind
+from evergreen.formats.rows import MOST_PROBLEMS, Accepted, RowsError, by_name, csv_lines, listed
 from evergreen.model.scorer import Artifact, ArtifactError, ArtifactHashError, Predictions, Scorer
 from evergreen.serving.source import (
     MODEL_FILES,
@@ -28,13 +28,12 @@ from evergreen.serving.source import (
 __all__ = ["Answers", "Refusal", "Table", "input_fn", "model_fn", "output_fn", "predict_fn"]
 
 CSV, JSON, JSON_LINES = "text/csv", "application/json", "application/jsonlines"
-_ROW_LISTS = ("instances", "inputs", "dataframe_records", "rows")
-_BESIDE_ROWS = frozenset({"inference_ids", "groups"})
-"""What the predict function takes beside its rows; an endpoint's ids come as InferenceId, so they change nothing."""
-_MOST_PROBLEMS = 20
+ACCEPTED = Accepted()
+"""Every shape that SageMaker's users send."""
+
 _LONGEST_PROBLEM = 300
 
-Row = Union[Mapping[str, Any], Sequence[Any]]
+Row = Mapping[str, Any] | Sequence[Any]
 """Values by feature name, or in the model's order."""
 
 
@@ -75,15 +74,7 @@ class Answers:
     """What the model answered, and the names of its classes (None for regression), in order."""
 
     predictions: Predictions
-    classes: Union[Sequence[str], None]
-
-
-class _RefusedError(Exception):
-    """Ends the reading of a request; never leaves this module."""
-
-    def __init__(self, status: int, *problems: str) -> None:
-        super().__init__(problems)
-        self.refusal = Refusal(status, problems)
+    classes: Sequence[str] | None
 
 
 def model_fn(model_dir: str) -> Scorer:
@@ -111,7 +102,7 @@ def model_fn(model_dir: str) -> Scorer:
     return Artifact.load(folder).scorer()
 
 
-def input_fn(body: Union[str, bytes], content_type: str) -> Union[Table, Refusal]:
+def input_fn(body: str | bytes, content_type: str) -> Table | Refusal:
     r"""Read a request's body; names and values are looked at by :func:`predict_fn`, which knows the model.
 
     Parameters
@@ -136,40 +127,42 @@ def input_fn(body: Union[str, bytes], content_type: str) -> Union[Table, Refusal
     try:
         text = _text(body)
         if kind == CSV:
-            return Table(_csv_lines(text), as_text=True)
+            return Table([fields for fields in csv_lines(text) if fields], as_text=True)
         if kind == JSON:
-            return Table(_rows_of(_json(text)))
+            return Table(listed(_json(text), ACCEPTED))
         if kind == JSON_LINES:
-            return Table([row for line in text.splitlines() if line.strip() for row in _rows_of(_json(line))])
-    except _RefusedError as refused:
-        return refused.refusal
+            lines = (line for line in text.splitlines() if line.strip())
+            return Table([row for line in lines for row in listed(_json(line), ACCEPTED)])
+    except RowsError as error:
+        return _refusal(400, error.problems)
     return Refusal(415, (f"content type {kind!r} is not served: send {CSV}, {JSON} or {JSON_LINES}",))
 
 
-def predict_fn(request: Union[Table, Refusal], model: Scorer) -> Union[Answers, Refusal]:
+def predict_fn(request: Table | Refusal, model: Scorer) -> Answers | Refusal:
     """Answer the rows, or say what is wrong with them, each problem with its row and feature."""
     if isinstance(request, Refusal):
         return request
     if not request.rows:
         return Refusal(400, ("the request has no rows: send one at least",))
-    rows, problems = [], []
-    for number, row in enumerate(request.rows):
-        try:
-            named = _named(row, model.schema, request.as_text)
-        except _RefusedError as refused:
-            found = list(refused.refusal.problems)
-        else:
-            rows.append(named)
-            found = model.schema.validate(named) + _unwritable(named)
-        problems += [f"instances[{number}]: {problem}" for problem in found]
-        if len(problems) >= _MOST_PROBLEMS:
+    number = float if request.as_text else None
+    try:
+        rows = by_name(request.rows, model.schema, called="instances[{}]".format, number=number)
+    except RowsError as error:
+        return _refusal(422, error.problems)
+    problems: list[str] = []
+    for place, row in enumerate(rows):
+        found = model.schema.validate(row) + _unwritable(row)
+        problems += [f"instances[{place}]: {problem}" for problem in found]
+        if len(problems) >= MOST_PROBLEMS:
             break
-    if problems:
-        return Refusal(422, tuple(problem[:_LONGEST_PROBLEM] for problem in problems[:_MOST_PROBLEMS]))
-    return Answers(model.score_rows(rows), model.schema.classes)
+    return _refusal(422, problems) if problems else Answers(model.score_rows(rows), model.schema.classes)
 
 
-def output_fn(prediction: Union[Answers, Refusal], accept: str) -> Any:
+def _refusal(status: int, problems: Sequence[str]) -> Refusal:
+    return Refusal(status, tuple(problem[:_LONGEST_PROBLEM] for problem in problems[:MOST_PROBLEMS]))
+
+
+def output_fn(prediction: Answers | Refusal, accept: str) -> Any:
     """Write the answer as JSON or CSV, or the refusal as a JSON problem.
 
     JSON: ``{"model": ..., "version": ..., "predictions": [{"prediction": ..., "probabilities": {class: ...}}]}``,
@@ -192,88 +185,27 @@ def output_fn(prediction: Union[Answers, Refusal], accept: str) -> Any:
     return _problem(Refusal(406, (f"an answer as {accept!r} can't be given: accept {JSON} or {CSV}",)))
 
 
-def _text(body: Union[str, bytes]) -> str:
+def _text(body: str | bytes) -> str:
     if isinstance(body, str):
         return body
     try:
         return body.decode()
     except UnicodeDecodeError as error:
-        raise _RefusedError(400, f"the body is not UTF-8: {error}") from error
-
-
-def _csv_lines(text: str) -> list[list[str]]:
-    try:
-        return [fields for fields in csv.reader(io.StringIO(text, newline="")) if fields]
-    except csv.Error as error:
-        raise _RefusedError(400, f"the body is not CSV: {error}") from error
+        raise RowsError(f"the body is not UTF-8: {error}") from error
 
 
 def _json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
+    except RowsError:
+        raise
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-        raise _RefusedError(400, f"the body is not JSON: {reason}") from error
+        raise RowsError(f"the body is not JSON: {reason}") from error
 
 
 def _refuse_constant(name: str) -> Any:
-    raise _RefusedError(400, f"the body holds {name}, which JSON does not have: send null if a value is unknown")
-
-
-def _rows_of(document: Any) -> list[Any]:
-    """Return the rows of a JSON document, in any of the shapes that SageMaker's users send."""
-    if isinstance(document, dict):
-        split = document.get("dataframe_split")
-        if isinstance(split, dict):
-            return _split_rows(split)
-        listed = next((name for name in _ROW_LISTS if isinstance(document.get(name), list)), None)
-        if listed is None:
-            return [document]
-        unknown = sorted(set(document) - {listed} - _BESIDE_ROWS)
-        if unknown:
-            raise _RefusedError(400, f"key {unknown[0]!r} beside {listed!r} is unknown: send {listed!r} alone")
-        rows: list[Any] = document[listed]
-        return rows
-    if isinstance(document, list):
-        # A list of bare values is one row in the model's order.
-        return document if not document or isinstance(document[0], (dict, list)) else [document]
-    raise _RefusedError(400, f"the body is a {type(document).__name__}: send a row, a list of rows or instances")
-
-
-def _split_rows(split: Mapping[str, Any]) -> list[Any]:
-    columns, data = split.get("columns"), split.get("data")
-    if not (isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data)):
-        raise _RefusedError(400, "dataframe_split needs columns, a list of names, and data, a list of lists")
-    wrong = next((row for row in data if len(row) != len(columns)), None)
-    if wrong is not None or not all(isinstance(name, str) for name in columns):
-        width = len(columns if wrong is None else wrong)
-        raise _RefusedError(400, f"dataframe_split has {len(columns)} columns and a row of {width}: name each value")
-    return [dict(zip(columns, row)) for row in data]
-
-
-def _named(row: Row, schema: FeatureSchema, as_text: bool) -> Mapping[str, Any]:
-    if isinstance(row, dict):
-        return row
-    if not isinstance(row, (list, tuple)):
-        raise _RefusedError(
-            422, f"it is a {type(row).__name__}: send an object by feature name, or a list in the model's order"
-        )
-    if len(row) != len(schema.features):
-        raise _RefusedError(422, f"it has {len(row)} values: the model takes {len(schema.features)}")
-    if not as_text:
-        return dict(zip(schema.names, row))
-    return {feature.name: _from_field(feature.kind, field) for feature, field in zip(schema.features, row)}
-
-
-def _from_field(kind: Kind, field: str) -> Any:
-    if not field.strip():
-        return None
-    if kind is not Kind.NUMBER:
-        return field
-    try:
-        return float(field)
-    except ValueError:
-        return field  # the schema's check names the feature
+    raise RowsError(f"the body holds {name}, which JSON does not have: send null if a value is unknown")
 
 
 def _unwritable(row: Mapping[str, Any]) -> list[str]:
@@ -291,8 +223,8 @@ def _unwritable(row: Mapping[str, Any]) -> list[str]:
 def _as_json(answers: Answers) -> str:
     found, classes = answers.predictions, answers.classes or ()
     rows = [
-        {"prediction": answer, "probabilities": None if chances is None else dict(zip(classes, chances))}
-        for answer, chances in zip(found.predictions, found.probability_rows)
+        {"prediction": answer, "probabilities": None if chances is None else dict(zip(classes, chances, strict=True))}
+        for answer, chances in zip(found.predictions, found.probability_rows, strict=True)
     ]
     return json.dumps({**_served(), "predictions": rows}, allow_nan=False)
 
@@ -307,7 +239,7 @@ def _as_csv(answers: Answers) -> str:
     found = answers.predictions
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
-    for answer, chances in zip(found.predictions, found.probability_rows):
+    for answer, chances in zip(found.predictions, found.probability_rows, strict=True):
         writer.writerow([answer] if chances is None else [answer, json.dumps(chances)])
     return lines.getvalue()
 

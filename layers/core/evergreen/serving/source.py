@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from evergreen.model.archive import ArtifactError, pack, unpack
+from evergreen.model.rooms import packed
 
 __all__ = [
     "MODEL_FILES",
@@ -37,16 +37,7 @@ MODEL_FILES = ("model.json", "model.onnx")
 REQUIREMENTS = ("onnxruntime==1.23.2",)
 """What AWS's scikit-learn image lacks, at a version that still runs on its Python 3.10 and numpy 1.26."""
 
-_PARTS = (
-    "__init__.py",
-    "model/__init__.py",
-    "model/archive.py",
-    "model/schema.py",
-    "model/scorer.py",
-    "serving/__init__.py",
-    "serving/inference.py",
-    "serving/source.py",
-)
+_ROOMS = ("errors.py", "formats/rows.py", "model", "serving")
 
 
 def pack_source() -> bytes:
@@ -57,9 +48,8 @@ def pack_source() -> bytes:
     >>> pack_source() == pack_source()
     True
     """
-    package = Path(__file__).resolve().parent.parent
-    files = {f"evergreen/{name}": (package / name).read_bytes() for name in _PARTS}
-    files[PROGRAM] = (package / "serving" / "inference.py").read_bytes()
+    files = packed(*_ROOMS)
+    files[PROGRAM] = files[f"evergreen/serving/{PROGRAM}"]
     files["requirements.txt"] = ("\n".join(REQUIREMENTS) + "\n").encode()
     return pack(files)
 

@@ -80,15 +80,15 @@ def last_rise(rows: Sequence[int], wrong: Sequence[int]) -> Change | None:
     """
     if len(rows) != len(wrong):
         raise StatisticsInputError("wrong", f"of {len(wrong)} days", f"pass as many as rows has, {len(rows)}")
-    for n, k in zip(rows, wrong):
+    for n, k in zip(rows, wrong, strict=True):
         if not 0 <= k <= n:
             raise StatisticsInputError("wrong", k, f"pass 0 to {n}, the answers of that day")
-    days = [(day, n, k) for day, (n, k) in enumerate(zip(rows, wrong)) if n]
+    days = [(day, n, k) for day, (n, k) in enumerate(zip(rows, wrong, strict=True)) if n]
     if len(days) < FEWEST_DAYS:
         return None
     pieces = _added_up(days)
     starts = _boundaries(pieces, _dispersion(pieces))
-    rates = [_rate(pieces[start:end]) for start, end in zip(starts, [*starts[1:], len(pieces)])]
+    rates = [_rate(pieces[start:end]) for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True)]
     for index in range(len(starts) - 1, 0, -1):
         if rates[index] > rates[index - 1]:
             return Change(pieces[starts[index]][0], rates[index - 1], rates[index])

@@ -6,8 +6,10 @@ import math
 import operator
 from typing import SupportsFloat, SupportsIndex, cast
 
+from evergreen.errors import UsageError
 
-class StatisticsInputError(ValueError):
+
+class StatisticsInputError(UsageError):
     """A statistic was asked about a value it cannot use.
 
     Parameters

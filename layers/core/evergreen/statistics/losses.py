@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import count
+
 import numpy as np
 import numpy.typing as npt
 
 from evergreen.statistics.checks import StatisticsInputError
 
+Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+NO_LABEL = -1
+"""The code of a label that is not there."""
 
 SCALE_QUANTILE = 0.999
 """Differences above this quantile of the reference's are clipped; a lower one would move what is tested."""
+
+
+def codes(classes: Sequence[str], *columns: Iterable[Hashable]) -> tuple[Codes, ...]:
+    """Return the labels of each column as places in the classes; those that are none of them come after, each its own.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        In the order of the codes, 0 for the first.
+    columns : iterables of label
+        Labels that are to be compared with one another; None, where there is none, becomes ``NO_LABEL``.
+
+    Examples
+    --------
+    >>> actual, said = codes(["no", "yes"], ["yes", "maybe", None], ["no", "perhaps", "maybe"])
+    >>> actual.tolist(), said.tolist()
+    ([1, 2, -1], [0, 3, 2])
+    """
+    index: defaultdict[Hashable, int] = defaultdict(
+        count(len(classes)).__next__, {name: code for code, name in enumerate(classes)}
+    )
+    index[None] = NO_LABEL
+    return tuple(np.array([index[label] for label in column], dtype=np.int64) for column in columns)
+
+
+def absolute_error(said: npt.ArrayLike, actual: npt.ArrayLike) -> Floats:
+    """Return how far each value is from what was true, in the label's unit; NaN where there is none.
+
+    Examples
+    --------
+    >>> absolute_error([2.5, 1.0], [-1.0, None]).tolist()
+    [3.5, nan]
+    """
+    error: Floats = np.abs(np.asarray(said, dtype=np.float64) - np.asarray(actual, dtype=np.float64))
+    return error
 
 
 def brier(probabilities: npt.ArrayLike, codes: npt.ArrayLike) -> Floats:

@@ -176,7 +176,7 @@ def _log_e(distance: float, spread: float) -> float:
         - 0.5 * math.log(w)
         + r * r * distance * distance / (2.0 * w)
         + _log_normal_below(r * distance / math.sqrt(w))
-        for r, w in zip(_EFFECTS.tolist(), wide.tolist())
+        for r, w in zip(_EFFECTS.tolist(), wide.tolist(), strict=True)
     ]
     largest = max(logs)
     return float(largest + math.log(sum(math.exp(value - largest) for value in logs) / len(logs)))

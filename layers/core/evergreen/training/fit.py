@@ -16,7 +16,7 @@ import numpy.typing as npt
 from evergreen.model.archive import canonical_json
 from evergreen.model.schema import FeatureSchema, SchemaError, Task
 from evergreen.model.scorer import FACTS_FILE, MODEL_FILE, Artifact, ArtifactError, Predictions
-from evergreen.statistics.losses import brier, loss_scale
+from evergreen.statistics.losses import absolute_error, brier, codes, loss_scale
 from evergreen.training.checkpoint import Checkpoints, validation_key
 from evergreen.training.export import Agreement, compare, to_onnx
 from evergreen.training.job import TrainingError, TrainingJob
@@ -372,9 +372,9 @@ def _further_classes(production: Artifact | None, schema: FeatureSchema) -> tupl
 def _losses(rows: Rows, answered: Predictions) -> npt.NDArray[np.float64]:
     """Return the Brier loss of each row, or its absolute error."""
     if answered.probabilities is None or rows.schema.classes is None:
-        return np.abs(np.asarray(answered.values, dtype=np.float64) - rows.actual.astype(np.float64))
-    index = {label: code for code, label in enumerate(rows.schema.classes)}
-    return brier(answered.probabilities, [index[label] for label in rows.actual.tolist()])
+        return absolute_error(np.asarray(answered.values), rows.actual)
+    (actual,) = codes(rows.schema.classes, rows.actual.tolist())
+    return brier(answered.probabilities, actual)
 
 
 def _loss_scale(
@@ -396,7 +396,7 @@ def _loss_scale(
 def _validated(rows: Rows, answered: Predictions) -> tuple[Validated, float | None]:
     """Return what reference.json tells of the validation, and a regression's error tolerance."""
     if answered.labels is None or answered.probabilities is None:
-        errors: npt.NDArray[np.float64] = np.abs(np.asarray(answered.values) - rows.actual.astype(np.float64))
+        errors = absolute_error(np.asarray(answered.values), rows.actual)
         tolerance = round(float(np.quantile(errors, ERROR_QUANTILE)), DIGITS)
         return Validated(rows.times, np.asarray(answered.values), errors <= tolerance), tolerance
     labels = np.array(answered.labels, dtype=object)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from evergreen.errors import EvergreenError
 from evergreen.model.schema import FeatureSchema, SchemaError, Task
 
 __all__ = ["DEFAULT_PARAMS", "TrainingError", "TrainingJob"]
@@ -26,7 +27,7 @@ _NAMES = ("model", "decision_id", "trigger", "because")
 _TOLD = ("decision_id", "trigger", "because", "snapshot", "source_sha256", "production_sha256")
 
 
-class TrainingError(Exception):
+class TrainingError(EvergreenError):
     """A training job that can't succeed, with the reason a user reads in FailureReason: one sentence, one line."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evergreen.errors import EvergreenError
 from evergreen.model.schema import FeatureSchema, Task
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.recipe import new_estimator
@@ -16,7 +17,7 @@ from evergreen.training.recipe import new_estimator
 DEFAULT_PARAMS: Mapping[str, Mapping[str, Any]] = {"SGDClassifier": {"loss": "log_loss"}}
 
 
-class OnlineStateError(ValueError):
+class OnlineStateError(EvergreenError, ValueError):
     """An online state that can't be used or made: changed, damaged, of another version, of an unfit estimator."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from evergreen.model.schema import FeatureSchema, Task
 from evergreen.model.scorer import Predictions
+from evergreen.statistics.losses import absolute_error
 from evergreen.statistics.profile import Binning
 from evergreen.training.labelled_rows import Rows
 from evergreen.training.learner import Learner, OnlineStateError
@@ -239,11 +240,11 @@ def _scored(
     counts: PrequentialCounts, answered: Predictions, truth: Sequence[Any], schema: FeatureSchema
 ) -> PrequentialCounts:
     if answered.labels is None or answered.probabilities is None or schema.classes is None:
-        error = np.abs(np.asarray(answered.values) - np.asarray(truth, dtype=np.float64))
+        error = absolute_error(np.asarray(answered.values), truth)
         return replace(counts, scored=len(truth), loss=float(error.sum()))
     places = [schema.classes.index(label) for label in truth]
     likely = np.clip(answered.probabilities[range(len(truth)), places], _CLIP, 1.0)
-    correct = sum(given == label for given, label in zip(answered.labels, truth))
+    correct = sum(given == label for given, label in zip(answered.labels, truth, strict=True))
     return replace(counts, scored=len(truth), correct=correct, loss=float(-np.log(likely).sum()))
 
 

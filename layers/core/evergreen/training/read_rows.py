@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from evergreen.model.schema import MISSING_CATEGORY, FeatureSchema, Kind
+from evergreen.model.schema import FEATURE_PREFIX, MISSING_CATEGORY, FeatureSchema, Kind
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.labelled_rows import Category, Rows
 
 __all__ = ["Category", "Rows", "read_rows"]
 
-FEATURE_PREFIX = "feature."
 _TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -93,7 +92,7 @@ def _labelled(table: pa.Table, wanted: dict[str, pa.DataType], job: TrainingJob,
             raise TrainingError(
                 f"column {name!r} of {file} is {table[name].type}, which does not read as {kind}: {_one_line(error)}"
             ) from error
-    labelled = pa.table(dict(zip(wanted, columns)))
+    labelled = pa.table(dict(zip(wanted, columns, strict=True)))
     for limit, keep in ((job.trained_from, pc.greater_equal), (job.trained_until, pc.less_equal)):
         if limit is not None:
             labelled = labelled.filter(keep(labelled["inference_time"], pa.scalar(limit, _TIME)))

@@ -110,7 +110,7 @@ class Preparation:
             matrix[:, : len(self.numbers)] -= self.centre
             matrix[:, : len(self.numbers)] /= self.scale
         start = len(self.numbers)
-        for name, known in zip(self.categoricals, self.categories):
+        for name, known in zip(self.categoricals, self.categories, strict=True):
             column = rows.categories[name]
             place = {value: start + index for index, value in enumerate(known)}
             target = np.array([place.get(value, -1) for value in column.values], dtype=np.int64)[column.codes]

@@ -99,7 +99,7 @@ def _daily(validated: Validated) -> list[list[int]]:
     first = int(days.min())
     counts = np.bincount(days - first)
     right = np.bincount(days - first, weights=validated.correct).astype(np.int64)
-    return [[int(count), int(correct)] for count, correct in zip(counts, right) if count]
+    return [[int(count), int(correct)] for count, correct in zip(counts, right, strict=True) if count]
 
 
 def _text(profile: Profile) -> str:

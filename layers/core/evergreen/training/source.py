@@ -5,13 +5,12 @@ Standard library only: launch_training calls it.
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from evergreen.model.archive import pack
+from evergreen.model.rooms import packed
 
-__all__ = ["METRIC_DEFINITIONS", "PROGRAM", "REQUIREMENTS", "pack_source", "source_key"]
+__all__ = ["METRIC_DEFINITIONS", "PROGRAM", "REQUIREMENTS", "pack_source"]
 
 PROGRAM = "train.py"
 """The hyperparameter sagemaker_program."""
@@ -37,8 +36,7 @@ METRIC_DEFINITIONS: tuple[dict[str, Any], ...] = tuple(
 )
 """How SageMaker reads the metrics out of the job's log."""
 
-_PARTS = ("__init__.py",)
-_PACKAGES = ("model", "statistics", "training")
+_ROOMS = ("errors.py", "model", "statistics", "training")
 
 
 def pack_source() -> bytes:
@@ -49,16 +47,7 @@ def pack_source() -> bytes:
     >>> pack_source() == pack_source()
     True
     """
-    package = Path(__file__).resolve().parent.parent
-    files = {f"evergreen/{name}": (package / name).read_bytes() for name in _PARTS}
-    for folder in _PACKAGES:
-        for file in (package / folder).rglob("*.py"):
-            files[f"evergreen/{file.relative_to(package).as_posix()}"] = file.read_bytes()
-    files[PROGRAM] = (package / "training" / "train.py").read_bytes()
+    files = packed(*_ROOMS)
+    files[PROGRAM] = files[f"evergreen/training/{PROGRAM}"]
     files["requirements.txt"] = ("\n".join(REQUIREMENTS) + "\n").encode()
     return pack(files)
-
-
-def source_key(content: bytes) -> str:
-    """Return the archive's key in the artifact bucket, by what it holds."""
-    return f"source/{hashlib.sha256(content).hexdigest()}/sourcedir.tar.gz"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.errors import BadRequestError, UnknownModelError
 from evergreen.formats.captures import GroundTruth, ground_truth_line
 from evergreen.formats.requests import LONGEST_CLASS, LONGEST_ID, parse_json
@@ -37,7 +38,7 @@ def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> F
         The model is unknown (404), or a label is not one the model can have; each problem names its entry.
     """
     try:
-        spec = ModelSpec.parse(ports.ledger.read(model).spec)
+        spec = spec_of(ports.ledger.read(model))
     except UnknownModelError as error:
         raise BadRequestError((str(error),), status=404) from error
     labels, features = _parse(body, spec)

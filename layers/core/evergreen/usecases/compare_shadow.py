@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.bake import roll_back
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import (
     AnyEvent,
     BakePassed,
@@ -17,6 +19,7 @@ from evergreen.domain.model_events import (
 from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide, judged_until
 from evergreen.domain.state import BakePhase, ModelState, RollbackCause, Shadow, ShadowRole, Version
 from evergreen.formats import outcomes
+from evergreen.formats.keys import is_of_version
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.placing import place_shadow
@@ -48,7 +51,7 @@ def start_shadow(model: str, *, now: datetime, ports: Ports) -> Shadow | None:
         return (started,)
 
     state, _ = decide_and_record(ports.ledger, model, take_place)
-    shadow, spec = state.shadow, ModelSpec.parse(state.spec)
+    shadow, spec = state.shadow, spec_of(state)
     if spec.endpoint.kind == "lambda":  # a SageMaker endpoint is changed by repoint_alias, which hears of the same
         place_shadow(state, spec, ports)
     if shadow is None:
@@ -89,7 +92,7 @@ def compare_shadow(
         if schedule:
             ports.schedules.remove(schedule)
         return None
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     decision = decide(
         shadow,
         spec,
@@ -120,7 +123,7 @@ def compare_shadow(
 
 
 def _paired(state: ModelState, shadow: Shadow, spec: ModelSpec, now: datetime, ports: Ports) -> PairedOutcomes:
-    entries = ports.catalog.between(state.model, "outcomes", shadow.since - timedelta(hours=1), now)
+    entries = ports.catalog.between(state.model, CatalogKind.OUTCOMES, shadow.since - timedelta(hours=1), now)
     tables = [outcomes.from_parquet(ports.data.get(entry.key), outcomes.PAIR_COLUMNS) for entry in entries]
     table = outcomes.concat(tables, outcomes.outcome_schema(spec.feature_schema()))
     pairs = outcomes.paired(table, spec, production=shadow.judged_against, shadow=shadow.version)
@@ -138,8 +141,8 @@ def _loss_scale(state: ModelState, shadow: Shadow, ports: Ports) -> float:
 def _answered(model: str, shadow: Shadow, until: datetime, ports: Ports, *, skipped: timedelta = timedelta(0)) -> int:
     """Requests of the judged time that the shadow answered too, labelled or not."""
     hour = shadow.since.replace(minute=0, second=0, microsecond=0) + skipped
-    entries = ports.catalog.between(model, "compact-shadow", hour, until)
-    return sum(entry.rows for entry in entries if f".v{shadow.version}." in entry.key)
+    entries = ports.catalog.between(model, CatalogKind.COMPACT_SHADOW, hour, until)
+    return sum(entry.rows for entry in entries if is_of_version(entry.key, shadow.version))
 
 
 def _answered_share(model: str, shadow: Shadow, until: datetime, ports: Ports) -> float | None:
@@ -148,7 +151,7 @@ def _answered_share(model: str, shadow: Shadow, until: datetime, ports: Ports) -
     The hour in which it began does not count: its files hold requests from before.
     """
     first = shadow.since.replace(minute=0, second=0, microsecond=0) + _HOUR
-    asked = sum(entry.rows for entry in ports.catalog.between(model, "compact-production", first, until))
+    asked = sum(entry.rows for entry in ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, first, until))
     if not asked:
         return None
     return round(min(_answered(model, shadow, until, ports, skipped=_HOUR) / asked, 1.0), 6)

@@ -7,14 +7,15 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums
 from evergreen.domain.state import ModelState, Version
 from evergreen.domain.triggers.arbiter import RetrainDecision, arbitrate
 from evergreen.domain.triggers.check import Check, Trigger, check_failed, insufficient, run_check
 from evergreen.domain.triggers.checks import (
-    Daily,
     check_age,
     check_concept_drift,
     check_data_drift,
@@ -24,6 +25,7 @@ from evergreen.domain.triggers.checks import (
     matured_days,
     rows_since,
 )
+from evergreen.formats.keys import profile_of_day
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.statistics.profile import Profile
@@ -53,7 +55,7 @@ def evaluate_triggers(model: str, *, now: datetime, ports: Ports) -> RetrainDeci
     version = state.production_version
     if version is None and state.wish is None and now not in state.retrainings:
         return None
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     checks = [] if version is None else _checks(state.model, spec, version, now, ports)
 
     def decide(current: ModelState) -> RetrainDecision:
@@ -99,10 +101,11 @@ def _against_reference(spec: ModelSpec) -> tuple[Trigger, ...]:
     return tuple(trigger for trigger, on in switched.items() if on)
 
 
-def _daily(model: str, since: datetime, now: datetime, ports: Ports) -> list[Daily]:
+def _daily(model: str, since: datetime, now: datetime, ports: Ports) -> list[DailySums]:
     """The daily sums of outcome files whose labels arrived since a time; a file carries the hour of its labels."""
     hour = since.replace(minute=0, second=0, microsecond=0)
-    return [entry.sums["daily"] for entry in ports.catalog.between(model, "outcomes", hour, now + _DAY)]
+    entries = ports.catalog.between(model, CatalogKind.OUTCOMES, hour, now + _DAY)
+    return [entry.sums.daily for entry in entries if entry.sums.daily is not None]
 
 
 def _performance(
@@ -149,11 +152,12 @@ def _window(
     features, predictions = Profile.empty(reference.binning), None
     if reference.prediction_binning is not None:
         predictions = Profile.empty(reference.prediction_binning)
-    entries = ports.catalog.between(model, f"profile-v{version.number}", start, end)
+    between = partial(ports.catalog.between, model, version=version.number)
+    entries = between(CatalogKind.PROFILE, start, end)
     by_day: dict[datetime, list[CatalogEntry]] = defaultdict(list)
     for entry in entries:
         by_day[entry.time.replace(hour=0)].append(entry)
-    days = {e.time: e for e in ports.catalog.between(model, f"profile-day-v{version.number}", start - _DAY, end)}
+    days = {e.time: e for e in between(CatalogKind.PROFILE_DAY, start - _DAY, end)}
     for day, files in sorted(by_day.items()):
         stored = days.get(day)
         whole = start <= day and day + _DAY <= end
@@ -193,7 +197,7 @@ def _store_day(
     document = {"features": base64.b64encode(features.to_bytes()).decode()}
     if predictions is not None:
         document["prediction"] = base64.b64encode(predictions.to_bytes()).decode()
-    key = f"profiles/{model}/days/{day:%Y-%m-%d}.v{version.number}.json"
+    key = profile_of_day(model, version.number, day)
     ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
     rows = sum(file.rows for file in files)
-    ports.catalog.add(CatalogEntry(model, f"profile-day-v{version.number}", day, key, rows))
+    ports.catalog.add(CatalogEntry(model, CatalogKind.PROFILE_DAY, day, key, rows, version=version.number))

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.uris import split_uri
+from evergreen.formats import keys
+from evergreen.formats.keys import hour_of
 from evergreen.ports import Files, Ports
-from evergreen.spec import ModelSpec
 
 _HOUR = timedelta(hours=1)
 LOOK_BACK = timedelta(hours=6)
@@ -27,22 +30,20 @@ def fetch_files(model: str, *, now: datetime, ports: Ports, look_back: timedelta
 
     A copy is a new object like any other: it is profiled, or joined, because it arrived. Copying again changes nothing.
     """
-    spec = ModelSpec.parse(ports.ledger.read(model).spec)
+    spec = spec_of(ports.ledger.read(model))
     hours = list(_hours(now - look_back, now))
     return Fetched(
-        captures=_fetch(spec.capture.source, f"captures/{model}/production", hours, ports),
-        labels=_fetch(spec.labels.source, f"ground-truth/{model}", hours, ports),
+        captures=_fetch(spec.capture.source, keys.captures_of(model, "production"), hours, ports),
+        labels=_fetch(spec.labels.source, keys.ground_truth_of(model), hours, ports),
     )
 
 
 def _fetch(source: str | None, target: str, hours: list[datetime], ports: Ports) -> int:
     if source is None:
         return 0
-    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    bucket, prefix = split_uri(source)
     theirs = ports.bucket(bucket)
-    return sum(
-        _copy(theirs, f"{prefix}/{_folder(hour)}".lstrip("/"), f"{target}/{_folder(hour)}", ports) for hour in hours
-    )
+    return sum(_copy(theirs, hour_of(prefix, hour).lstrip("/"), hour_of(target, hour), ports) for hour in hours)
 
 
 def _copy(theirs: Files, source: str, target: str, ports: Ports) -> int:
@@ -58,10 +59,6 @@ def _copy(theirs: Files, source: str, target: str, ports: Ports) -> int:
             ports.data.put(target + name, theirs.get(key), content_type="application/jsonlines")
             copied += 1
     return copied
-
-
-def _folder(hour: datetime) -> str:
-    return f"{hour:%Y/%m/%d/%H}/"
 
 
 def _hours(start: datetime, end: datetime) -> Iterator[datetime]:

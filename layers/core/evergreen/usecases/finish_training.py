@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.gate import GateDecision, judge_candidate, unreadable
 from evergreen.domain.model_events import (
     AnyEvent,
@@ -15,9 +16,9 @@ from evergreen.domain.model_events import (
 )
 from evergreen.domain.state import ModelState
 from evergreen.domain.training_jobs import JobEnd, job_name, retry_schedule_name
+from evergreen.formats.keys import artifact_key
 from evergreen.model.archive import ArtifactError
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.recording import decide_and_record
 from evergreen.usecases.steps.trained_artifacts import TrainedArtifact, candidate_event, read_artifact, store_reference
 
@@ -52,7 +53,7 @@ def finish_training(model: str, end: JobEnd, *, now: datetime, ports: Ports) -> 
 
 def _require_own(model: str, end: JobEnd, ports: Ports) -> None:
     """Refuse an artifact that lies where this job does not write."""
-    expected = ports.artifacts.uri(f"models/{model}/{end.job_name}/output/model.tar.gz")
+    expected = ports.artifacts.uri(artifact_key(model, end.job_name))
     if end.artifact != expected:
         raise ArtifactError(f"the artifact of job {end.job_name} is {end.artifact}, expected {expected}")
 
@@ -66,7 +67,7 @@ def _register(
         if state.run is None or state.run.decision_id != decision_id:
             return ()
         gate = judge_candidate(
-            ModelSpec.parse(state.spec),
+            spec_of(state),
             artifact.model,
             production=state.production_version,
             decision_id=decision_id,
@@ -114,7 +115,7 @@ def _rejected(decision_id: str, gate: GateDecision, now: datetime) -> CandidateR
 
 
 def _failed(state: ModelState, end: JobEnd, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
 
     def decide(current: ModelState) -> Sequence[AnyEvent]:
         run = current.run
@@ -149,7 +150,7 @@ def _schedule_retry(state: ModelState, now: datetime, ports: Ports) -> None:
     assert state.run is not None, "a run that waits to be tried again is open"
     ports.schedules.once(
         retry_schedule_name(state.model, state.run),
-        now + ModelSpec.parse(state.spec).training.retry_delay,
+        now + spec_of(state).training.retry_delay,
         function="launch-training",
         payload={"model": state.model, "decision_id": state.run.decision_id},
     )

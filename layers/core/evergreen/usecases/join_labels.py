@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, FileSums
 from evergreen.domain.shares import is_captured
 from evergreen.domain.state import ModelState
 from evergreen.formats import outcome_lines, outcomes, request_ids
@@ -22,7 +23,7 @@ from evergreen.formats.captures import (
     quarantine_body,
     read_ground_truth,
 )
-from evergreen.formats.keys import FileKey
+from evergreen.formats.keys import FileKey, Quarantined
 from evergreen.formats.payloads import class_of
 from evergreen.model.schema import FeatureSchema, Task
 from evergreen.ports import Ports
@@ -52,20 +53,20 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     """
     file = FileKey.parse(key)
     state = ports.ledger.read(file.model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     labels, malformed = read_ground_truth(ports.data.get(key))
     labels, refused = _fitting(labels, spec)
     malformed = [*malformed, *refused]
     if malformed:
-        ports.data.put(file.beside("quarantine/ground-truth", "jsonl"), quarantine_body(malformed))
+        ports.data.put(file.quarantined(Quarantined.GROUND_TRUTH), quarantine_body(malformed))
     done = _joined_before(file, ports)
     if done is not None:
-        return JoinedLabels(file.model, done.rows, int(done.sums.get("pending", 0)), len(malformed))
+        return JoinedLabels(file.model, done.rows, done.sums.pending, len(malformed))
     table, without_capture = _matched(labels, file, spec, now, ports)
     missing = [label for label in without_capture if _may_be_captured(label, spec)]
     if missing:
         _keep_pending(missing, file, ports)
-    _store(table, file, file.stem, state, ports, pending=len(missing))
+    _store(table, file, state, ports, pending=len(missing))
     unsampled = len(without_capture) - len(missing)
     return JoinedLabels(file.model, table.num_rows, len(missing), len(malformed), unsampled)
 
@@ -78,9 +79,8 @@ def _may_be_captured(label: GroundTruth, spec: ModelSpec) -> bool:
 
 def _joined_before(file: FileKey, ports: Ports) -> CatalogEntry | None:
     """The entry of the file's own outcomes: the last thing that a join writes."""
-    key = file.beside("outcomes", "parquet")
-    entries = ports.catalog.between(file.model, "outcomes", file.hour, file.hour + _HOUR)
-    return next((entry for entry in entries if entry.key == key), None)
+    entries = ports.catalog.between(file.model, CatalogKind.OUTCOMES, file.hour, file.hour + _HOUR)
+    return next((entry for entry in entries if entry.key == file.outcomes), None)
 
 
 def _fitting(labels: Sequence[GroundTruth], spec: ModelSpec) -> tuple[list[GroundTruth], list[MalformedLine]]:
@@ -112,18 +112,18 @@ def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedL
     """
     file = FileKey.parse(entry.key)
     state = ports.ledger.read(file.model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     if _joined_before(file, ports) is None and now - file.hour < _LAST_RETRY:
         return JoinedLabels(file.model, 0, entry.rows, 0)
     labels, _ = read_ground_truth(ports.data.get(entry.key))
     table, missing = _matched(labels, file, spec, now, ports)
     joined = table.num_rows
     if joined:
-        _store(table, file, f"{file.stem}.late", state, ports)
+        _store(table, file.late, state, ports)
     overdue = now - file.hour > spec.labels.maturity + timedelta(days=1)
     if missing and overdue:
         lines = b"".join(ground_truth_line(label, model=file.model) + b"\n" for label in missing)
-        ports.data.put(file.beside("quarantine/labels-without-capture", "jsonl"), lines)
+        ports.data.put(file.quarantined(Quarantined.LABELS_WITHOUT_CAPTURE), lines)
     if not missing or overdue:
         ports.catalog.remove(entry)
         return JoinedLabels(file.model, joined, 0, len(missing))
@@ -132,9 +132,9 @@ def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedL
 
 def _keep_pending(missing: Sequence[GroundTruth], file: FileKey, ports: Ports) -> None:
     lines = b"".join(ground_truth_line(label, model=file.model) + b"\n" for label in missing)
-    key = file.beside("pending-labels", "jsonl")
+    key = file.pending_labels
     ports.data.put(key, lines)
-    ports.catalog.add(CatalogEntry(file.model, "pending-labels", file.hour, key, len(missing)))
+    ports.catalog.add(CatalogEntry(file.model, CatalogKind.PENDING_LABELS, file.hour, key, len(missing)))
 
 
 def _matched(
@@ -145,28 +145,27 @@ def _matched(
     if not labels:
         return outcomes.outcome_schema(schema).empty_table(), []
     hours = _hours(labels, file.hour, spec.labels.maturity)
-    production = _captures(file.model, "compact-production", hours, schema, ports)
-    shadow = _captures(file.model, "compact-shadow", hours, schema, ports)
+    production = _captures(file.model, CatalogKind.COMPACT_PRODUCTION, hours, schema, ports)
+    shadow = _captures(file.model, CatalogKind.COMPACT_SHADOW, hours, schema, ports)
     return outcomes.join(labels, now, production, shadow, schema)
 
 
-def _store(table: pa.Table, file: FileKey, stem: str, state: ModelState, ports: Ports, *, pending: int = 0) -> None:
-    key = file.beside("outcomes", "parquet", stem=stem)
+def _store(table: pa.Table, file: FileKey, state: ModelState, ports: Ports, *, pending: int = 0) -> None:
+    key = file.outcomes
     etag = ports.data.put(key, outcomes.to_parquet(table))
-    daily = outcomes.daily_counts(table, error_tolerance=_error_tolerance(state, ports))
-    if table.num_rows and ModelSpec.parse(state.spec).online.enabled:
-        _store_online_rows(table, file, stem, ports)
-    sums = {"daily": daily, "pending": pending}
-    ports.catalog.add(CatalogEntry(file.model, "outcomes", file.hour, key, table.num_rows, etag, sums))
+    daily = outcomes.daily_sums(table, error_tolerance=_error_tolerance(state, ports))
+    if table.num_rows and spec_of(state).online.enabled:
+        _store_online_rows(table, file, ports)
+    sums = FileSums(daily=daily, pending=pending)
+    ports.catalog.add(CatalogEntry(file.model, CatalogKind.OUTCOMES, file.hour, key, table.num_rows, etag, sums))
 
 
-def _store_online_rows(table: pa.Table, file: FileKey, stem: str, ports: Ports) -> None:
+def _store_online_rows(table: pa.Table, file: FileKey, ports: Ports) -> None:
     """The same rows for learn_online, with the time of the newest request: a file is learned when all have matured."""
-    key = file.beside(outcome_lines.KIND, "jsonl.gz", stem=stem)
+    key = file.online_rows
     etag = ports.data.put(key, outcome_lines.to_json_lines(table))
-    newest = max(table["inference_time"].to_pylist())
-    sums = {"newest": newest.isoformat()}
-    ports.catalog.add(CatalogEntry(file.model, outcome_lines.KIND, file.hour, key, table.num_rows, etag, sums))
+    sums = FileSums(newest=max(table["inference_time"].to_pylist()))
+    ports.catalog.add(CatalogEntry(file.model, CatalogKind.ONLINE_ROWS, file.hour, key, table.num_rows, etag, sums))
 
 
 def _error_tolerance(state: ModelState, ports: Ports) -> float | None:
@@ -193,7 +192,9 @@ def _hours(labels: Iterable[GroundTruth], label_hour: datetime, maturity: timede
     return sorted(hours)
 
 
-def _captures(model: str, kind: str, hours: Sequence[datetime], schema: FeatureSchema, ports: Ports) -> pa.Table:
+def _captures(
+    model: str, kind: CatalogKind, hours: Sequence[datetime], schema: FeatureSchema, ports: Ports
+) -> pa.Table:
     wanted = set(hours)
     entries = ports.catalog.between(model, kind, hours[0], hours[-1] + _HOUR)
     tables = []

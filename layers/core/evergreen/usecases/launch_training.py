@@ -9,16 +9,19 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.model_events import TrainingFailed, TrainingStarted
 from evergreen.domain.state import ModelState, Run, Version
-from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, manifest_of, snapshot_sha256
+from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, snapshot_sha256
 from evergreen.domain.training_rows import RowsChoice, choose_rows, window_start
+from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import ConflictingWriteError, TrainingRefusedError
 from evergreen.formats.captures import format_time
+from evergreen.formats.keys import ArtifactPrefix, artifacts_of, checkpoints_of, manifest_key, snapshot_key, source_key
 from evergreen.ports import Ports
 from evergreen.spec import LONGEST_HYPERPARAMETER, ModelSpec, RowsPolicy
-from evergreen.training.source import PROGRAM, pack_source, source_key
+from evergreen.training.source import PROGRAM, pack_source
 from evergreen.usecases.steps.recording import decide_and_record
 
 ACTOR = "launch_training"
@@ -37,7 +40,7 @@ def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports
         return None
     if run.job_name is not None:
         return run.job_name
-    spec = _as_run(ModelSpec.parse(state.spec), run)
+    spec = _as_run(spec_of(state), run)
     try:
         snapshot = _stored(_snapshot(model, run, spec, _source(spec, ports), ports), model, run, ports)
         _require_enough(snapshot, spec)
@@ -116,18 +119,19 @@ def _source(spec: ModelSpec, ports: Ports) -> str:
     """Put the source where the job reads it, under its own hash; answers that hash."""
     given = spec.training.source_dir
     source = pack_source() if given is None else _own_source(given, spec, ports)
-    ports.artifacts.put(source_key(source), source)
-    return hashlib.sha256(source).hexdigest()
+    sha256 = hashlib.sha256(source).hexdigest()
+    ports.artifacts.put(source_key(sha256), source)
+    return sha256
 
 
 def _own_source(uri: str, spec: ModelSpec, ports: Ports) -> bytes:
-    folder = ports.artifacts.uri("source/")
+    folder = ports.artifacts.uri(f"{ArtifactPrefix.SOURCE}/")
     if not uri.startswith(folder):
         raise TrainingRefusedError(
             spec.model, f"training.source_dir is {uri}: put it under {folder}, where jobs may read"
         )
     try:
-        return ports.artifacts.get(f"source/{uri.removeprefix(folder)}")
+        return ports.artifacts.get(split_uri(uri)[1])
     except FileNotFoundError as error:
         raise TrainingRefusedError(
             spec.model, f"training.source_dir is {uri}, which does not exist: upload it"
@@ -140,9 +144,9 @@ def _snapshot(model: str, run: Run, spec: ModelSpec, source: str, ports: Ports) 
     It depends on the time of the decision, not of the call: a second attempt trains on the same rows.
     """
     start = window_start(spec.training, run.requested_at)
-    outcomes = ports.catalog.between(model, "outcomes", start, run.requested_at)
-    entries = ports.catalog.between(model, "base-data", start, run.requested_at) + outcomes
-    sums = [entry.sums["daily"] for entry in outcomes if "daily" in entry.sums]
+    outcomes = ports.catalog.between(model, CatalogKind.OUTCOMES, start, run.requested_at)
+    entries = ports.catalog.between(model, CatalogKind.BASE_DATA, start, run.requested_at) + outcomes
+    sums = [entry.sums.daily for entry in outcomes if entry.sums.daily is not None]
     choice = choose_rows(spec.training, sums, maturity=spec.labels.maturity, decided_at=run.requested_at)
     told = {"policy": spec.training.rows.value, "because": choice.because, "source": source}
     return Snapshot.of(_newest(entries, choice, spec.training.max_rows), trained_from=_trained_from(choice), **told)
@@ -164,13 +168,9 @@ def _newest(entries: Sequence[CatalogEntry], choice: RowsChoice, max_rows: int) 
     return chosen[::-1]
 
 
-def _folder(model: str, run: Run) -> str:
-    return f"snapshots/{model}/{run.decision_id}/{run.attempt}"
-
-
 def _stored(snapshot: Snapshot, model: str, run: Run, ports: Ports) -> Snapshot:
     """Store the attempt's snapshot, once: a delivery that died may have started the job on the one it stored."""
-    key = f"{_folder(model, run)}/snapshot.json"
+    key = snapshot_key(model, run.decision_id, run.attempt)
     try:
         ports.artifacts.put_if(key, json.dumps(asdict(snapshot), indent=1).encode(), etag=None)
     except ConflictingWriteError:
@@ -186,9 +186,9 @@ def _unchanged(snapshot: Snapshot, key: str, model: str) -> Snapshot:
 
 def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Snapshot, ports: Ports) -> TrainingRequest:
     """The job of a run on a snapshot, whose manifest is put where the job reads it."""
-    manifest_key = manifest_of(state.model, run.decision_id, run.attempt)
+    manifest_place = manifest_key(state.model, run.decision_id, run.attempt)
     manifest = [{"prefix": ports.data.uri("")}, *(file["key"] for file in snapshot.files)]
-    ports.artifacts.put(manifest_key, json.dumps(manifest).encode())
+    ports.artifacts.put(manifest_place, json.dumps(manifest).encode())
     production, training = _comparable(state), spec.training
     hyperparameters = {
         **recipe(spec),
@@ -199,7 +199,7 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
         "because": _reason(state.model, run, ports)[:_LONGEST_REASON],
         "snapshot": snapshot.sha256,
         "snapshot_rows": snapshot.rows,
-        "manifest": ports.artifacts.uri(manifest_key),
+        "manifest": ports.artifacts.uri(manifest_place),
         "source_sha256": snapshot.source,
     }
     if run.checkpoint:
@@ -210,12 +210,12 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
         job_name=job_name(state.model, run),
         model=state.model,
         hyperparameters={name: json.dumps(value) for name, value in hyperparameters.items()},
-        source=ports.artifacts.uri(f"source/{snapshot.source}/sourcedir.tar.gz"),
+        source=ports.artifacts.uri(source_key(snapshot.source)),
         program=training.entry_point or PROGRAM,
-        manifest=ports.artifacts.uri(manifest_key),
+        manifest=ports.artifacts.uri(manifest_place),
         production=None if production is None else production.artifact,
-        output=ports.artifacts.uri(f"models/{state.model}"),
-        checkpoints=ports.artifacts.uri(f"checkpoints/{state.model}/{run.decision_id}"),
+        output=ports.artifacts.uri(artifacts_of(state.model)),
+        checkpoints=ports.artifacts.uri(checkpoints_of(state.model, run.decision_id)),
         image=training.image,
         instance_type=training.instance_type,
         instance_count=training.instance_count,
@@ -233,15 +233,13 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
 def _comparable(state: ModelState) -> Version | None:
     """Production, where it is an artifact that a job can score: an imported endpoint's model is none."""
     production = state.production_version
-    return production if production is not None and production.artifact.startswith("s3://") else None
+    return production if production is not None and is_uri(production.artifact) else None
 
 
 def _reason(model: str, run: Run, ports: Ports) -> str:
     """Why the retraining was requested: for whoever looks at the job, or at its run in the registry."""
-    for event in reversed(ports.ledger.history(model)):
-        if event["type"] == "RetrainingRequested" and event["decision_id"] == run.decision_id:
-            return str(event["because"])
-    return ""
+    asked = ports.ledger.history(model).requested(run.decision_id)
+    return "" if asked is None else asked.because
 
 
 def _in_parts(name: str, entries: Sequence[Any]) -> dict[str, list[Any]]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.checkpoint_trial import row_name
 from evergreen.domain.checkpoints import OnlinePointer, Sums
 from evergreen.domain.state import ModelState
 from evergreen.errors import ConflictingWriteError, UnknownModelError
+from evergreen.formats.keys import online_of
 from evergreen.formats.requests import LONGEST_CLASS, FeedbackMessage
 from evergreen.model.schema import Task
 from evergreen.ports import Ports
@@ -96,7 +98,7 @@ def learn_online(messages: Sequence[FeedbackMessage], *, ports: Ports) -> Learne
 
 def _learn_messages(model: str, batch: Sequence[FeedbackMessage], ports: Ports) -> tuple[Learned, dict[str, str]]:
     state = ports.ledger.read(model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     if not spec.online.enabled or spec.online.labels != "at_once":
         return Learned(model, ignored=len(batch)), {}
     fingerprint = state_fingerprint(spec)
@@ -173,7 +175,7 @@ def learn_rows(
             ports.online.advance(before, pointer, [row.name for row in fresh], expires=expires)
         except (ConflictingWriteError, StateGoneError) as error:
             if attempt == _TRIES - 1:
-                raise ConflictingWriteError(f"online/{model}") from error
+                raise ConflictingWriteError(online_of(model)) from error
         else:
             sweep(ports, pointer)
             return Learned(model, counts, len(known), updates=pointer.updates, rows=pointer.rows)

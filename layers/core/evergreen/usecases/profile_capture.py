@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.domain.aliases import IMPORTED, NOWHERE
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.state import ModelState
 from evergreen.errors import UnknownVersionError
 from evergreen.formats import outcomes
 from evergreen.formats.captures import Capture, MalformedLine, layout_of, quarantine_body, read_captures
-from evergreen.formats.keys import FileKey
+from evergreen.formats.keys import FileKey, Quarantined
 from evergreen.model.schema import FeatureSchema
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
@@ -47,7 +48,7 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
     """
     file = FileKey.parse(key)
     state = ports.ledger.read(file.model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     schema = spec.feature_schema()
     captures, malformed = read_captures(ports.data.get(key), layout_of(spec, _answers(file, spec, state)))
     captures = _once(captures)
@@ -58,11 +59,12 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
         malformed = [*malformed, *refused]
         table = outcomes.captures_to_table(captures, schema)
     if malformed:
-        ports.data.put(file.beside("quarantine/captures", "jsonl"), quarantine_body(malformed))
+        ports.data.put(file.quarantined(Quarantined.CAPTURES), quarantine_body(malformed))
     target = file.compacted
     target_etag = ports.data.put(target, outcomes.to_parquet(table))
-    kind = f"compact-{file.variant}"
-    ports.catalog.add(CatalogEntry(file.model, kind, file.hour, target, table.num_rows, target_etag))
+    kind = CatalogKind.of_captures(file.variant)
+    if kind is not None:
+        ports.catalog.add(CatalogEntry(file.model, kind, file.hour, target, table.num_rows, target_etag))
     profiled = _profile(file, table, state, ports) if file.variant == "production" else 0
     return CompactedCapture(file.model, file.variant, table.num_rows, len(malformed), profiled)
 
@@ -118,7 +120,7 @@ def _keep_readable(captures: list[Capture], schema: FeatureSchema) -> tuple[list
 
 def _profile(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) -> int:
     """Profile the rows of each version in that version's own bins, so that they add up with its reference."""
-    schema = ModelSpec.parse(state.spec).feature_schema()
+    schema = spec_of(state).feature_schema()
     profiled = 0
     for number in sorted(set(table["version"].to_pylist())):
         try:
@@ -133,9 +135,10 @@ def _profile(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) ->
         if reference.prediction_binning is not None:
             answers = dict(outcomes.prediction_column(rows, schema))
             document["prediction"] = _encode(Profile.count(answers, reference.prediction_binning))
-        key = file.beside("profiles", f"v{number}.json")
+        key = file.profile(number)
         ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
-        ports.catalog.add(CatalogEntry(file.model, f"profile-v{number}", file.hour, key, rows.num_rows))
+        entry = CatalogEntry(file.model, CatalogKind.PROFILE, file.hour, key, rows.num_rows, version=number)
+        ports.catalog.add(entry)
         profiled += rows.num_rows
     return profiled
 

@@ -10,11 +10,14 @@ from functools import partial
 from itertools import islice
 
 from evergreen.domain.aliases import IMPORTED, NOWHERE, AliasRecord, alias_record, answers_with
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.state import BakePhase, ModelState, Run, ShadowRole
 from evergreen.domain.training_jobs import JobEnd, TrainingStatus, job_name, retry_schedule_name
 from evergreen.errors import EndpointWentBackError
+from evergreen.formats import keys
 from evergreen.formats.captures import read_ground_truth
-from evergreen.formats.keys import FileKey
+from evergreen.formats.keys import FileKey, Quarantined
 from evergreen.ports import Aliases, Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases import compare_shadow, watch_deployment
@@ -42,7 +45,8 @@ _MOST_FILES = 20
 _PENDING_WINDOW = timedelta(days=62)
 _NOTE = "differences"
 _SHADOW_PLACE = "shadow"
-_COMPACTED = ("production", "shadow")
+_COMPACTED = (CatalogKind.COMPACT_PRODUCTION, CatalogKind.COMPACT_SHADOW)
+_LABELS = (CatalogKind.OUTCOMES, CatalogKind.PENDING_LABELS)
 _NEXT_LOOK = timedelta(days=1) + PATIENCE  # a schedule of what is over ends itself the next time that it fires
 _SCHEDULE_KINDS = frozenset({"ops-bake", "retry", *ShadowRole})
 
@@ -65,7 +69,7 @@ def reconcile(model: str, *, now: datetime, ports: Ports) -> tuple[Repair, ...]:
     repairs = repair_all(state, _NOTE, found, actor=ACTOR, now=now, ports=ports)
     if trouble is not None:
         raise trouble
-    for entry in ports.catalog.between(model, "pending-labels", now - _PENDING_WINDOW, now + _HOUR):
+    for entry in ports.catalog.between(model, CatalogKind.PENDING_LABELS, now - _PENDING_WINDOW, now + _HOUR):
         join_pending(entry, now=now, ports=ports)
     return repairs
 
@@ -89,7 +93,7 @@ def _run(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
     run = state.run
     if run is None:
         return []
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     waited = now - (run.since or run.requested_at)
     if run.job_name is None:
         due = spec.training.retry_delay if run.attempt else timedelta(0)
@@ -162,7 +166,7 @@ def _production_alias(state: ModelState, now: datetime, ports: Ports) -> list[Di
     """An endpoint that answers with another version than the ledger says; the ledger is told after it answers."""
     if state.production is None or state.repoint is not None:
         return []
-    wanted = alias_record(state, ModelSpec.parse(state.spec), "production", state.production)
+    wanted = alias_record(state, spec_of(state), "production", state.production)
     aliases = _aliases(state, ports)
     if is_under_way(state, now, _REPOINT_PATIENCE):
         there = aliases.read(state.model, "production")
@@ -179,7 +183,7 @@ def _shadow(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
     if candidate is not None:
         start = partial(start_shadow, state.model, now=now, ports=ports)
         return [Difference(_SHADOW_PLACE, "nobody", f"version {candidate.number}", start)]
-    spec, aliases = ModelSpec.parse(state.spec), _aliases(state, ports)
+    spec, aliases = spec_of(state), _aliases(state, ports)
     if spec.endpoint.kind == "sagemaker" and not _answers(state, spec, aliases):
         return []  # production comes first: a shadow answers beside it
     wanted = AliasRecord.nowhere(state.model, "shadow", state.epoch)
@@ -195,7 +199,7 @@ def _shadow(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
 
 
 def _aliases(state: ModelState, ports: Ports) -> Aliases:
-    return aliases_of(state, ModelSpec.parse(state.spec), ports)
+    return aliases_of(state, spec_of(state), ports)
 
 
 def _answers(state: ModelState, spec: ModelSpec, aliases: Aliases) -> bool:
@@ -275,11 +279,9 @@ def _captures(state: ModelState, now: datetime, ports: Ports) -> list[Difference
     hours = _settled_hours(now)
     found: list[str] = []
     span = (hours[0], hours[-1] + _HOUR)
-    compacted = {
-        entry.key for kind in _COMPACTED for entry in ports.catalog.between(state.model, f"compact-{kind}", *span)
-    }
+    compacted = {entry.key for kind in _COMPACTED for entry in ports.catalog.between(state.model, kind, *span)}
     for folder in _aliases(state, ports).folders(state.model):
-        files = _files(f"captures/{state.model}/{folder}", hours, ports)
+        files = _files(keys.captures_of(state.model, folder), hours, ports)
         found += [key for key, file in files.items() if file.compacted not in compacted]
     return [
         _lost(key, "compacted", partial(profile_capture, key, "", now=now, ports=ports)) for key in found[:_MOST_FILES]
@@ -291,24 +293,21 @@ def _ground_truth(state: ModelState, now: datetime, ports: Ports) -> list[Differ
     if state.production is None:
         return []
     model, hours = state.model, _settled_hours(now)
-    files = _files(f"ground-truth/{model}", hours, ports)
+    files = _files(keys.ground_truth_of(model), hours, ports)
     if not files:
         return []
     span = (hours[0], hours[-1] + _HOUR)
-    known = {
-        entry.key for kind in ("outcomes", "pending-labels") for entry in ports.catalog.between(model, kind, *span)
-    }
+    known = {entry.key for kind in _LABELS for entry in ports.catalog.between(model, kind, *span)}
     unjoined = [key for key, file in files.items() if known.isdisjoint(_left_by_joining(file))]
     if unjoined:  # a file whose labels were all refused leaves nothing else
-        refused = _files(f"quarantine/ground-truth/{model}", hours, ports)
-        unjoined = [key for key in unjoined if files[key].beside("quarantine/ground-truth", "jsonl") not in refused]
+        refused = _files(keys.refused_labels_of(model), hours, ports)
+        unjoined = [key for key in unjoined if files[key].quarantined(Quarantined.GROUND_TRUTH) not in refused]
     lost = islice((key for key in unjoined if any(read_ground_truth(ports.data.get(key)))), _MOST_FILES)
     return [_lost(key, "joined", partial(join_labels, key, now=now, ports=ports)) for key in lost]
 
 
 def _left_by_joining(file: FileKey) -> set[str]:
-    late = file.beside("outcomes", "parquet", stem=f"{file.stem}.late")
-    return {file.beside("outcomes", "parquet"), late, file.beside("pending-labels", "jsonl")}
+    return {file.outcomes, file.late.outcomes, file.pending_labels}
 
 
 def _lost(key: str, done: str, repair: Callable[[], object]) -> Difference:
@@ -321,10 +320,10 @@ def _settled_hours(now: datetime) -> Sequence[datetime]:
     return [newest - i * _HOUR for i in reversed(range(_LOOK_BACK_HOURS))]
 
 
-def _files(prefix: str, hours: Iterable[datetime], ports: Ports) -> dict[str, FileKey]:
+def _files(folder: str, hours: Iterable[datetime], ports: Ports) -> dict[str, FileKey]:
     """The files of these hours by key; what is laid out otherwise is none of ours."""
     files: dict[str, FileKey] = {}
-    for key in (key for hour in hours for key in ports.data.keys(f"{prefix}/{hour:%Y/%m/%d/%H}/")):
+    for key in (key for hour in hours for key in ports.data.keys(keys.hour_of(folder, hour))):
         with suppress(ValueError):
             files[key] = FileKey.parse(key)
     return files

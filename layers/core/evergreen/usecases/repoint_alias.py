@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from evergreen.domain.aliases import AliasRecord, alias_record, answers_with
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import (
     AnyEvent,
     CandidateRetired,
@@ -18,7 +19,7 @@ from evergreen.domain.model_events import (
     VersionRolledBack,
 )
 from evergreen.domain.state import ModelState, Repoint, ShadowRole
-from evergreen.errors import EndpointWentBackError
+from evergreen.errors import EndpointWentBackError, EvergreenError
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.placing import aliases_of, place_shadow, point_alias
@@ -28,7 +29,7 @@ from evergreen.usecases.steps.repairs import PATIENCE
 ACTOR = "repoint_alias"
 
 
-class EndpointNotRepointedError(Exception):
+class EndpointNotRepointedError(EvergreenError):
     """The endpoint answers with another version than it was told to: a newer decision is in place."""
 
     def __init__(self, wanted: AliasRecord, found: AliasRecord) -> None:
@@ -46,7 +47,7 @@ def repoint_alias(model: str, *, now: datetime, ports: Ports) -> Sequence[AnyEve
     """
     state = ports.ledger.read(model)
     repoint = state.repoint
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     if repoint is None:
         return _keep(state, spec, now, ports)
     aliases = aliases_of(state, spec, ports)
@@ -82,11 +83,8 @@ def _went_back(
     def failed(current: ModelState) -> Sequence[AnyEvent]:
         if current.repoint != repoint:
             return ()
-        times = [
-            datetime.fromisoformat(event["time"])
-            for event in ports.ledger.history(state.model)
-            if event["type"] == RepointFailed.__name__ and event["endpoint"].get("config") == error.config
-        ]
+        told = ports.ledger.history(state.model).of(RepointFailed)
+        times = [event.time for event in told if event.endpoint.get("config") == error.config]
         if times and (error.asked or now - max(times) < PATIENCE):
             return ()
         event = RepointFailed(
@@ -102,7 +100,7 @@ def _went_back(
 
     after, events = decide_and_record(ports.ledger, state.model, failed)
     if after.repoint is None and after.production is not None:
-        place_shadow(after, ModelSpec.parse(after.spec), ports)  # what failed is wanted no more
+        place_shadow(after, spec_of(after), ports)  # what failed is wanted no more
     return events
 
 
@@ -147,7 +145,7 @@ def _shadow_went_back(
 
     after, events = decide_and_record(ports.ledger, state.model, retire)
     if after.shadow is None and after.repoint is None:
-        place_shadow(after, ModelSpec.parse(after.spec), ports)
+        place_shadow(after, spec_of(after), ports)
     return events
 
 
@@ -167,7 +165,7 @@ def _keep_alias(state: ModelState, ports: Ports) -> None:
     """
     if state.production is None:
         return
-    wanted = alias_record(state, ModelSpec.parse(state.spec), "production", state.production)
+    wanted = alias_record(state, spec_of(state), "production", state.production)
     there = ports.aliases.read(state.model, "production")
     if there is not None and there.target == wanted.target and there.settings != wanted.settings:
         ports.aliases.repoint(wanted)

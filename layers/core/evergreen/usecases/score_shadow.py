@@ -62,7 +62,7 @@ def score_shadow(key: str, *, seconds_left: Callable[[], float], now: datetime, 
     milliseconds = (perf_counter() - started) * 1_000
     if answered:
         lines = [capture_line(capture, model=file.model, variant="shadow") for capture in answered]
-        target = file.beside("captures", "jsonl", variant="shadow", stem=f"{file.stem}.v{record.version}")
+        target = file.answered_by_shadow(record.version)
         ports.data.put(target, b"\n".join(lines) + b"\n", content_type="application/jsonlines")
     rows, unanswered = len(answered), len(captures) - len(answered)
     return ShadowScores(file.model, record.version, rows, unanswered, failure, row_ms=milliseconds / len(captures))

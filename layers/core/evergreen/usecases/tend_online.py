@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.checkpoint_trial import (
     KEPT_CHECKPOINTS,
     is_due,
@@ -31,11 +32,13 @@ from evergreen.domain.shadow import ShadowDecision
 from evergreen.domain.state import ModelState
 from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger
 from evergreen.domain.triggers.governance import FORCED, hold_back
+from evergreen.durations import format_duration
 from evergreen.errors import ConflictingWriteError
-from evergreen.formats.outcome_lines import KIND, from_json_lines
+from evergreen.formats.keys import online_checkpoint_key
+from evergreen.formats.outcome_lines import from_json_lines
 from evergreen.model.scorer import Predictions
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec, format_duration
+from evergreen.spec import ModelSpec
 from evergreen.training.online_state import OnlineState, PrequentialCounts
 from evergreen.usecases.learn_online import (
     ROWS_ARE_REMEMBERED,
@@ -47,7 +50,6 @@ from evergreen.usecases.learn_online import (
 )
 from evergreen.usecases.steps.online_states import (
     StateGoneError,
-    checkpoint_key,
     load_checkpoint,
     state_bytes,
     state_fingerprint,
@@ -83,7 +85,7 @@ def tend_online(model: str, *, now: datetime, ports: Ports) -> Tended | None:
         The stored state or checkpoint is not the one that was recorded.
     """
     state = ports.ledger.read(model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     if not spec.online.enabled:
         return None
     learned = Learned(model)
@@ -122,8 +124,10 @@ def _learn_matured(state: ModelState, spec: ModelSpec, now: datetime, ports: Por
 def _matured_files(spec: ModelSpec, now: datetime, ports: Ports) -> list[CatalogEntry]:
     """Files that have not been learned yet and all of whose labels have come."""
     matured = now - spec.labels.maturity
-    entries = ports.catalog.between(spec.model, KIND, matured - spec.labels.maturity - _LATE, now + _HOUR)
-    ready = [entry for entry in entries if datetime.fromisoformat(entry.sums["newest"]) <= matured]
+    entries = ports.catalog.between(
+        spec.model, CatalogKind.ONLINE_ROWS, matured - spec.labels.maturity - _LATE, now + _HOUR
+    )
+    ready = [entry for entry in entries if entry.sums.newest is not None and entry.sums.newest <= matured]
     names = {entry.key: _file_name(state_fingerprint(spec), entry) for entry in ready}
     done = ports.online.learned(spec.model, list(names.values()))
     return [entry for entry in ready if names[entry.key] not in done]
@@ -175,7 +179,7 @@ def _keep(pointer: OnlinePointer, spec: ModelSpec, now: datetime, ports: Ports) 
         return None
     number = known[-1].number + 1 if known else 1
     body = state_bytes(ports, pointer)
-    key = checkpoint_key(pointer.model, number, pointer.sha256)
+    key = online_checkpoint_key(pointer.model, number, pointer.sha256)
     ports.artifacts.put(key, body)
     checkpoint = OnlineCheckpoint(
         model=pointer.model,
@@ -304,7 +308,7 @@ def _outcomes(
 ) -> tuple[list[OutcomeRow], datetime | None]:
     """The rows to judge by, and the end of the time whose rows are not all kept any more; None: they are."""
     hour = since.replace(minute=0, second=0, microsecond=0)
-    entries = ports.catalog.between(spec.model, KIND, hour, now + _HOUR)
+    entries = ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, hour, now + _HOUR)
     files = [(entry, _rows_of(entry, ports)) for entry in entries]
     gone = [entry.time + _HOUR for entry, rows in files if rows is None]
     kept = [row for _, rows in files for row in rows or () if row_problem(row.features, spec) is None]
@@ -344,7 +348,7 @@ def _propose(checkpoint: OnlineCheckpoint, decision: ShadowDecision, now: dateti
         if state.production != decision.evidence["judged_against"]:
             held = f"production is version {state.production} now"
             return ()
-        rule = hold_back(state, ModelSpec.parse(state.spec), now, waived=FORCED)
+        rule = hold_back(state, spec_of(state), now, waived=FORCED)
         if rule is not None:
             held = rule.because
             return ()
@@ -360,10 +364,8 @@ def _propose(checkpoint: OnlineCheckpoint, decision: ShadowDecision, now: dateti
 
 def _requested(checkpoint: OnlineCheckpoint, ports: Ports) -> str:
     """The decision that an earlier delivery recorded before it died, or nothing."""
-    for event in ports.ledger.history(checkpoint.model):
-        if event["type"] == "RetrainingRequested" and event.get("checkpoint", {}).get("sha256") == checkpoint.sha256:
-            return str(event["decision_id"])
-    return ""
+    asked = ports.ledger.history(checkpoint.model).of(RetrainingRequested)
+    return next((event.decision_id for event in asked if event.checkpoint.get("sha256") == checkpoint.sha256), "")
 
 
 def _request(

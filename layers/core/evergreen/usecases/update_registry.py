@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property, partial
-from typing import Any
 
+from evergreen.domain.history import History
+from evergreen.domain.model_events import (
+    CandidateRegistered,
+    CandidateRetired,
+    PromotionApproved,
+    PromotionProposed,
+    RollbackDecided,
+)
 from evergreen.domain.state import ModelState, Version
-from evergreen.domain.training_jobs import job_name_of, manifest_of
+from evergreen.domain.uris import is_uri, split_uri
+from evergreen.formats.keys import job_name_of, manifest_key
 from evergreen.model.archive import ArtifactError, unpack
 from evergreen.ports import Described, Ports, Registry, RegistryView
 from evergreen.training.run_record import JOB_TAG, Provenance, RunRecord, run_record
@@ -19,11 +27,11 @@ ACTOR = "update_registry"
 _ARTIFACT_FILES = ("model.onnx", "model.json", "reference.json")
 _LONGEST_TAG = 500
 # What is said of a version's worth, and by which event: the newest counts.
-_VERDICTS = {
-    "CandidateRetired": "keep",
-    "PromotionProposed": "promote",
-    "PromotionApproved": "promote",
-    "RollbackDecided": "roll back",
+_VERDICTS: Mapping[type[CandidateRetired | PromotionProposed | PromotionApproved | RollbackDecided], str] = {
+    CandidateRetired: "keep",
+    PromotionProposed: "promote",
+    PromotionApproved: "promote",
+    RollbackDecided: "roll back",
 }
 
 
@@ -87,7 +95,7 @@ class _Told:
         )
 
     @cached_property
-    def _history(self) -> list[dict[str, Any]]:
+    def _history(self) -> History:
         return self._ports.ledger.history(self._model)
 
     def _described(self, version: Version) -> Described:
@@ -98,10 +106,10 @@ class _Told:
 
         The version is registered all the same: that its artifact is refused is told by whoever would load it.
         """
-        if not version.artifact.startswith("s3://"):
+        if not is_uri(version.artifact):
             return None  # a model that SageMaker has had from before
         try:
-            body = self._ports.artifacts.get(version.artifact.removeprefix("s3://").split("/", 1)[1])
+            body = self._ports.artifacts.get(split_uri(version.artifact)[1])
             if hashlib.sha256(body).hexdigest() != version.sha256:
                 return None
             files = unpack(body, _ARTIFACT_FILES)
@@ -111,25 +119,24 @@ class _Told:
         return run_record(self._model, job_name_of(version.artifact), files, provenance, told_by=ACTOR)
 
 
-def provenance_of(model: str, version: Version, history: Sequence[Mapping[str, Any]], ports: Ports) -> Provenance:
+def provenance_of(model: str, version: Version, history: History, ports: Ports) -> Provenance:
     """Where a version comes from, as far as the history tells: one that was registered by hand has no job."""
-    own = [event for event in history if event.get("decision_id") and event["decision_id"] == version.decision_id]
-    asked = next((event for event in own if event["type"] == "RetrainingRequested"), {})
-    job = job_name_of(version.artifact)
-    started = next((event for event in own if event["type"] == "TrainingStarted" and event["job_name"] == job), None)
+    asked, job = history.requested(version.decision_id), job_name_of(version.artifact)
+    jobs = [attempt.started.event for attempt in history.attempts(version.decision_id)] if version.decision_id else []
+    started = next((event for event in jobs if event.job_name == job), None)
     if started is None:
         return Provenance(decision_id=version.decision_id)
     return Provenance(
-        trigger=asked.get("trigger", ""),
-        because=asked.get("because", ""),
+        trigger="" if asked is None else asked.event.trigger,
+        because="" if asked is None else asked.because,
         decision_id=version.decision_id,
-        snapshot=started["snapshot"],
-        manifest=ports.artifacts.uri(manifest_of(model, version.decision_id, started["attempt"])),
-        source_sha256=started.get("source", ""),
+        snapshot=started.snapshot,
+        manifest=ports.artifacts.uri(manifest_key(model, version.decision_id, started.attempt)),
+        source_sha256=started.source,
     )
 
 
-def description_of(version: Version, history: Sequence[Mapping[str, Any]]) -> Described:
+def description_of(version: Version, history: History) -> Described:
     """What a reader of the registry wants to know first: rows, gate, and what was found of the version since.
 
     Examples
@@ -138,24 +145,24 @@ def description_of(version: Version, history: Sequence[Mapping[str, Any]]) -> De
     >>> from evergreen.domain.state import VersionStatus
     >>> version = Version(2, VersionStatus.SHADOW, "s3://b/models/churn/churn-1-0/output/model.tar.gz", "ab", "cd",
     ...     datetime(2026, 3, 1, tzinfo=UTC), rows_trained=1200)
-    >>> told = {"type": "CandidateRegistered", "version": 2, "because": "accuracy 0.91, production 0.88",
-    ...     "gate": {"passed": True}}
-    >>> description_of(version, [told]).text
-    'Trained on 1,200 rows. Gate passed: accuracy 0.91, production 0.88.'
+    >>> told = {"epoch": 1, "type": "CandidateRetired", "time": "2026-03-09T00:00:00Z", "actor": "compare_shadow",
+    ...     "because": "no better", "version": 2, "evidence": {}}
+    >>> description_of(version, History.of_documents("churn", [told])).tags
+    {'evergreen.verdict': 'keep: no better'}
+    >>> description_of(version, History("churn")).text
+    'Trained on 1,200 rows.'
     """
     text, tags = f"Trained on {version.rows_trained:,} rows", {}
     if version.trained_until is not None:
         text += f" until {version.trained_until:%Y-%m-%d}"
-    for event in history:
-        if event.get("version") != version.number:
-            continue
-        because = str(event["because"])
-        if event["type"] == "CandidateRegistered":
-            outcome = "passed" if event["gate"].get("passed") else "not passed"
-            text += f". Gate {outcome}: {because.rstrip('.')}"
-            tags["evergreen.gate"] = f"{outcome}: {because}"[:_LONGEST_TAG]
-        elif event["type"] in _VERDICTS:
-            tags["evergreen.verdict"] = f"{_VERDICTS[event['type']]}: {because}"[:_LONGEST_TAG]
+    for event in history.of(CandidateRegistered):
+        if event.version == version.number:
+            outcome = "passed" if event.gate.get("passed") else "not passed"
+            text += f". Gate {outcome}: {event.because.rstrip('.')}"
+            tags["evergreen.gate"] = f"{outcome}: {event.because}"[:_LONGEST_TAG]
+    for verdict in history.of(*_VERDICTS):
+        if verdict.version == version.number:
+            tags["evergreen.verdict"] = f"{_VERDICTS[type(verdict)]}: {verdict.because}"[:_LONGEST_TAG]
     return Described(f"{text}.", tags)
 
 

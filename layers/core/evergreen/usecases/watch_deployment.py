@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any
 
 from evergreen.domain.aliases import canary_of
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.bake import BakeDecision, Traffic, judge_alarm, judge_bake, roll_back
-from evergreen.domain.history import answering_spans
+from evergreen.domain.history import History
 from evergreen.domain.model_events import AnyEvent, BakePassed
 from evergreen.domain.state import Bake, BakePhase, ModelState
 from evergreen.ports import Ports, TrafficMetrics
@@ -30,7 +30,7 @@ def start_watch(model: str, *, now: datetime, ports: Ports) -> Bake | None:
     bake = state.bake
     if bake is None or bake.phase is not BakePhase.OPS:
         return None
-    longest = ModelSpec.parse(state.spec).deployment.ops_bake_longest
+    longest = spec_of(state).deployment.ops_bake_longest
     name = schedule_name(model, bake)
     ports.schedules.every(
         name,
@@ -62,7 +62,7 @@ def watch_deployment(
         if schedule:
             ports.schedules.remove(schedule)
         return None
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     counted = _counted(spec, ports)
     traffic = _with_crashes(counted, model, bake.version, bake.since, now + _TICK)
     beside = _beside(state, spec, bake, now + _TICK, ports)
@@ -112,7 +112,7 @@ def look_at_alarm(model: str, *, now: datetime, ports: Ports, version: int | Non
         return None
     if bake is not None and bake.phase is BakePhase.OPS:
         return watch_deployment(model, now=now, ports=ports, version=bake.version)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     start = max(now - spec.deployment.ops_bake, state.production_since or now - spec.deployment.ops_bake)
     counted = _counted(spec, ports)
     traffic = counted.traffic(model, number, start, now + _TICK)
@@ -142,10 +142,10 @@ class _Alone:
     """See :class:`evergreen.ports.TrafficMetrics`; only of the times when the version answered alone."""
 
     counted: TrafficMetrics
-    history: Sequence[Mapping[str, Any]]
+    history: History
 
     def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
-        clipped = [span.within(start, end) for span in answering_spans(self.history, version)]
+        clipped = [span.within(start, end) for span in self.history.spans(version)]
         parts = [self.counted.traffic(model, version, span.start, span.end) for span in clipped if span is not None]
         return Traffic(sum(p.requests for p in parts), sum(p.errors for p in parts), sum(p.slow for p in parts))
 
@@ -167,7 +167,7 @@ def _baseline(model: str, bake: Bake, ports: Ports) -> Traffic:
     """What the replaced version answered in its last day, or week; past when the bake begins, so it is read once."""
     if bake.replaced is None:
         return Traffic(0, 0, 0)
-    spec = ModelSpec.parse(ports.ledger.read(model).spec)
+    spec = spec_of(ports.ledger.read(model))
     return _usual(partial(_with_crashes, _counted(spec, ports), model, bake.replaced), bake.since)
 
 

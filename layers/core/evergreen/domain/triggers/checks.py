@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from evergreen.domain.catalog import Counts, DailySums
 from evergreen.domain.state import Wish
 from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger, insufficient
 from evergreen.spec import ModelSpec, Strategy
@@ -39,25 +40,20 @@ def check_age(spec: ModelSpec, last_training: datetime, now: datetime) -> Check:
     return Check(Trigger.SCHEDULE, outcome, days, limit_days, Direction.HIGHER_IS_WORSE, 0, because)
 
 
-Daily = Mapping[str, Mapping[str, Sequence[int]]]
-"""Labelled and right answers by version and day of the request: ``{"2": {"2026-01-31": [n, correct]}}``."""
-
-
-def rows_since(sums: Iterable[Daily], trained_until: datetime) -> int:
+def rows_since(sums: Iterable[DailySums], trained_until: datetime) -> int:
     """Count labelled rows of whole days after the newest row of a training, whoever answered them.
 
     The day in which the training's rows end is left out: part of it was trained on.
 
     Examples
     --------
-    >>> labelled = {"1": {"2026-01-30": [50, 40]}, "2": {"2026-01-31": [30, 20], "2026-02-01": [10, 9]}}
-    >>> rows_since([labelled], datetime(2026, 1, 30, 12, tzinfo=UTC))
+    >>> labelled = {1: {"2026-01-30": (50, 40)}, 2: {"2026-01-31": (30, 20), "2026-02-01": (10, 9)}}
+    >>> rows_since([DailySums(labelled)], datetime(2026, 1, 30, 12, tzinfo=UTC))
     40
     """
     last = trained_until.astimezone(UTC)
     first = last.date() if last == _midnight(last.date()) else last.date() + _DAY
-    days = (cell for daily in sums for by_day in daily.values() for cell in by_day.items())
-    return sum(counts[0] for day, counts in days if day >= first.isoformat())
+    return sum(labelled for daily in sums for day, (labelled, _) in daily.days() if day >= first.isoformat())
 
 
 def _midnight(day: date) -> datetime:
@@ -72,19 +68,19 @@ def check_new_data(spec: ModelSpec, new_rows: int) -> Check:
     return Check(Trigger.NEW_DATA, outcome, float(new_rows), float(need), Direction.HIGHER_IS_WORSE, new_rows, because)
 
 
-def matured_days(sums: Iterable[Daily], version: int, maturity: timedelta, now: datetime) -> dict[str, tuple[int, int]]:
+def matured_days(sums: Iterable[DailySums], version: int, maturity: timedelta, now: datetime) -> dict[str, Counts]:
     """Sum up a version's labelled and right answers by day, oldest first, of days whose labels have all come.
 
     Examples
     --------
-    >>> files = [{"2": {"2026-01-30": [50, 40], "2026-01-31": [9, 9]}}, {"1": {"2026-01-30": [7, 7]}}]
+    >>> files = [DailySums({2: {"2026-01-30": (50, 40), "2026-01-31": (9, 9)}, 1: {"2026-01-30": (7, 7)}})]
     >>> matured_days(files, 2, timedelta(days=1), datetime(2026, 2, 1, tzinfo=UTC))
     {'2026-01-30': (50, 40)}
     """
     until = (now - maturity).astimezone(UTC).strftime("%Y-%m-%d")
-    days: dict[str, tuple[int, int]] = {}
+    days: dict[str, Counts] = {}
     for daily in sums:
-        for day, (n, correct) in daily.get(str(version), {}).items():
+        for day, (n, correct) in daily.of_version(version).items():
             if day < until:
                 before = days.get(day, (0, 0))
                 days[day] = (before[0] + n, before[1] + correct)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import ModelApplied
 from evergreen.domain.state import ModelState
 from evergreen.errors import NotAppliedError, UnknownModelError
@@ -76,7 +77,7 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
     document = spec.to_json()
     if state.spec == document:
         return state
-    if state.versions and _is_another_model(ModelSpec.parse(state.spec), spec):
+    if state.versions and _is_another_model(spec_of(state), spec):
         raise NotAppliedError(
             f"the features, the task or the classes of {spec.model!r} differ from those of its versions: "
             "apply the spec under another model name"
@@ -97,7 +98,7 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
 
 def _endpoint_fits(spec: ModelSpec, state: ModelState, ports: Ports) -> None:
     """Refuse to leave the endpoint that answers, and to take another model's."""
-    before, wanted = ModelSpec.parse(state.spec).endpoint_name if state.spec else None, spec.endpoint_name
+    before, wanted = spec_of(state).endpoint_name if state.spec else None, spec.endpoint_name
     if state.spec and before != wanted and (state.production is not None or state.repoint is not None):
         raise NotAppliedError(
             f"{spec.model!r} answers by {_place(before)} and would answer by {_place(wanted)}: apply the spec under "
@@ -106,7 +107,7 @@ def _endpoint_fits(spec: ModelSpec, state: ModelState, ports: Ports) -> None:
     if wanted is None or wanted == before:
         return
     for other in ports.ledger.models():
-        if other != spec.model and ModelSpec.parse(ports.ledger.read(other).spec).endpoint_name == wanted:
+        if other != spec.model and spec_of(ports.ledger.read(other)).endpoint_name == wanted:
             raise NotAppliedError(f"endpoint {wanted!r} is model {other!r}'s: set endpoint.name to another")
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.catalog import CatalogEntry, CatalogKind
 from evergreen.domain.model_events import AnyEvent, BakePassed, CandidateRegistered, PromotionApproved, VersionPromoted
 from evergreen.domain.state import BakePhase, ModelState
+from evergreen.formats.keys import artifact_key, base_data_key
 from evergreen.ports import Ports
 from evergreen.usecases.steps.recording import decide_and_record
 from evergreen.usecases.steps.trained_artifacts import TrainedArtifact, candidate_event, read_artifact, store_reference
@@ -23,17 +24,17 @@ def add_base_data(model: str, table: pa.Table, *, now: datetime, ports: Ports) -
     from evergreen.formats import outcomes
 
     body = outcomes.to_parquet(table)
-    key = f"base-data/{model}/{hashlib.sha256(body).hexdigest()[:16]}.parquet"
+    key = base_data_key(model, hashlib.sha256(body).hexdigest())
     etag = ports.data.put(key, body)
     newest: datetime = max(table["inference_time"].to_pylist())
-    ports.catalog.add(CatalogEntry(model, "base-data", newest, key, table.num_rows, etag))
+    ports.catalog.add(CatalogEntry(model, CatalogKind.BASE_DATA, newest, key, table.num_rows, etag))
     return key
 
 
 def register_version(model: str, artifact: bytes, reason: str, who: str, *, now: datetime, ports: Ports) -> int:
     """Register a model that was trained elsewhere, as a candidate; answers its version number."""
     name = f"{model}-{hashlib.sha256(artifact).hexdigest()[:16]}".replace("_", "-")
-    key = f"models/{model}/{name}/output/model.tar.gz"
+    key = artifact_key(model, name)
     ports.artifacts.put(key, artifact)
     trained = read_artifact(ports, ports.artifacts.uri(key))
     reference = store_reference(ports, model, name, trained)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from evergreen.domain.bake import roll_back
+from evergreen.domain.history import History
 from evergreen.domain.model_events import (
     AnyEvent,
     ModelPaused,
@@ -185,6 +185,6 @@ def resume(model: str, reason: str, who: str, *, now: datetime, ports: Ports) ->
     return state
 
 
-def history(model: str, *, ports: Ports) -> list[dict[str, Any]]:
+def history(model: str, *, ports: Ports) -> History:
     """Every event of the model, oldest first."""
     return ports.ledger.history(model)

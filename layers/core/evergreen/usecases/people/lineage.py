@@ -17,11 +17,38 @@ from itertools import groupby
 from typing import Any
 
 from evergreen.domain import event_json
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogKind
+from evergreen.domain.history import Entry, History
+from evergreen.domain.model_events import (
+    AnyEvent,
+    BakePassed,
+    CandidateRegistered,
+    CandidateRejected,
+    CandidateRetired,
+    PromotionApproved,
+    PromotionProposed,
+    RepointFailed,
+    RollbackDecided,
+    RollbackImpossible,
+    ShadowStarted,
+    TrainingFailed,
+    TrainingStarted,
+    VersionPromoted,
+    VersionRolledBack,
+)
 from evergreen.domain.state import ModelState
-from evergreen.domain.training_jobs import job_name_of, snapshot_sha256
-from evergreen.domain.transitions import transition
-from evergreen.errors import EvergreenError, UnknownVersionError
-from evergreen.formats.keys import FileKey
+from evergreen.domain.training_jobs import snapshot_sha256
+from evergreen.domain.uris import is_uri, split_uri
+from evergreen.errors import EvergreenError
+from evergreen.formats.keys import (
+    DataPrefix,
+    FileKey,
+    job_name_of,
+    reference_sha256,
+    snapshot_key,
+    snapshot_of_decision,
+)
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people.verify import verify_history
@@ -55,13 +82,28 @@ class Step:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, item: Mapping[str, Any]) -> Step:
-        """The step that a history item or a note tells of."""
-        fields = {name: value for name, value in item.items() if name not in _ABOUT}
-        return cls(item["type"], _time(item), item.get("actor", ""), item["because"], fields)
+    def of(cls, entry: Entry[Any]) -> Step:
+        """The step that an event tells of."""
+        return cls(entry.kind, entry.time, entry.fields.get("actor", ""), entry.because, _beside(entry.fields))
+
+    @classmethod
+    def of_note(cls, note: Mapping[str, Any], about: Mapping[str, Any]) -> Step:
+        """The step that a note tells of, and what was so then."""
+        time = datetime.fromisoformat(note["time"])
+        return cls(event_json.note_name(note), time, note.get("actor", ""), note["because"], _beside({**note, **about}))
+
+    @property
+    def event(self) -> AnyEvent | None:
+        """The event again; None for a note."""
+        about = {"time": self.time.isoformat(), "actor": self.by, "because": self.because}
+        return event_json.event_of(self.what, {**about, **self.fields})
 
 
 _ABOUT = frozenset({"model", "epoch", "type", "time", "actor", "because", "hash"})
+
+
+def _beside(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in _ABOUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +229,7 @@ def trace_version(model: str, version: int | None, *, now: datetime, ports: Port
     flaws = [] if data is None else _flaws_of(data)
     artifact = reference = Found.NOT_LOOKED_AT
     if verify:
-        artifact, reference = _bytes_found(lineage.registered.fields, ports)
+        artifact, reference = _bytes_found(history.registration(number).event, ports)
         flaws += [
             f"the {what} of version {number} is {found}"
             for what, found in (("artifact", artifact), ("reference", reference))
@@ -198,9 +240,7 @@ def trace_version(model: str, version: int | None, *, now: datetime, ports: Port
     return replace(lineage, data=data, artifact=artifact, reference=reference, run=run, flaws=tuple(flaws))
 
 
-def assemble(
-    model: str, version: int, history: Sequence[Mapping[str, Any]], notes: Iterable[Mapping[str, Any]]
-) -> Lineage:
+def assemble(model: str, version: int, history: History, notes: Iterable[Mapping[str, Any]]) -> Lineage:
     """Put a version's lineage together from events and notes alone; nothing is looked up.
 
     Parameters
@@ -208,18 +248,17 @@ def assemble(
     model
     version
     history
-        The model's events as the ledger tells them, oldest first.
+        The model's, all of it.
     notes
         Comparisons as the ledger tells them.
     """
-    registered = _registration(model, version, history)
-    decision_id = registered["decision_id"]
-    of_decision = [item for item in history if decision_id and item.get("decision_id") == decision_id]
-    requested = next((item for item in of_decision if item["type"] == "RetrainingRequested"), None)
-    attempts = _attempts(of_decision)
-    made = job_name_of(registered["artifact"]) if attempts else ""
+    registered = history.registration(version)
+    decision_id = registered.event.decision_id
+    requested = history.requested(decision_id) if decision_id else None
+    attempts = _attempts(history, decision_id) if decision_id else ()
+    made = job_name_of(registered.event.artifact) if attempts else ""
     trained = next((attempt for attempt in reversed(attempts) if attempt.job == made), None)
-    standing, states = _standing(model, history)
+    standing, states = _standing(history)
     return Lineage(
         model=model,
         version=version,
@@ -233,35 +272,28 @@ def assemble(
         data=None if trained is None else _recorded_data(model, decision_id, trained),
         run=None,
         shadow=tuple(_evidence(version, history, notes, states)),
-        deployments=tuple(Step.of(item) for item in history if _is_deployment(item, version)),
+        deployments=tuple(Step.of(entry) for entry in history if _is_deployment(entry.event, version)),
         flaws=(),
     )
 
 
-def _registration(model: str, version: int, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    registered = {item["version"]: item for item in history if item["type"] == "CandidateRegistered"}
-    if version not in registered:
-        raise UnknownVersionError(model, version, tuple(sorted(registered)))
-    return registered[version]
+def _attempts(history: History, decision_id: str) -> tuple[Attempt, ...]:
+    """The jobs of one retraining, in words."""
+    jobs = history.attempts(decision_id)
+    starts = [(job.started.event, job) for job in jobs]
+    return tuple(Attempt(s.job_name, s.attempt, Step.of(job.started), _ended(job.ended)) for s, job in starts)
 
 
-def _attempts(of_decision: Sequence[Mapping[str, Any]]) -> tuple[Attempt, ...]:
-    """The jobs of one retraining: each event after a job's start tells of its end."""
-    found: list[Attempt] = []
-    for index, item in enumerate(of_decision):
-        if item["type"] != "TrainingStarted":
-            continue
-        after = next((e for e in of_decision[index + 1 :] if e["type"] in _ENDS), None)
-        ended = "runs" if after is None else _ENDS[after["type"]].format(**after)
-        found.append(Attempt(item["job_name"], item["attempt"], Step.of(item), ended))
-    return tuple(found)
-
-
-_ENDS = {
-    "TrainingFailed": "failed: {because}",
-    "CandidateRejected": "its model failed the gate: {because}",
-    "CandidateRegistered": "made version {version}",
-}
+def _ended(end: TrainingFailed | CandidateRejected | CandidateRegistered | None) -> str:
+    match end:
+        case TrainingFailed():
+            return f"failed: {end.because}"
+        case CandidateRejected():
+            return f"its model failed the gate: {end.because}"
+        case CandidateRegistered():
+            return f"made version {end.version}"
+        case None:
+            return "runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +304,11 @@ class _Standing:
     statuses: Mapping[int, str]
 
 
-def _standing(model: str, history: Sequence[Mapping[str, Any]]) -> tuple[_Standing, Mapping[int, ModelState]]:
-    state = ModelState(model)
+def _standing(history: History) -> tuple[_Standing, Mapping[int, ModelState]]:
+    state = ModelState(history.model)
     statuses: dict[int, str] = {}
     states: dict[int, ModelState] = {}
-    for item in history:
-        state = transition(state, event_json.event_of(item))
+    for _, state in history.states():
         states[state.epoch] = state
         statuses |= {version.number: version.status.value for version in state.versions}
     return _Standing(state, statuses), states
@@ -285,44 +316,39 @@ def _standing(model: str, history: Sequence[Mapping[str, Any]]) -> tuple[_Standi
 
 def _evidence(
     version: int,
-    history: Sequence[Mapping[str, Any]],
+    history: History,
     notes: Iterable[Mapping[str, Any]],
     states: Mapping[int, ModelState],
 ) -> Iterator[Step]:
     """The version's times in shadow, and every verdict on it, in order of time."""
-    told = [item for item in history if item["type"] in _OF_SHADOW and item["version"] == version]
+    told = [Step.of(entry) for entry in history.entries_of(*_OF_SHADOW) if entry.event.version == version]
     for note in notes:
         state = states.get(note["epoch"])
         if state is not None and state.shadow is not None and state.shadow.version == version:
-            told.append({**note, "role": state.shadow.role.value, "judged_against": state.shadow.judged_against})
-    yield from sorted(map(Step.of, told), key=lambda step: step.time)
+            about = {"role": state.shadow.role.value, "judged_against": state.shadow.judged_against}
+            told.append(Step.of_note(note, about))
+    yield from sorted(told, key=lambda step: step.time)
 
 
-_OF_SHADOW = ("ShadowStarted", "CandidateRetired")
-_OF_DEPLOYMENT = (
-    "PromotionProposed",
-    "PromotionApproved",
-    "VersionPromoted",
-    "BakePassed",
-    "RollbackDecided",
-    "RollbackImpossible",
-    "VersionRolledBack",
-    "RepointFailed",
-)
+_OF_SHADOW: tuple[type[ShadowStarted | CandidateRetired], ...] = (ShadowStarted, CandidateRetired)
 
 
-def _is_deployment(item: Mapping[str, Any], version: int) -> bool:
+def _is_deployment(event: AnyEvent | None, version: int) -> bool:
     """Whether it put the version into production, judged it there, or took it out."""
-    return item["type"] in _OF_DEPLOYMENT and version in (
-        item.get("version"),
-        item.get("to_version"),
-        item.get("replaced"),
-    )
+    match event:
+        case PromotionProposed() | PromotionApproved() | BakePassed() | RollbackImpossible() | RepointFailed():
+            return version == event.version
+        case VersionPromoted():
+            return version in (event.version, event.replaced)
+        case RollbackDecided() | VersionRolledBack():
+            return version in (event.version, event.to_version)
+        case _:
+            return False
 
 
 def _recorded_data(model: str, decision_id: str, attempt: Attempt) -> Data:
     recorded = attempt.started.fields
-    place = f"snapshots/{model}/{decision_id}/{attempt.attempt}/snapshot.json"
+    place = snapshot_key(model, decision_id, attempt.attempt)
     return Data(recorded["snapshot"], place, Found.NOT_LOOKED_AT, recorded["rows"], None, None)
 
 
@@ -338,15 +364,14 @@ def _run(model: str, version: int, ports: Ports) -> Run | None:
     return None if found is None else Run(found.run_id, found.url)
 
 
-def _bytes_found(registered: Mapping[str, Any], ports: Ports) -> tuple[Found, Found]:
-    if not registered["artifact"].startswith("s3://"):
+def _bytes_found(registered: CandidateRegistered, ports: Ports) -> tuple[Found, Found]:
+    if not is_uri(registered.artifact):
         return Found.NOT_LOOKED_AT, Found.NOT_LOOKED_AT  # a model that only SageMaker holds
-    key = registered["artifact"].removeprefix("s3://").split("/", 1)[1]
-    artifact = _hash_found(ports, key, registered["sha256"])
-    reference = registered["reference"]
+    artifact = _hash_found(ports, split_uri(registered.artifact)[1], registered.sha256)
+    reference = registered.reference
     if not reference:
         return artifact, Found.NOT_LOOKED_AT
-    return artifact, _hash_found(ports, reference, reference.removesuffix(".json").rpartition(".")[2])
+    return artifact, _hash_found(ports, reference, reference_sha256(reference))
 
 
 def _hash_found(ports: Ports, key: str, sha256: str) -> Found:
@@ -380,8 +405,7 @@ def _looked_up(model: str, lineage: Lineage, ports: Ports) -> Data:
 
 def _snapshot(model: str, data: Data, ports: Ports) -> tuple[str, dict[str, Any] | None]:
     """The snapshot of the attempt; of trainings from before each attempt had its own, that of the decision."""
-    older = "/".join((*data.place.split("/")[:3], "snapshot.json"))
-    for place in (data.place, older):
+    for place in (data.place, snapshot_of_decision(data.place)):
         found = ports.artifacts.get_with_etag(place)
         if found is not None:
             return place, _read_snapshot(found[0])
@@ -458,17 +482,17 @@ def trace_data(model: str, asked: str, *, ports: Ports) -> DataLineage:
     """
     state = ports.ledger.read(model)
     key = _key_of(asked, ports)
-    keys, said = _training_keys(model, key, ModelSpec.parse(state.spec), ports)
+    keys, said = _training_keys(model, key, spec_of(state), ports)
     history = ports.ledger.history(model)
-    standing, _ = _standing(model, history)
-    trainings = [item for item in history if item["type"] == "TrainingStarted"]
-    uses = [use for started in trainings for use in _uses(model, started, key, keys, history, standing, ports)]
+    standing, _ = _standing(history)
+    trainings = history.of(TrainingStarted)
+    uses = [use for started in trainings for use in _uses(started, key, keys, history, standing, ports)]
     return DataLineage(model, asked, said, keys, tuple(uses))
 
 
 def _key_of(asked: str, ports: Ports) -> str:
     root = ports.data.uri("")
-    if not asked.startswith("s3://"):
+    if not is_uri(asked):
         return asked.removeprefix("/")
     if not asked.startswith(root):
         raise NoLineageError(f"{asked} is not in the data bucket: give an object below {root}, or its key")
@@ -478,22 +502,22 @@ def _key_of(asked: str, ports: Ports) -> str:
 def _training_keys(model: str, key: str, spec: ModelSpec, ports: Ports) -> tuple[tuple[str, ...], str]:
     """The keys of training data that an object is or became, and how that is known."""
     kind = key.split("/", 1)[0]
-    if kind in ("outcomes", "base-data"):
+    if kind in (DataPrefix.OUTCOMES, DataPrefix.BASE_DATA):
         return (key,), "training data itself"
-    if kind not in ("captures", "compact", "ground-truth"):
+    if kind not in (DataPrefix.CAPTURES, DataPrefix.COMPACT, DataPrefix.GROUND_TRUTH):
         raise NoLineageError(
-            f"{key!r} is no training data and becomes none: give an object below outcomes/, base-data/, captures/ or "
-            "ground-truth/, or one of these prefixes"
+            f"{key!r} is no training data and becomes none: give an object below {DataPrefix.OUTCOMES}/, "
+            f"{DataPrefix.BASE_DATA}/, {DataPrefix.CAPTURES}/ or {DataPrefix.GROUND_TRUTH}/, or one of these prefixes"
         )
     files = [found for found in _files(key, ports) if found.model == model][:_MOST_FILES_FOLLOWED]
     if not files:
         raise NoLineageError(f"nothing of model {model!r} lies at {key!r}: an older file may have been deleted since")
-    if kind == "ground-truth":
-        became = {name for file in files for name in _joined(file)}
+    if kind == DataPrefix.GROUND_TRUTH:
+        became = {name for file in files for name in (file.outcomes, file.late.outcomes)}
         return tuple(sorted(became)), f"labels of {len(files)} files, joined to outcomes of the same name"
-    asked_ids = {event_id for file in files for event_id in _event_ids(ports, file.beside("compact", "parquet"))}
+    asked_ids = {event_id for file in files for event_id in _event_ids(ports, file.compacted)}
     span = (min(file.hour for file in files), max(file.hour for file in files) + spec.labels.maturity + 2 * _DAY)
-    entries = ports.catalog.between(model, "outcomes", *span)
+    entries = ports.catalog.between(model, CatalogKind.OUTCOMES, *span)
     became = {entry.key for entry in entries if not asked_ids.isdisjoint(_event_ids(ports, entry.key))}
     until = f"{span[1]:%Y-%m-%d %H:%M}"
     return tuple(sorted(became)), f"{len(asked_ids):,} captured requests, found by id in the outcomes up to {until}"
@@ -509,10 +533,6 @@ def _files(key: str, ports: Ports) -> Iterator[FileKey]:
             continue
 
 
-def _joined(file: FileKey) -> tuple[str, str]:
-    return file.beside("outcomes", "parquet"), file.beside("outcomes", "parquet", stem=f"{file.stem}.late")
-
-
 def _event_ids(ports: Ports, key: str) -> frozenset[str]:
     import pyarrow.parquet as pq
 
@@ -523,40 +543,34 @@ def _event_ids(ports: Ports, key: str) -> frozenset[str]:
 
 
 def _uses(
-    model: str,
-    started: Mapping[str, Any],
+    started: TrainingStarted,
     asked: str,
     keys: Sequence[str],
-    history: Sequence[Mapping[str, Any]],
+    history: History,
     standing: _Standing,
     ports: Ports,
 ) -> Iterator[Use]:
     """What of the object one training read."""
-    decision_id = started["decision_id"]
-    of_decision = [item for item in history if item.get("decision_id") == decision_id]
-    attempt = next(each for each in _attempts(of_decision) if each.job == started["job_name"])
+    model, decision_id = history.model, started.decision_id
+    attempt = next(each for each in _attempts(history, decision_id) if each.job == started.job_name)
     recorded = _recorded_data(model, decision_id, attempt)
     _, snapshot = _snapshot(model, recorded, ports)
     if snapshot is None:
         return
     known = Found.AS_RECORDED if _is_recorded(snapshot, recorded.snapshot) else Found.CHANGED
     wanted = frozenset(keys)
-    made = [item["version"] for item in of_decision if item["type"] == "CandidateRegistered"]
+    made = [event.version for event in history.of(CandidateRegistered) if event.decision_id == decision_id]
     version = made[0] if made and attempt.ended == f"made version {made[0]}" else None
     became = attempt.ended if version is None else f"version {version}, {_stands(standing, version)}"
     for file in snapshot["files"]:
         if file["key"] in wanted or (asked in wanted and file["key"].startswith(asked)):
-            yield Use(decision_id, attempt.job, _time(started), file["key"], file["rows"], version, became, known)
+            yield Use(decision_id, attempt.job, started.time, file["key"], file["rows"], version, became, known)
 
 
 def _stands(standing: _Standing, version: int) -> str:
     if standing.state.production == version:
         return f"in production ({standing.statuses[version]})"
     return standing.statuses[version].replace("_", " ")
-
-
-def _time(item: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(item["time"])
 
 
 def _plain(value: Any) -> Any:

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer, Sums
 from evergreen.domain.state import ModelState
+from evergreen.durations import format_duration
 from evergreen.model.schema import Task
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec, format_duration
+from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.online_states import load_state, state_fingerprint
 
 LATELY = timedelta(days=7)
@@ -28,7 +31,7 @@ def read_online_status(model: str, *, now: datetime, ports: Ports) -> dict[str, 
         The stored state is not the one that was recorded.
     """
     state = ports.ledger.read(model)
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     pointer = ports.online.read(model, state_fingerprint(spec))
     checkpoints = ports.online.checkpoints(model)
     further: list[str] = []
@@ -87,10 +90,10 @@ def _production(state: ModelState, now: datetime, ports: Ports) -> dict[str, Any
     if state.production is None:
         return None
     first = f"{now - LATELY:%Y-%m-%d}"
-    entries = ports.catalog.between(state.model, "outcomes", now - LATELY - _DAY, now + _DAY)
+    entries = ports.catalog.between(state.model, CatalogKind.OUTCOMES, now - LATELY - _DAY, now + _DAY)
     answered = correct = 0
-    for entry in entries:
-        for day, (n, right) in entry.sums["daily"].get(str(state.production), {}).items():
+    for sums in (entry.sums.daily for entry in entries if entry.sums.daily is not None):
+        for day, (n, right) in sums.of_version(state.production).items():
             if day >= first:
                 answered, correct = answered + n, correct + right
     share = round(correct / answered, 6) if answered else None

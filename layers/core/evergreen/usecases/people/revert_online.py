@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.checkpoints import CheckpointStatus, OnlineCheckpoint
 from evergreen.domain.model_events import AnyEvent, OnlineStateReverted
 from evergreen.domain.state import ModelState
 from evergreen.errors import ConflictingWriteError, OnlineRevertError
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.online_states import load_checkpoint, put_state, state_fingerprint
 from evergreen.usecases.steps.recording import decide_and_record
 
@@ -65,7 +65,7 @@ def revert_online(
 
 def choose_checkpoint(model: str, to: int | None, *, ports: Ports) -> OnlineCheckpoint:
     """The checkpoint of that number, or the newest one that is not the state itself; raises OnlineRevertError."""
-    fingerprint = state_fingerprint(ModelSpec.parse(ports.ledger.read(model).spec))
+    fingerprint = state_fingerprint(spec_of(ports.ledger.read(model)))
     pointer = ports.online.read(model, fingerprint)
     known = [each for each in ports.online.checkpoints(model) if each.fingerprint == fingerprint]
     by_number: Mapping[int, OnlineCheckpoint] = {each.number: each for each in known}

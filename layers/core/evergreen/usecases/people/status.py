@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.invariants import violations
 from evergreen.domain.state import BakePhase, ModelState, Shadow, ShadowRole, VersionStatus
 from evergreen.ports import Ports
@@ -32,7 +33,7 @@ def describe(state: ModelState, notes: Mapping[str, Mapping[str, Any]]) -> dict[
 
     ``notes`` are the newest of the kinds `retraining` and `shadow`, where there are any.
     """
-    spec = ModelSpec.parse(state.spec)
+    spec = spec_of(state)
     good = state.last_known_good()
     production = state.production_version
     waiting = [v.number for v in state.versions if v.status is VersionStatus.CANDIDATE]

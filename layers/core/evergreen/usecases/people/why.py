@@ -9,8 +9,26 @@ from enum import StrEnum
 from typing import Any
 
 from evergreen.domain import event_json
+from evergreen.domain.history import AnyEntry, History
+from evergreen.domain.model_events import (
+    AnyEvent,
+    BakePassed,
+    CandidateRegistered,
+    CandidateRejected,
+    CandidateRetired,
+    PromotionApproved,
+    PromotionProposed,
+    RepointFailed,
+    RetrainingHeldBack,
+    RetrainingRequested,
+    RollbackDecided,
+    RollbackImpossible,
+    ShadowStarted,
+    TrainingFailed,
+    VersionPromoted,
+    VersionRolledBack,
+)
 from evergreen.domain.state import ModelState, ShadowRole
-from evergreen.domain.transitions import transition
 from evergreen.ports import Ports
 from evergreen.usecases.steps.notes import newest_notes
 
@@ -35,6 +53,23 @@ class Finding:
     checks: tuple[Mapping[str, Any], ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
+    event: AnyEvent | None = None  # None: it is told by a note
+
+    @classmethod
+    def of(cls, entry: AnyEntry) -> Finding:
+        """What an event tells; the numbers of a trained model are those of its gate."""
+        fields = _beside(entry.fields)
+        evidence = entry.fields.get("evidence", entry.fields.get("gate", {}))
+        checks = tuple(entry.fields.get("checks", ()))
+        return cls(entry.time, entry.kind, entry.because, checks, evidence, fields, entry.event)
+
+    @classmethod
+    def of_note(cls, note: Mapping[str, Any]) -> Finding:
+        """What a note tells; a comparison holds its numbers beside its verdict."""
+        fields = _beside(note)
+        evidence = note.get("evidence", note.get("gate", fields if event_json.tells_of(note, "shadow") else {}))
+        checks = tuple(note.get("checks", ()))
+        return cls(_time(note), event_json.note_name(note), note["because"], checks, evidence, fields)
 
     def to_json(self) -> dict[str, Any]:
         """The finding as plain data."""
@@ -86,45 +121,41 @@ def why(model: str, at: datetime, *, ports: Ports) -> Explanation:
     return explain(model, ports.ledger.history(model), notes, at)
 
 
-def explain(
-    model: str, history: Sequence[Mapping[str, Any]], notes: Iterable[Mapping[str, Any]], at: datetime
-) -> Explanation:
+def explain(model: str, history: History, notes: Iterable[Mapping[str, Any]], at: datetime) -> Explanation:
     """Answer each question from the events and notes at or before a time.
 
     Parameters
     ----------
     model : str
-    history : sequence of mapping
-        The model's events as the ledger tells them, oldest first.
+    history : History
     notes : iterable of mapping
         Evaluations and comparisons as the ledger tells them.
     at : datetime
         What came later is not known yet.
     """
-    known = [item for item in history if _time(item) <= at]
+    known = history.until(at)
     state = ModelState(model)
     watching: dict[int, bool] = {}
-    for item in known:
-        state = transition(state, event_json.event_of(item))
+    for _, state in known.states():
         watching[state.epoch] = state.shadow is not None and state.shadow.role is ShadowRole.SENTINEL
     findings: dict[Question, list[Finding]] = {question: [] for question in Question}
     evaluated = set()
     for note in notes:
         if (time := _time(note)) > at:
             continue
-        if note["type"] == "ShadowCompared":
+        if event_json.tells_of(note, "shadow"):
             question = Question.ROLLBACK if watching.get(note["epoch"], False) else Question.PROMOTION
-        elif note["type"] == _OF_A_CHECKPOINT:
+        elif event_json.tells_of(note, "online"):
             question = Question.RETRAINING
         else:
             question = Question.RETRAINING
             evaluated.add(time)
-        findings[question].append(_finding(note))
-    for item in known:
-        asked = _ASKED.get(item["type"])
+        findings[question].append(Finding.of_note(note))
+    for entry in known:
+        asked = _ASKED.get(type(entry.event))
         # An evaluation's note says the same as the event it led to, and more.
-        if asked is not None and not (item["type"] in _EVALUATED and _time(item) in evaluated):
-            findings[asked].append(_finding(item))
+        if asked is not None and not (isinstance(entry.event, _EVALUATED) and entry.time in evaluated):
+            findings[asked].append(Finding.of(entry))
     answers = []
     for question, found in findings.items():
         newest = tuple(sorted(found, key=lambda finding: finding.time)[::-1][:_FOUND])
@@ -132,24 +163,24 @@ def explain(
     return Explanation(model, at, state.production, tuple(answers))
 
 
-_EVALUATED = ("RetrainingRequested", "RetrainingHeldBack")
-_OF_A_CHECKPOINT = "CheckpointCompared"
-_ASKED = {
-    "RetrainingRequested": Question.RETRAINING,
-    "RetrainingHeldBack": Question.RETRAINING,
-    "TrainingFailed": Question.RETRAINING,
-    "CandidateRejected": Question.PROMOTION,
-    "CandidateRegistered": Question.PROMOTION,
-    "ShadowStarted": Question.PROMOTION,
-    "PromotionProposed": Question.PROMOTION,
-    "PromotionApproved": Question.PROMOTION,
-    "CandidateRetired": Question.PROMOTION,
-    "VersionPromoted": Question.PROMOTION,
-    "BakePassed": Question.ROLLBACK,
-    "RollbackDecided": Question.ROLLBACK,
-    "RollbackImpossible": Question.ROLLBACK,
-    "VersionRolledBack": Question.ROLLBACK,
-    "RepointFailed": Question.PROMOTION,
+_EVALUATED = (RetrainingRequested, RetrainingHeldBack)
+_OF_A_CHECKPOINT = event_json.NOTE_TYPES["online"]
+_ASKED: Mapping[type[Any], Question] = {
+    RetrainingRequested: Question.RETRAINING,
+    RetrainingHeldBack: Question.RETRAINING,
+    TrainingFailed: Question.RETRAINING,
+    CandidateRejected: Question.PROMOTION,
+    CandidateRegistered: Question.PROMOTION,
+    ShadowStarted: Question.PROMOTION,
+    PromotionProposed: Question.PROMOTION,
+    PromotionApproved: Question.PROMOTION,
+    CandidateRetired: Question.PROMOTION,
+    VersionPromoted: Question.PROMOTION,
+    BakePassed: Question.ROLLBACK,
+    RollbackDecided: Question.ROLLBACK,
+    RollbackImpossible: Question.ROLLBACK,
+    VersionRolledBack: Question.ROLLBACK,
+    RepointFailed: Question.PROMOTION,
 }
 
 
@@ -160,11 +191,9 @@ def _time(item: Mapping[str, Any]) -> datetime:
 _NO_EVIDENCE = frozenset({"model", "epoch", "type", "time", "because", "actor", "hash", "checks", "evidence"})
 
 
-def _finding(item: Mapping[str, Any]) -> Finding:
-    fields = {key: value for key, value in item.items() if key not in _NO_EVIDENCE}
-    # A comparison's note holds its numbers beside its verdict; a trained model's are those of its gate.
-    evidence = item.get("evidence", item.get("gate", fields if item["type"] == "ShadowCompared" else {}))
-    return Finding(_time(item), item["type"], item["because"], tuple(item.get("checks", ())), evidence, fields)
+def _beside(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told beside the sentence and its evidence."""
+    return {key: value for key, value in told.items() if key not in _NO_EVIDENCE}
 
 
 def _said(question: Question, state: ModelState, findings: Sequence[Finding]) -> str:
@@ -186,14 +215,14 @@ def _of_retraining(state: ModelState, findings: Sequence[Finding]) -> str:
     if not findings:
         return "not retrained: nothing has been evaluated and nobody has asked for it"
     newest = findings[0]
-    match newest.what:
-        case "TrainingFailed":
-            last = "it is not tried again" if newest.fields.get("final") else "it is tried again"
+    match newest.event:
+        case TrainingFailed(final=final):
+            last = "it is not tried again" if final else "it is tried again"
             return f"the training failed, {last}: {newest.because}"
-        case "RetrainingRequested":
-            return f"retrained because of {newest.fields.get('trigger')}: {newest.because}"
-        case "RetrainingHeldBack":
-            return f"not retrained, {newest.fields.get('would_have')} was held back: {newest.because}"
+        case RetrainingRequested(trigger=trigger):
+            return f"retrained because of {trigger}: {newest.because}"
+        case RetrainingHeldBack(would_have=would_have):
+            return f"not retrained, {would_have} was held back: {newest.because}"
         case _:
             pass
     if newest.fields.get("retrain"):
@@ -210,21 +239,21 @@ def _of_promotion(state: ModelState, findings: Sequence[Finding]) -> str:
     version = newest.fields.get("version")
     if state.proposal is not None:
         return f"version {state.proposal.version} is proven and waits for approval: {newest.because}"
-    match newest.what:
-        case "CandidateRejected":
+    match newest.event:
+        case CandidateRejected():
             return f"not promoted, the trained model failed its gate: {newest.because}"
-        case "CandidateRegistered":
+        case CandidateRegistered():
             return f"version {version} is not promoted yet, it waits for its time in shadow: {newest.because}"
-        case "CandidateRetired":
+        case CandidateRetired():
             return f"version {version} is not promoted: {newest.because}"
-        case "PromotionApproved":
+        case PromotionApproved():
             return f"version {version} is to be promoted: {newest.because}"
-        case "VersionPromoted":
-            approved = next((found for found in findings if found.what == "PromotionApproved"), newest)
+        case VersionPromoted():
+            approved = next((found for found in findings if isinstance(found.event, PromotionApproved)), newest)
             return f"version {version} was promoted: {approved.because}"
-        case "RepointFailed":
+        case RepointFailed():
             return f"version {version} was not promoted, the endpoint went back by itself: {newest.because}"
-        case "ShadowStarted":
+        case ShadowStarted():
             return f"version {version} is not promoted yet, it has just begun to run in shadow"
         case _:
             verdict = newest.fields.get("verdict", "")
@@ -234,13 +263,14 @@ def _of_promotion(state: ModelState, findings: Sequence[Finding]) -> str:
 def _of_rollback(state: ModelState, findings: Sequence[Finding]) -> str:
     if state.production is None:
         return "not rolled back: nothing is in production"
-    back = next((found for found in findings if found.what in ("RollbackDecided", "RollbackImpossible")), None)
-    out = next((found for found in findings if found.what == "VersionRolledBack"), None)
+    events = [found.event for found in findings]
+    back = next((event for event in events if isinstance(event, RollbackDecided | RollbackImpossible)), None)
+    out = next((event for event in events if isinstance(event, VersionRolledBack)), None)
     bake = state.bake
-    if back is not None and back.what == "RollbackImpossible" and back.fields.get("version") == state.production:
+    if isinstance(back, RollbackImpossible) and back.version == state.production:
         return f"version {state.production} is bad and not rolled back: {back.because}"
-    if out is not None and back is not None and out.fields.get("to_version") == state.production:
-        return f"version {out.fields['version']} was rolled back to {state.production}: {back.because}"
+    if out is not None and back is not None and out.to_version == state.production:
+        return f"version {out.version} was rolled back to {state.production}: {back.because}"
     if state.repoint is not None and state.repoint.cause is not None and back is not None:
         return f"version {state.production} is being rolled back to {state.repoint.version}: {back.because}"
     if bake is not None:

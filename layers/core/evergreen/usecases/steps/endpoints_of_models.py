@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec
 
 
 def models_of_endpoint(endpoint: str, ports: Ports) -> tuple[str, ...]:
@@ -13,4 +13,4 @@ def models_of_endpoint(endpoint: str, ports: Ports) -> tuple[str, ...]:
 
 def endpoint_of(model: str, ports: Ports) -> str | None:
     """The SageMaker endpoint that answers for a model; None for kind lambda."""
-    return ModelSpec.parse(ports.ledger.read(model).spec).endpoint_name
+    return spec_of(ports.ledger.read(model)).endpoint_name

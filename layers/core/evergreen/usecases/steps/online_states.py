@@ -7,6 +7,8 @@ import json
 from dataclasses import replace
 
 from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer
+from evergreen.errors import EvergreenError
+from evergreen.formats.keys import online_state_key, online_state_version, online_states_of
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.training.learner import Learner, OnlineStateError
@@ -15,7 +17,7 @@ from evergreen.training.online_state import OnlineState, check_sha256
 _FINGERPRINT_LENGTH = 16
 
 
-class StateGoneError(FileNotFoundError):
+class StateGoneError(EvergreenError, FileNotFoundError):
     """The bytes that were pointed to are gone: somebody has moved the state on in between. Read the pointer again."""
 
 
@@ -92,14 +94,9 @@ def put_state(ports: Ports, after: OnlinePointer, body: bytes) -> OnlinePointer:
     The key holds the version: what an older version's key holds is nobody's any more, and can be deleted.
     """
     digest = hashlib.sha256(body).hexdigest()
-    key = f"{_folder(after)}{after.version:010d}-{digest}.state"
+    key = online_state_key(after.model, after.fingerprint, after.version, digest)
     ports.artifacts.put(key, body)
     return replace(after, key=key, sha256=digest)
-
-
-def checkpoint_key(model: str, number: int, sha256: str) -> str:
-    """Where a checkpoint lies; it is never written over."""
-    return f"online/{model}/checkpoints/{number:010d}-{sha256}.state"
 
 
 def sweep(ports: Ports, pointer: OnlinePointer) -> None:
@@ -107,11 +104,6 @@ def sweep(ports: Ports, pointer: OnlinePointer) -> None:
 
     A write that is still under way is of a newer version, or will lose.
     """
-    folder = _folder(pointer)
-    for key in list(ports.artifacts.keys(folder)):
-        if key != pointer.key and int(key.removeprefix(folder).partition("-")[0]) <= pointer.version:
+    for key in list(ports.artifacts.keys(online_states_of(pointer.model, pointer.fingerprint))):
+        if key != pointer.key and online_state_version(key) <= pointer.version:
             ports.artifacts.delete(key)
-
-
-def _folder(pointer: OnlinePointer) -> str:
-    return f"online/{pointer.model}/states/{pointer.fingerprint}/"

@@ -10,6 +10,7 @@ from typing import Any
 from evergreen.domain.model_events import AnyEvent
 from evergreen.domain.state import ModelState
 from evergreen.errors import StaleStateError
+from evergreen.formats.keys import decision_key
 from evergreen.ports import Ledger, Ports
 
 _TRIES = 6
@@ -52,7 +53,6 @@ def note_once(model: str, kind: str, time: datetime, found: Mapping[str, Any], e
     """
     if noted(model, kind, time, ports) is not None:
         return
-    moment = f"{time:%H%M%S}.{time:%f}" if time.microsecond else f"{time:%H%M%S}"
-    key = f"decisions/{model}/{time:%Y/%m/%d}/{moment}-{kind}.json"
+    key = decision_key(model, kind, time)
     ports.data.put(key, json.dumps(found, indent=1).encode(), content_type="application/json")
     ports.ledger.note(model, kind, time, found, epoch)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from evergreen.formats.keys import reference_sha256
 from evergreen.model.archive import ArtifactError
 from evergreen.ports import Ports
 from evergreen.statistics.profile import Binning, Profile
@@ -52,7 +53,7 @@ def load_reference(ports: Ports, key: str) -> Reference:
     """
     body = ports.artifacts.get(key)
     actual = hashlib.sha256(body).hexdigest()
-    if key.rsplit(".", 2)[-2:] != [actual, "json"]:
+    if reference_sha256(key) != actual:
         raise ReferenceHashError(key, actual)
     return parse_reference(json.loads(body))
 

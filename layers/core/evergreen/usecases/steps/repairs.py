@@ -80,10 +80,10 @@ def _record(model: str, repair: Repair, actor: str, now: datetime, ports: Ports)
     """Tell of the repair, unless an earlier call for the same time did, or it is told that it failed."""
 
     def decide(_: ModelState) -> Sequence[AnyEvent]:
-        told = [event for event in ports.ledger.history(model) if datetime.fromisoformat(event["time"]) == now]
-        if any(e["type"] == DifferenceRepaired.__name__ and e["what"] == repair.what for e in told):
+        told = ports.ledger.history(model).at(now)
+        if any(isinstance(event, DifferenceRepaired) and event.what == repair.what for event in told):
             return ()
-        if repair.what == REPOINT and any(e["type"] == RepointFailed.__name__ for e in told):
+        if repair.what == REPOINT and any(isinstance(event, RepointFailed) for event in told):
             return ()
         return (_event(repair, actor, now),)
 

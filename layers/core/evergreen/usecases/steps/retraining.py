@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from evergreen.domain.model_events import AnyEvent
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.model_events import AnyEvent, RetrainingRequested
 from evergreen.domain.state import ModelState, Wish
 from evergreen.domain.triggers.arbiter import RetrainDecision, events_of, grant
 from evergreen.domain.triggers.check import Check, Trigger
 from evergreen.domain.triggers.governance import HoldBackRule
 from evergreen.ports import Ports
-from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.recording import decide_and_record, note_once, noted
 
 
@@ -36,7 +36,7 @@ def request_retraining(
     wish = Wish(reason, actor, now)
 
     def decide(current: ModelState) -> RetrainDecision:
-        return grant(current, ModelSpec.parse(current.spec), wish, waived=waived)
+        return grant(current, spec_of(current), wish, waived=waived)
 
     return decide_and_note(model, "wish", decide, actor=actor, now=now, ports=ports, wish=wish)
 
@@ -73,9 +73,8 @@ def _recorded(state: ModelState, actor: str, now: datetime, ports: Ports) -> Ret
     """The decision of an earlier delivery that requested a retraining and died before it was noted."""
     if now not in state.retrainings:
         return None
-    for event in reversed(ports.ledger.history(state.model)):
-        requested = event["type"] == "RetrainingRequested" and event["actor"] == actor
-        if requested and datetime.fromisoformat(event["time"]) == now:
-            checks = tuple(Check.from_json(check) for check in event["checks"])
-            return RetrainDecision(state.model, now, Trigger(event["trigger"]), None, checks)
+    for event in reversed(ports.ledger.history(state.model).of(RetrainingRequested)):
+        if event.actor == actor and event.time == now:
+            checks = tuple(Check.from_json(check) for check in event.checks)
+            return RetrainDecision(state.model, now, Trigger(event.trigger), None, checks)
     return None

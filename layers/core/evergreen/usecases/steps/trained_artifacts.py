@@ -13,6 +13,8 @@ from typing import Any
 from evergreen.domain.model_events import CandidateRegistered
 from evergreen.domain.state import ModelState
 from evergreen.domain.transitions import next_version
+from evergreen.domain.uris import split_uri
+from evergreen.formats.keys import reference_key
 from evergreen.model.archive import ArtifactError, unpack
 from evergreen.model.schema import FeatureSchema, SchemaError
 from evergreen.ports import Ports
@@ -49,7 +51,7 @@ def read_artifact(ports: Ports, uri: str) -> TrainedArtifact:
     FileNotFoundError
         There is no such object.
     """
-    key = uri.removeprefix("s3://").split("/", 1)[1]
+    _, key = split_uri(uri)
     body = ports.artifacts.get(key)
     files = unpack(body, _FILES)
     for name in _FILES:
@@ -103,15 +105,10 @@ def _require_reference(reference: dict[str, Any]) -> None:
         raise ArtifactError("reference.json can't be read: write what evergreen.training.reference makes")
 
 
-def reference_key(model: str, job_name: str, document: bytes) -> str:
-    """Where a version's reference lies, in the artifact bucket: the key names the hash that its reader checks."""
-    return f"references/{model}/{job_name}.{hashlib.sha256(document).hexdigest()}.json"
-
-
 def store_reference(ports: Ports, model: str, job_name: str, artifact: TrainedArtifact) -> str:
     """Put the version's reference where evaluations read it; answers its key, which the ledger keeps."""
     document = json.dumps({"model": artifact.model, "reference": artifact.reference}).encode()
-    key = reference_key(model, job_name, document)
+    key = reference_key(model, job_name, hashlib.sha256(document).hexdigest())
     ports.artifacts.put(key, document, content_type="application/json")
     return key
 

@@ -1,0 +1,222 @@
+"""`evergreen replay`: the whole loop over a history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evergreen_ops.console import (
+    REFUSED,
+    REPLAYS,
+    WIDE,
+    complain,
+    console,
+    duration,
+    existing_template,
+    make_folder,
+    print_json,
+    read_spec,
+)
+
+if TYPE_CHECKING:
+    from evergreen.spec import ModelSpec
+    from evergreen_ops.replay.result import Replay
+    from evergreen_ops.replay.run import Plan
+    from evergreen_ops.replay.specs import Base
+    from evergreen_ops.replay.streams import Stream
+
+
+EXAMPLES = """
+
+Examples:
+
+  evergreen replay
+
+  evergreen replay --drill --json
+
+  evergreen replay traffic.parquet --label churned --time asked_at --compare never,every:500,tutorial
+"""
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command to the `evergreen` command."""
+    text = "Run the whole loop over a history, on a virtual clock, and report what it was worth."
+    app.command(help=text + EXAMPLES)(replay)
+
+
+class TaskOption(StrEnum):
+    """What the label is."""
+
+    binary = "binary"
+    multiclass = "multiclass"
+    regression = "regression"
+
+
+def replay(
+    stream: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A Parquet or CSV file; without one, the flights that left New York in 2013.", show_default=False
+        ),
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="Model spec (YAML); without one, it is inferred from the file.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="Column with the label.")] = "label",
+    time: Annotated[str, typer.Option(help="Column with the instant of the request.")] = "event_time",
+    label_time: Annotated[str, typer.Option(help="Column with the instant the label became known.")] = "label_time",
+    task: Annotated[TaskOption | None, typer.Option(help="What the label is; by default told from its values.")] = None,
+    rows_per_day: Annotated[int, typer.Option(min=1, help="Pace of a file without times.")] = 500,
+    compare: Annotated[
+        str, typer.Option(help="Policies to run on the same stream: never, every:N (rows), tutorial; or none.")
+    ] = "never",
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Promote three bad versions and watch them being rolled back.")
+    ] = False,
+    step: Annotated[
+        str | None,
+        typer.Option(help="Time between two batches of requests, such as 6h; by default about a 500th of the span."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training, over the spec's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report; by default replay/NAME.", show_default=False)
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="The template to deploy; by default Evergreen's own.", show_default=False)
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json to stdout, and nothing else there.")
+    ] = False,
+) -> None:
+    """Replay a stream; see the help above, which the command shows."""
+    from evergreen_ops.replay import report, specs
+    from evergreen_ops.replay.progress import screen
+    from evergreen_ops.replay.run import replay as run
+
+    policies = _policies(compare)
+    given = None if spec is None else read_spec(spec)
+    wanted_task = task or (None if given is None else given.task)
+    found, base = _read(
+        stream, label=label, time=time, label_time=label_time, task=wanted_task, rows_per_day=rows_per_day
+    )
+    chosen, aside = specs.for_replay(_spec(given, found, bundled=stream is None, seed=seed))
+    plan = _plan(found, chosen, base, step=step, template=template, drill=drill, policies=policies)
+    folder = out or REPLAYS / found.name
+    plan = replace(plan, mlflow=folder / "mlflow")
+    make_folder(folder, "--out")
+    with screen() as shown:
+        for note in found.notes:
+            shown.say(note)
+        if aside:
+            shown.say(f"set aside: {', '.join(aside)}. The predict function answers, and the stream brings the labels")
+        if stream is not None and spec is None:
+            shown.say(f"no --spec: this one is inferred, and written to {folder / 'spec.yaml'}\n\n{chosen.to_yaml()}")
+        result = run(plan, shown)
+    report.write(result, folder)
+    summary = result.summary()
+    if as_json:
+        print_json(summary)
+    else:
+        _print_summary(result, summary, folder)
+    if drill and not all(outcome["rolled_back"] for outcome in summary["drill"]):
+        complain("a bad version of the drill was not rolled back")
+        raise typer.Exit(REFUSED)
+
+
+def _policies(text: str) -> tuple[Any, ...]:
+    from evergreen_ops.replay.policies import parse_policies
+
+    return () if text.strip() == "none" else parse_policies(text)
+
+
+def _read(
+    source: Path | None, *, label: str, time: str, label_time: str, task: str | None, rows_per_day: int
+) -> tuple[Stream, Base]:
+    from evergreen_ops.replay import specs, streams
+
+    if source is None:
+        stream = streams.nyc_flights()
+        return stream, specs.base_of(stream, specs.BUNDLED_BASE_UNTIL)
+    stream = streams.load(
+        source, label=label, time=time, label_time=label_time, task=streams.task_name(task), rows_per_day=rows_per_day
+    )
+    return stream, specs.base_of(stream)
+
+
+def _spec(given: ModelSpec | None, stream: Stream, *, bundled: bool, seed: int | None) -> ModelSpec:
+    from evergreen.spec import ModelSpec
+    from evergreen_ops.replay import specs
+
+    if given is not None:
+        specs.check_spec(given, stream)
+    spec = given or (specs.bundled_spec() if bundled else specs.infer_spec(stream))
+    if seed is None:
+        return spec
+    document = spec.to_json()
+    document["training"]["seed"] = seed
+    return ModelSpec.parse(document)
+
+
+def _plan(
+    stream: Stream,
+    spec: ModelSpec,
+    base: Base,
+    *,
+    step: str | None,
+    template: Path | None,
+    drill: bool,
+    policies: tuple[Any, ...],
+) -> Plan:
+    from evergreen_ops.replay import specs
+    from evergreen_ops.replay.run import TEMPLATE, Plan
+
+    return Plan(
+        stream=stream,
+        spec=spec,
+        base=base,
+        step=specs.default_step(stream) if step is None else duration(step, "--step"),
+        template=existing_template(template or TEMPLATE),
+        drill=drill,
+        policies=policies,
+    )
+
+
+def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> None:
+    from rich.table import Table
+
+    screen = console(WIDE)
+    quality = [(key, name) for key, name in _FIGURES if summary[key] is not None]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("policy")
+    for name in (*(name for _, name in quality), "retrainings", "rows trained", "seconds"):
+        table.add_column(name, justify="right")
+    for policy, figures in {"evergreen": summary, **summary["compare"]}.items():
+        values = ["-" if figures[key] is None else f"{figures[key]:.4g}" for key, _ in quality]
+        counts = [f"{figures['trainings']}", f"{figures['rows_trained']:,}", f"{figures['wall_seconds']:,.0f}"]
+        table.add_row(policy, *values, *counts)
+    screen.print(table)
+    screen.print(
+        f"{summary['promotions']} promotions, {summary['rollbacks']} rollbacks; version "
+        f"{summary['production_version']} is in production; peak memory {summary['peak_rss_mb']:,.0f} MB",
+        highlight=False,
+    )
+    for outcome in summary["drill"]:
+        fate = f"rolled back to version {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back"
+        screen.print(
+            f"drill {outcome['kind']}: version {outcome['version']} {fate}: {outcome['reason']}", highlight=False
+        )
+    screen.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    screen.print(f"runs and versions: evergreen mlflow ui {folder}", highlight=False, soft_wrap=True)
+
+
+_FIGURES = (
+    ("accuracy", "accuracy"),
+    ("auc", "AUC"),
+    ("kappa", "kappa"),
+    ("mae", "MAE"),
+    ("worst_window", "worst 1,000"),
+)

@@ -1,0 +1,1 @@
+"""Pages to look at: their shell, their style sheet, their charts."""

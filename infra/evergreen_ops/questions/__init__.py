@@ -1,0 +1,1 @@
+"""Questions that need no stack: files in, an answer out."""

@@ -1,0 +1,40 @@
+"""Amazon Resource Names: the little of them that routing needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Arn:
+    """The parts of an ARN.
+
+    Examples
+    --------
+    >>> Arn.parse("arn:aws:events:us-east-1:123456789012:event-bus/orders").resource_name
+    'orders'
+    >>> Arn.parse("arn:aws:sqs:us-east-1:123456789012:dead").resource_name
+    'dead'
+    """
+
+    text: str
+    service: str
+    region: str
+    account: str
+    resource: str
+
+    @classmethod
+    def parse(cls, text: str) -> Arn:
+        """Split ``text``; missing parts are empty."""
+        parts = [*text.split(":", 5), "", "", "", "", "", ""]
+        return cls(
+            text=text, service=parts[2], region=parts[3] or REGION, account=parts[4] or ACCOUNT, resource=parts[5]
+        )
+
+    @property
+    def resource_name(self) -> str:
+        """What follows the last slash or colon of the resource."""
+        return self.resource.replace(":", "/").rsplit("/", 1)[-1]

@@ -1,0 +1,98 @@
+"""What every service of the cloud is given, and what the cloud asks of each."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from local_cloud.kernel.clock import Agenda, VirtualClock
+from local_cloud.kernel.identities import Identities
+from local_cloud.kernel.patching import Patch
+
+DEFAULT_TRAINING_SECONDS = 600.0
+DEFAULT_ENDPOINT_SECONDS = 300.0
+
+
+@dataclass(slots=True)
+class Options:
+    """How a cloud behaves; all but ``real_time`` may be changed while it is open.
+
+    Parameters
+    ----------
+    training_seconds, endpoint_seconds
+        How long a training job takes in virtual time, and the start of an endpoint's fleet.
+    real_time
+        Whether a thread moves the agenda with the wall clock (the server) instead of a caller (a replay).
+    keep_logs
+        Whether what functions print is kept in CloudWatch Logs; slow, so off unless a person will look.
+    """
+
+    training_seconds: float = DEFAULT_TRAINING_SECONDS
+    endpoint_seconds: float = DEFAULT_ENDPOINT_SECONDS
+    real_time: bool = False
+    keep_logs: bool = False
+
+
+class Service:
+    """A service of the cloud. Most write nothing late and hold nothing: these two are for those that do."""
+
+    __slots__ = ()
+
+    def flush(self) -> int:
+        """Do at once what waits for a buffer to fill or a window to close; return how much there was."""
+        return 0
+
+    def close(self) -> None:
+        """End what the service started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core(Service):
+    """What all services of one cloud share.
+
+    Parameters
+    ----------
+    clock, agenda
+        The present, and what is due when.
+    work_dir
+        Where services may write files; the cloud removes it.
+    identities
+        Ids that are the same in every run.
+    lock
+        Held while the agenda runs. API calls from other threads do not wait for it.
+    """
+
+    clock: VirtualClock
+    agenda: Agenda
+    work_dir: Path
+    options: Options = field(default_factory=Options)
+    identities: Identities = field(default_factory=Identities)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+# -- what replaces moto's own ----------------------------------------------------------------------------------------
+
+
+def patched_datetime(core: Core, original: ModuleType) -> ModuleType:
+    """``moto.core.utils.datetime``: what moto takes for the present is the cloud's clock."""
+
+    class VirtualDatetime(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+            now = core.clock.now
+            return now.astimezone(tz) if tz is not None else now.replace(tzinfo=None)
+
+        @classmethod
+        def fromtimestamp(cls, timestamp: float, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+            return dt.datetime.fromtimestamp(timestamp, tz)
+
+    shim = ModuleType("datetime")
+    shim.__dict__.update({name: value for name, value in vars(original).items() if not name.startswith("__")})
+    shim.datetime = VirtualDatetime  # type: ignore[attr-defined]
+    return shim
+
+
+PATCHES = (Patch("moto.core.utils:datetime", patched_datetime),)

@@ -1,0 +1,167 @@
+"""Handing a message to a target of any kind: with retries, and a dead-letter queue for what cannot be delivered.
+
+The courier knows no service. Each says which kind of target it takes messages for (:meth:`Courier.accept`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from local_cloud.kernel.arns import Arn
+from local_cloud.kernel.core import Core
+from local_cloud.kernel.errors import DeliveryError
+from local_cloud.kernel.measures import MetricKey, Record
+
+FIRST_RETRY = timedelta(seconds=10)
+LONGEST_RETRY = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and for how long a sender tries again.
+
+    Examples
+    --------
+    >>> RetryPolicy.parse({"MaximumRetryAttempts": 2}).attempts
+    2
+    """
+
+    attempts: int = 185
+    max_age: timedelta = timedelta(hours=24)
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any] | None) -> RetryPolicy:
+        """Read AWS's ``RetryPolicy``; what it does not say keeps AWS's default."""
+        given = given or {}
+        return cls(
+            attempts=int(given.get("MaximumRetryAttempts", 185)),
+            max_age=timedelta(seconds=int(given.get("MaximumEventAgeInSeconds", 86_400))),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message on its way to a target.
+
+    Parameters
+    ----------
+    principal
+        The service that delivers, ``events.amazonaws.com``: a function must permit it. None where a role is used.
+    target
+        The target's own settings, as the rule or schedule gives them (SqsParameters, EventBridgeParameters, ...).
+    envelope
+        The event itself when an event bus is the target of a rule: it is passed on whole.
+    attributes
+        Message attributes, where the target is a queue.
+    labels
+        What a dead-letter queue is told about where the parcel came from (RULE_ARN, TARGET_ARN).
+    """
+
+    arn: str
+    body: str
+    principal: str | None = None
+    target: Mapping[str, Any] = field(default_factory=dict)
+    envelope: Mapping[str, Any] | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    dead_letter_arn: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+Deliver = Callable[[Arn, Parcel], object]
+"""Takes a parcel for a target, or raises a DeliveryError."""
+
+
+class Emit(Protocol):
+    """Puts an event on a bus, as a service of AWS does; returns the event's id."""
+
+    def __call__(
+        self,
+        *,
+        source: str,
+        detail_type: str,
+        detail: Mapping[str, Any],
+        resources: Sequence[str] = (),
+        bus: str = "default",
+        time: datetime | None = None,
+    ) -> str:
+        """Put it there."""
+
+
+class Courier:
+    """Delivers parcels, now or later, once or again.
+
+    Parameters
+    ----------
+    record
+        Where it is counted what could not be delivered for a rule.
+    """
+
+    def __init__(self, core: Core, record: Record):
+        self.core = core
+        self.undelivered: list[tuple[Parcel, DeliveryError]] = []
+        self._record = record
+        self._takers: dict[str, Deliver] = {}
+
+    def accept(self, kind: str, deliver: Deliver) -> None:
+        """Let ``deliver`` take the parcels for targets of a kind: the service in their ARNs."""
+        self._takers[kind] = deliver
+
+    def takes(self, arn: str) -> bool:
+        """Whether parcels can be delivered to ``arn``."""
+        return Arn.parse(arn).service in self._takers
+
+    def send(self, parcel: Parcel) -> None:
+        """Deliver as soon as what is already due has run."""
+        sent_at = self.core.clock.now
+        self.core.agenda.soon(lambda: self._try(parcel, 0, sent_at), f"deliver to {parcel.arn}")
+
+    def _try(self, parcel: Parcel, attempt: int, sent_at: datetime) -> None:
+        try:
+            self.deliver(parcel)
+        except DeliveryError as error:
+            now = self.core.clock.now
+            delay = min(FIRST_RETRY * 2**attempt, LONGEST_RETRY)
+            exhausted = ""
+            if attempt >= parcel.retry.attempts:
+                exhausted = "MaximumRetryAttempts"
+            elif now + delay - sent_at > parcel.retry.max_age:
+                exhausted = "MaximumEventAgeInSeconds"
+            if error.retryable and not exhausted:
+                self.core.agenda.after(delay, lambda: self._try(parcel, attempt + 1, sent_at), f"retry {parcel.arn}")
+            else:
+                self._give_up(parcel, error, attempt, exhausted)
+
+    def _give_up(self, parcel: Parcel, error: DeliveryError, attempts: int, exhausted: str) -> None:
+        rule = Arn.parse(parcel.labels.get("RULE_ARN", ""))
+        if rule.resource:
+            key = MetricKey.of("AWS/Events", "FailedInvocations", {"RuleName": rule.resource_name})
+            self._record(key, [1.0], "Count")
+        if parcel.dead_letter_arn is None:
+            self.undelivered.append((parcel, error))
+            return
+        labels = {
+            "ERROR_CODE": error.code,
+            "ERROR_MESSAGE": error.message,
+            "RETRY_ATTEMPTS": str(attempts),
+            **({"EXHAUSTED_RETRY_CONDITION": exhausted} if exhausted else {}),
+            **parcel.labels,
+        }
+        self.deliver(Parcel(parcel.dead_letter_arn, parcel.body, attributes=labels))
+
+    def deliver(self, parcel: Parcel) -> None:
+        """Deliver now.
+
+        Raises
+        ------
+        DeliveryError
+            When the target does not exist, does not permit the sender, or is of a kind the local cloud lacks.
+        """
+        arn = Arn.parse(parcel.arn)
+        deliver = self._takers.get(arn.service)
+        if deliver is None:
+            raise DeliveryError("UNSUPPORTED_TARGET", f"The local cloud cannot deliver to {parcel.arn}.")
+        deliver(arn, parcel)

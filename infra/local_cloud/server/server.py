@@ -1,0 +1,527 @@
+"""The local cloud as a server on localhost, for any boto3 client, the AWS CLI and ``sam deploy``.
+
+Requests are moto's own server application over the same backends that the cloud's agenda works on; one thread moves
+the agenda with the real clock. Everything is in memory and listens on loopback only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from moto.cloudformation.parsing import OutputMap
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from local_cloud.cloud import LocalCloud
+from local_cloud.kernel.core import Options
+from local_cloud.kernel.errors import LocalCloudError, UnknownFunctionError
+from local_cloud.kernel.patching import Patch, Patches
+from local_cloud.server.running import HEALTH_PATH, PID_FILE, STATE_DIR, running_server
+from local_cloud.services.cloudformation.change_sets import patched_delete_stack
+from local_cloud.services.cloudformation.template import read_template
+from local_cloud.services.lambda_.invokers import Invoker
+from local_cloud.services.lambda_.runtime_api import AwslambdaricInvoker
+from local_cloud.services.mlflow.server import LocalS3, MlflowServer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+DEFAULT_PORT = 4566
+API_PREFIX = "/_api/"
+TRACKING_PARAMETER = "MlflowTrackingUri"
+TRACKING_BUCKET = "evergreen-mlflow"
+LONGEST_PAUSE_SECONDS = 0.5
+EXAMPLE_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+_EXECUTE_API = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
+
+
+class ServerError(LocalCloudError):
+    """The local server cannot be started or stopped."""
+
+
+class LocalServer:
+    """A local cloud that listens on ``http://localhost:PORT`` and lives in real time.
+
+    Parameters
+    ----------
+    template
+        A stack to deploy before the first request is served; None starts empty, for ``sam deploy``.
+    port
+        The loopback port; 0 takes a free one.
+    stack_name, parameters
+        What the stack is called and is given. A template that takes ``MlflowTrackingUri`` and is not given it gets an
+        MLflow server of its own, with artifacts in the local S3; it ends with this one.
+    invoker
+        Makes the invoker of functions from the endpoint's URL; by default each function runs in processes of its own.
+    work_dir
+        Where unpacked code goes; by default a temporary directory.
+
+    Examples
+    --------
+    >>> with LocalServer(port=0) as server:
+    ...     server.url.startswith("http://localhost:")
+    True
+    """
+
+    def __init__(
+        self,
+        template: Path | None = None,
+        *,
+        port: int = DEFAULT_PORT,
+        stack_name: str = "evergreen",
+        parameters: Mapping[str, str] | None = None,
+        invoker: Callable[[str], Invoker] = AwslambdaricInvoker,
+        work_dir: Path | None = None,
+    ) -> None:
+        self._template = template
+        self._port = port
+        self._stack_name = stack_name
+        self._parameters = dict(parameters or {})
+        self._make_invoker = invoker
+        self._work_dir = work_dir
+        self._cloud: LocalCloud | None = None
+        self._http: BaseWSGIServer | None = None
+        self._mlflow: MlflowServer | None = None
+        self._threads: list[threading.Thread] = []
+        self._patches = Patches()
+        self._stopping = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """What to set ``AWS_ENDPOINT_URL`` to."""
+        return f"http://localhost:{self._port}"
+
+    @property
+    def cloud(self) -> LocalCloud:
+        """The cloud behind the server."""
+        if self._cloud is None:
+            raise ServerError("The local server is not running; start it first.")
+        return self._cloud
+
+    def start(self) -> Self:
+        """Deploy the stack, then serve.
+
+        Raises
+        ------
+        ServerError
+            When the port is taken.
+        """
+        try:
+            self._http = make_server(
+                "127.0.0.1", self._port, self._application, threaded=True, request_handler=_QuietRequestHandler
+            )
+        except (OSError, SystemExit) as error:  # werkzeug exits the process when a port is taken
+            raise ServerError(f"Port {self._port} is taken; choose another with --port.") from error
+        self._port = self._http.server_port
+        self._gateway = Gateway(self)
+        invoker = self._make_invoker(self.url)
+        self._patches.apply(PATCHES, self)
+        try:
+            options = Options(real_time=True, keep_logs=True)
+            self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir, options)
+            if self._template is not None:
+                given = self._with_mlflow(self._cloud, self._template)
+                self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=given)
+        except BaseException:
+            self._end_mlflow()
+            if self._cloud is not None:
+                self._cloud.close()
+            invoker.close()
+            self._http.server_close()
+            self._patches.undo()
+            raise
+        self._threads = [
+            threading.Thread(target=self._http.serve_forever, name="local-cloud-http", daemon=True),
+            threading.Thread(target=self._keep_time, name="local-cloud-clock", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop serving and end every process of the cloud; a second call does nothing."""
+        self._stopping.set()
+        if self._http is not None:
+            self._http.shutdown()
+            self._http.server_close()
+            self._http = None
+        self._end_mlflow()
+        if self._cloud is not None:
+            self._cloud.agenda.wake.set()
+            for thread in self._threads:
+                thread.join(timeout=10)
+            self._cloud.close()
+            self._patches.undo()
+            self._cloud = None
+
+    @property
+    def mlflow_url(self) -> str | None:
+        """The address of the stack's own MLflow server, if it has one."""
+        return None if self._mlflow is None else self._mlflow.url
+
+    def _with_mlflow(self, cloud: LocalCloud, template: Path) -> dict[str, str]:
+        if TRACKING_PARAMETER in self._parameters or not takes_mlflow(template):
+            return self._parameters
+        cloud.client("s3").create_bucket(Bucket=TRACKING_BUCKET)
+        place = LocalS3(f"s3://{TRACKING_BUCKET}", f"http://127.0.0.1:{self._port}")
+        self._mlflow = MlflowServer(cloud.work_dir / "mlflow", artifacts=place).start()
+        return {**self._parameters, TRACKING_PARAMETER: self._mlflow.url}
+
+    def _end_mlflow(self) -> None:
+        if self._mlflow is not None:
+            self._mlflow.close()
+            self._mlflow = None
+
+    def api_url(self) -> str | None:
+        """The address of the deployed HTTP API, if the stack has one."""
+        api_id = next(iter(self.cloud.http_apis.apis), None)
+        return None if api_id is None else f"{self.url}{API_PREFIX}{api_id}"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _application(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._gateway(environ, start_response)
+
+    def _keep_time(self) -> None:
+        """Run what is due, as it becomes due."""
+        cloud = self.cloud
+        while not self._stopping.is_set():
+            cloud.agenda.wake.clear()
+            try:
+                cloud.advance(datetime.now(UTC))
+            except Exception:  # a broken entry of the agenda must not stop the clock of a running server
+                if not self._stopping.is_set():  # what a closing server cuts off is nobody's error
+                    traceback.print_exc(file=sys.stderr)
+            due = cloud.agenda.next_time()
+            pause = LONGEST_PAUSE_SECONDS if due is None else (due - datetime.now(UTC)).total_seconds()
+            cloud.agenda.wake.wait(min(max(pause, 0.0), LONGEST_PAUSE_SECONDS))
+
+
+class Gateway:
+    """The WSGI application: the HTTP APIs of deployed stacks, a health check, and moto for everything else.
+
+    Parameters
+    ----------
+    server
+        Whose cloud answers.
+    """
+
+    def __init__(self, server: LocalServer) -> None:
+        self._server = server
+        self._moto: WSGIApplication = DomainDispatcherApplication(create_backend_app)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        path = environ.get("PATH_INFO", "")
+        if path == HEALTH_PATH:
+            answer = Answer(200, {"Content-Type": "application/json"}, json.dumps({"pid": os.getpid()}).encode())
+        elif path.startswith(API_PREFIX):
+            answer = self._http_api(environ)
+        else:
+            answer = self._aws(environ)
+        start_response(answer.status_line, list(answer.headers.items()))
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [answer.body]
+
+    def _http_api(self, environ: WSGIEnvironment) -> Answer:
+        api_id, _, path = str(environ["PATH_INFO"]).removeprefix(API_PREFIX).partition("/")
+        query = environ.get("QUERY_STRING", "")
+        headers = {
+            name.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
+            for name, value in environ.items()
+            if name.startswith("HTTP_") or name == "CONTENT_TYPE"
+        }
+        size = int(environ.get("CONTENT_LENGTH") or 0)
+        told = self._server.cloud.http_apis.answer(
+            environ["REQUEST_METHOD"],
+            f"/{quote(path)}" + (f"?{query}" if query else ""),
+            body=environ["wsgi.input"].read(size),
+            headers=headers,
+            api_id=api_id,
+            source_ip=environ.get("REMOTE_ADDR", "127.0.0.1"),
+        )
+        kept = {name: value for name, value in told.headers.items() if name.lower() != "content-length"}
+        return Answer(told.status, {**kept, "content-length": str(len(told.body))}, told.body)
+
+    def _aws(self, environ: WSGIEnvironment) -> Answer:
+        """Ask moto; what it cannot do or has no page for becomes an error in AWS's shape, never HTML."""
+        caught: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[..., object]:
+            caught.append((status, headers))
+            return lambda _: None
+
+        try:
+            chunks = self._moto(environ, start_response)
+            body = b"".join(chunks)
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+        except Exception as error:  # moto raises whatever it did not foresee; the client is to see an AWS error
+            return error_answer(environ, error)
+        status_line, headers = caught[-1]
+        status = int(status_line.split()[0])
+        if status >= HTTPStatus.BAD_REQUEST and body[:15].lower().startswith((b"<!doctype html", b"<html")):
+            return aws_error(environ, status, "UnknownOperationException", "The local cloud has no such operation.")
+        return Answer(status, _joined(headers), body)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def status_line(self) -> str:
+        """The status with its reason, as WSGI wants it.
+
+        Examples
+        --------
+        >>> Answer(404, {}, b"").status_line
+        '404 Not Found'
+        """
+        try:
+            return f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            return f"{self.status} Unknown"
+
+
+def error_answer(environ: Mapping[str, Any], error: Exception) -> Answer:
+    """Return what a client is told of an exception that moto let through."""
+    match error:
+        case UnknownFunctionError():
+            return aws_error(environ, 404, "ResourceNotFoundException", str(error))
+        case LocalCloudError():
+            return aws_error(environ, 400, "ValidationError", str(error))
+        case NotImplementedError():
+            return aws_error(environ, 501, "NotImplemented", f"The local cloud does not implement this: {error}.")
+        case _:
+            traceback.print_exception(error, file=sys.stderr)
+            message = f"The local cloud failed: {type(error).__name__}: {error}."
+            return aws_error(environ, 500, "InternalFailure", message)
+
+
+def aws_error(environ: Mapping[str, Any], status: int, code: str, message: str) -> Answer:
+    """Return an error in the protocol that the request speaks: JSON, query XML, S3's XML, REST JSON or CBOR.
+
+    Examples
+    --------
+    >>> aws_error({"HTTP_X_AMZ_TARGET": "DynamoDB_20120810.GetItem"}, 400, "ValidationException", "No.").body
+    b'{"__type": "ValidationException", "message": "No."}'
+    """
+    request_id = {"x-amzn-requestid": "00000000-0000-4000-8000-000000000000"}
+    scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0].split("/")
+    service = scope[3] if len(scope) > 3 else ""
+    if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor":
+        headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
+        body = b"\xa2" + b"".join(_cbor_text(text) for text in ("__type", code, "message", message))
+    elif "HTTP_X_AMZ_TARGET" in environ:
+        headers = {"Content-Type": "application/x-amz-json-1.1"}
+        body = json.dumps({"__type": code, "message": message}).encode()
+    elif environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        headers = {"Content-Type": "text/xml"}
+        fault = "Sender" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "Receiver"
+        body = (
+            f"<ErrorResponse><Error><Type>{fault}</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+            "<RequestId>00000000-0000-4000-8000-000000000000</RequestId></ErrorResponse>"
+        ).encode()
+    elif service in ("s3", ""):
+        headers = {"Content-Type": "application/xml"}
+        body = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>".encode()
+    else:
+        headers = {"Content-Type": "application/json", "x-amzn-errortype": code}
+        body = json.dumps({"message": message}).encode()
+    return Answer(status, {**headers, **request_id, "Content-Length": str(len(body))}, body)
+
+
+def local_address(text: str, url: str) -> str:
+    """Return a text with the addresses of HTTP APIs replaced by those at which the local server answers.
+
+    Examples
+    --------
+    >>> local_address("https://a1b2.execute-api.us-east-1.amazonaws.com/predict", "http://localhost:4566")
+    'http://localhost:4566/_api/a1b2/predict'
+    """
+    return _EXECUTE_API.sub(lambda match: f"{url}{API_PREFIX}{match['api']}", text)
+
+
+def takes_mlflow(template: Path) -> bool:
+    """Whether a template can be told where an MLflow server is.
+
+    Raises
+    ------
+    TemplateError
+        It is no template.
+    """
+    return TRACKING_PARAMETER in (read_template(template).get("Parameters") or {})
+
+
+def up(
+    template: Path | None,
+    *,
+    port: int = DEFAULT_PORT,
+    stack_name: str = "evergreen",
+    parameters: Mapping[str, str] | None = None,
+    state_dir: Path = STATE_DIR,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Serve in the foreground until interrupted or until `down`.
+
+    Parameters
+    ----------
+    template
+        The stack to deploy, or None to start empty.
+    port, stack_name, parameters
+        See `LocalServer`.
+    state_dir
+        Where the pid file is kept.
+    say
+        Called with each line that tells the user where things are.
+
+    Raises
+    ------
+    ServerError
+        When a server of this directory already runs, or the port is taken.
+    """
+    if (running := running_server(state_dir)) is not None:
+        raise ServerError(
+            f"A local cloud already runs at http://localhost:{running['port']}; stop it with `evergreen local down`."
+        )
+    stop = threading.Event()
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+    pid_file = state_dir / PID_FILE
+    try:
+        with LocalServer(template, port=port, stack_name=stack_name, parameters=parameters) as server:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            told = {"pid": os.getpid(), "port": server._port, "url": server.url, "mlflow": server.mlflow_url}
+            pid_file.write_text(json.dumps(told))
+            for line in introduction(server):
+                say(line)
+            while not stop.wait(1.0):  # a plain wait() would not let signal handlers run
+                continue
+    finally:
+        pid_file.unlink(missing_ok=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def down(state_dir: Path = STATE_DIR, *, timeout: float = 30.0) -> bool:
+    """Stop the server that `up` started from this directory, and wait until it is gone.
+
+    Parameters
+    ----------
+    state_dir
+        Where the pid file is kept.
+    timeout
+        Seconds to wait.
+
+    Returns
+    -------
+    bool
+        False when none was running.
+
+    Raises
+    ------
+    ServerError
+        When it does not end in time.
+    """
+    running = running_server(state_dir)
+    if running is None:
+        (state_dir / PID_FILE).unlink(missing_ok=True)
+        return False
+    os.kill(running["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if running_server(state_dir) is None:
+            return True
+        time.sleep(0.1)
+    raise ServerError(f"The local cloud (process {running['pid']}) did not end within {timeout:g} s; end it by hand.")
+
+
+def introduction(server: LocalServer) -> list[str]:
+    """Return the lines that `up` prints: where the cloud is, what to set, and the API."""
+    lines = [f"The local cloud answers at {server.url} (in memory, on this machine only).", "", "Set in another shell:"]
+    exports = {"AWS_ENDPOINT_URL": server.url, **EXAMPLE_CREDENTIALS}
+    lines += [f"  export {name}={value}" for name, value in exports.items()]
+    if (api := server.api_url()) is not None:
+        lines += ["", f"The HTTP API is at {api}"]
+    if server.mlflow_url is not None:
+        lines += ["", f"MLflow is at {server.mlflow_url} (`evergreen mlflow ui` opens it)"]
+    lines += ["", "Stop it with Ctrl-C or `evergreen local down`."]
+    return lines
+
+
+def patched_output(server: LocalServer, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``OutputMap.__getitem__``: a stack's outputs name addresses that answer."""
+
+    def get_output(self: OutputMap, key: str) -> Any:
+        output = original(self, key)
+        if output is not None and isinstance(output.value, str):
+            output.value = local_address(output.value, server.url)
+        return output
+
+    return get_output
+
+
+PATCHES = (
+    Patch("moto.cloudformation.models:CloudFormationBackend.delete_stack", patched_delete_stack),
+    Patch("moto.cloudformation.parsing:OutputMap.__getitem__", patched_output),
+)
+"""What only a server needs."""
+
+
+class _QuietRequestHandler(MotoRequestHandler):
+    """moto's request handler, without a line for each request."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
+        return None
+
+
+def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+def _cbor_text(text: str) -> bytes:
+    encoded = text.encode()
+    size = len(encoded)
+    if size < 24:
+        return bytes([0x60 + size]) + encoded
+    if size < 256:
+        return b"\x78" + bytes([size]) + encoded
+    return b"\x79" + size.to_bytes(2, "big") + encoded[:65_535]

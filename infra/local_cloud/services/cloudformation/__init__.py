@@ -1,0 +1,1 @@
+"""Stacks: templates transformed, checked and packaged; their resources; change sets."""

@@ -1,0 +1,1 @@
+"""Transactions, and streams that are read in order."""

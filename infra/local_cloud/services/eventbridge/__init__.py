@@ -1,0 +1,1 @@
+"""Event buses and rules, schedules, and pipes."""

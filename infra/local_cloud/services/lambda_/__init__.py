@@ -1,0 +1,1 @@
+"""Functions: calls, the asynchronous queue, polled queues; and what runs their code."""

@@ -1,0 +1,134 @@
+"""Functions, and all that hangs on them, as a template writes them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from local_cloud.kernel.resource_kinds import Context, Kind, LocalResource, Properties, create_in_moto, update_in_moto
+from local_cloud.services.lambda_.functions import Functions
+
+
+def _create_function(context: Context[Functions], name: str, properties: Properties) -> Any:
+    if properties.get("PackageType", "Zip") != "Zip":
+        raise context.refuse("uses PackageType Image", "package it as a zip")
+    runtime = str(properties.get("Runtime", ""))
+    if not runtime.startswith("python"):
+        raise context.refuse(f"uses Runtime {runtime}", "write it in Python or deploy to AWS")
+    function = create_in_moto(context, name, properties)
+    return _finish_function(context, function, properties)
+
+
+def _update_function(context: Context[Functions], function: Any, name: str, properties: Properties) -> Any:
+    if name != function.function_name:
+        function.delete(context.account, context.region)
+        return _create_function(context, name, properties)
+    properties.setdefault("Environment", {"Variables": {}})
+    properties.setdefault("Layers", [])
+    return _finish_function(context, update_in_moto(context, function, name, properties), properties)
+
+
+def _finish_function(context: Context[Functions], function: Any, properties: Properties) -> Any:
+    functions = context.service
+    functions.logical_ids[function.function_name] = context.logical_id
+    variables = properties.get("Environment", {}).get("Variables", {})
+    function.environment_vars = {name: _text(value) for name, value in variables.items()}
+    function.timeout = int(properties.get("Timeout", 3))
+    function.memory_size = int(properties.get("MemorySize", 128))
+    function.update_configuration({"Layers": properties.get("Layers", [])})
+    log_group = properties.get("LoggingConfig", {}).get("LogGroup")
+    function.logs_group_name = log_group or f"/aws/lambda/{function.function_name}"
+    function.tracing_config = properties.get("TracingConfig", function.tracing_config)
+    function._architectures = properties.get("Architectures", ["x86_64"])
+    dead_letter_arn = properties.get("DeadLetterConfig", {}).get("TargetArn")
+    if dead_letter_arn:
+        functions.dead_letter_arns[function.function_name] = dead_letter_arn
+    else:
+        functions.dead_letter_arns.pop(function.function_name, None)
+    return function
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _create_layer(context: Context[Functions], name: str, properties: Properties) -> LocalResource:
+    backend = context.backend("lambda")
+    layer = backend.publish_layer_version({**properties, "LayerName": properties.get("LayerName", name)})
+    return LocalResource(layer.arn, {"LayerVersionArn": layer.arn}, lambda: None)
+
+
+def _create_version(context: Context[Functions], name: str, properties: Properties) -> LocalResource:
+    backend = context.backend("lambda")
+    version = backend.publish_version(properties["FunctionName"], properties.get("Description", ""))
+    return LocalResource(version.function_arn, {"Version": str(version.version)}, lambda: None)
+
+
+def _create_alias(context: Context[Functions], name: str, properties: Properties) -> LocalResource:
+    backend = context.backend("lambda")
+    function_name = backend.get_function(properties["FunctionName"]).function_name
+    alias_name, version = properties["Name"], str(properties["FunctionVersion"])
+    alias = backend.create_alias(alias_name, function_name, version, properties.get("Description", ""), None)
+    return LocalResource(alias.arn, {"AliasArn": alias.arn}, lambda: backend.delete_alias(alias_name, function_name))
+
+
+def _update_alias(
+    context: Context[Functions], alias: LocalResource, name: str, properties: Properties
+) -> LocalResource:
+    backend = context.backend("lambda")
+    function_name = backend.get_function(properties["FunctionName"]).function_name
+    version = str(properties["FunctionVersion"])
+    backend.update_alias(properties["Name"], function_name, version, properties.get("Description", ""), None)
+    return alias
+
+
+def _create_permission(context: Context[Functions], name: str, properties: Properties) -> LocalResource:
+    function = context.backend("lambda").get_function(properties["FunctionName"])
+    statement, _ = function.policy.add_statement(json.dumps({**properties, "StatementId": name}))
+    policies = [function.policy]
+    return LocalResource(name, {"Id": name}, lambda: [p.statements.remove(statement) for p in policies])
+
+
+def _create_invoke_config(context: Context[Functions], name: str, properties: Properties) -> LocalResource:
+    backend = context.backend("lambda")
+    function_name = properties["FunctionName"]
+    qualifier = properties.get("Qualifier", "$LATEST")
+    function = backend.get_function(function_name, None if qualifier == "$LATEST" else qualifier)
+    for when, to in (properties.get("DestinationConfig") or {}).items():
+        if to.get("Destination") and not context.service.courier.takes(to["Destination"]):
+            raise context.refuse(f"sends {when} to {to['Destination']}")
+    from moto.awslambda.models import EventInvokeConfig
+
+    config = {k: v for k, v in properties.items() if k not in ("FunctionName", "Qualifier")}
+    for number in ("MaximumRetryAttempts", "MaximumEventAgeInSeconds"):
+        if number in config:
+            config[number] = int(config[number])
+    function.event_invoke_config = [EventInvokeConfig(function.function_arn, function.last_modified, config)]
+
+    def remove() -> None:
+        function.event_invoke_config = []
+
+    return LocalResource(f"{function_name}|{qualifier}", {}, remove)
+
+
+def _create_mapping(context: Context[Functions], name: str, properties: Properties) -> Any:
+    given = dict(properties)
+    for number in ("BatchSize", "MaximumBatchingWindowInSeconds", "MaximumRetryAttempts"):
+        if number in given:
+            given[number] = int(given[number])
+    if "Enabled" in given:
+        given["Enabled"] = str(given["Enabled"]).lower() == "true"
+    return create_in_moto(context, name, given)
+
+
+KINDS: tuple[Kind[Functions], ...] = (
+    Kind("AWS::Lambda::Alias", "Name", _create_alias, _update_alias),
+    Kind("AWS::Lambda::EventInvokeConfig", "", _create_invoke_config),
+    Kind("AWS::Lambda::EventSourceMapping", "", _create_mapping),
+    Kind("AWS::Lambda::Function", "FunctionName", _create_function, _update_function),
+    Kind("AWS::Lambda::LayerVersion", "LayerName", _create_layer),
+    Kind("AWS::Lambda::Permission", "", _create_permission),
+    Kind("AWS::Lambda::Version", "", _create_version),
+)

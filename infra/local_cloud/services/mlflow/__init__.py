@@ -1,0 +1,1 @@
+"""An MLflow server beside the cloud."""

@@ -1,0 +1,1 @@
+"""Objects that expire, and the events that buckets send."""

@@ -1,0 +1,1 @@
+"""Training jobs that train, and endpoints that answer."""

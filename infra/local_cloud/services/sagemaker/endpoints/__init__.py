@@ -1,0 +1,1 @@
+"""Endpoints that answer: fleets of containers, deployments, shadows, captures."""

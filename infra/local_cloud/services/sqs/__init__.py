@@ -1,0 +1,1 @@
+"""Queues, and what they report of themselves."""

@@ -1,0 +1,78 @@
+"""Objects that their bucket's lifecycle has outlived are gone, and the others are not."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from botocore.exceptions import ClientError
+
+from local_cloud.cloud import LocalCloud
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+RAW = {"Id": "raw", "Status": "Enabled", "Prefix": "raw/"}
+
+
+def bucket(*, expires=None, **properties):
+    rules = [RAW | (expires or {"ExpirationInDays": 7})]
+    document = {"Type": "AWS::S3::Bucket", "Properties": {"LifecycleConfiguration": {"Rules": rules}, **properties}}
+    return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Data": document}}
+
+
+def exists(s3, name, key):
+    try:
+        s3.head_object(Bucket=name, Key=key)
+    except ClientError:
+        return False
+    return True
+
+
+def test_an_object_is_gone_when_its_rule_says_and_not_before(tmp_path):
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket()))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        s3.put_object(Bucket=name, Key="raw/old", Body=b"1")
+        s3.put_object(Bucket=name, Key="kept/old", Body=b"1")
+        cloud.advance(START + timedelta(days=6))
+        s3.put_object(Bucket=name, Key="raw/young", Body=b"1")
+        assert exists(s3, name, "raw/old")
+        cloud.advance(START + timedelta(days=8))
+        assert not exists(s3, name, "raw/old")
+        assert exists(s3, name, "raw/young")
+        assert exists(s3, name, "kept/old")
+
+
+def test_an_object_that_was_written_again_lives_on(tmp_path):
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket()))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        s3.put_object(Bucket=name, Key="raw/a", Body=b"1")
+        cloud.advance(START + timedelta(days=5))
+        s3.put_object(Bucket=name, Key="raw/a", Body=b"2")
+        cloud.advance(START + timedelta(days=9))
+        assert exists(s3, name, "raw/a")
+
+
+def test_what_expires_in_a_versioned_bucket_gets_a_delete_marker(tmp_path):
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket(VersioningConfiguration={"Status": "Enabled"})))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        s3.put_object(Bucket=name, Key="raw/a", Body=b"1")
+        cloud.advance(START + timedelta(days=30))
+        assert not exists(s3, name, "raw/a")
+        (version,) = s3.list_object_versions(Bucket=name)["Versions"]
+        assert s3.get_object(Bucket=name, Key="raw/a", VersionId=version["VersionId"])["Body"].read() == b"1"
+
+
+def test_what_was_replaced_in_a_versioned_bucket_may_expire(tmp_path):
+    replaced = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}, "ExpiredObjectDeleteMarker": True}
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket(expires=replaced, VersioningConfiguration={"Status": "Enabled"})))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        s3.put_object(Bucket=name, Key="raw/a", Body=b"1")
+        cloud.advance(START + timedelta(days=9))
+        assert exists(s3, name, "raw/a")
