@@ -5,7 +5,7 @@ unexport PYTHONDONTWRITEBYTECODE   # what one process compiled, the next one fin
 export SAM_CLI_TELEMETRY = 0
 
 RUN := uv run --quiet
-STEPS := lint types architecture quick template build test slow built
+STEPS := lint types architecture template build test slow built   # `test` holds what `quick` runs
 
 help:          ## these words
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -40,8 +40,8 @@ def pytest_addoption(parser):
         "--faults",
         choices=["reduced", "full"],
         default="reduced",
-        help="slow tests/faults: every fault at each call of one story a function, and one fault a call of the others "
-        "(reduced), or every fault at each call of all (full, about an hour)",
+        help="slow tests/faults: the kinds of damage at each call of one story a function, and one fault a call of the "
+        "others (reduced), or every fault at each call of all (full)",
     )
     parser.addoption(
         "--simulations",

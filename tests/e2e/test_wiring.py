@@ -64,7 +64,7 @@ def replayed(template, *, until_day):
             driver.train_first_model(session)
             driver.run(session, step=timedelta(hours=12))
             assert verify_history(session.model, ports=ports)[1] == (), "whatever is cut, the history is sound"
-            return list(session.events), cloud.invocation_counts, cloud.error_counts, driver.decisions(session)
+            return session.history.documents, cloud.invocation_counts, cloud.error_counts, driver.decisions(session)
         finally:
             bootstrap.reset()
 

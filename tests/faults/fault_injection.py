@@ -97,11 +97,17 @@ FAULTS = (
 )
 _WORST = tuple(fault for fault in FAULTS if fault.name in ("throttled", "read timeout though done", "death after"))
 """One of each kind of damage: nothing was done, all was done and not heard of, all was done and nothing runs on."""
+_OTHERS = tuple(fault for fault in FAULTS if fault not in _WORST)
 
 
 def every_fault(ordinal: int) -> Sequence[Fault]:
     """Each of the seven at each call."""
     return FAULTS
+
+
+def every_kind(ordinal: int) -> Sequence[Fault]:
+    """Each of the seven at the first call; the three kinds of damage, and another one in turn, at each later one."""
+    return (*_WORST, *(_OTHERS if ordinal == 0 else (_OTHERS[ordinal % len(_OTHERS)],)))
 
 
 def one_fault_a_call(ordinal: int) -> Sequence[Fault]:

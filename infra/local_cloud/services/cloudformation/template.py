@@ -186,7 +186,7 @@ def prepare(text: str, parameters: Mapping[str, Any]) -> str:
     UnsupportedResourceError
         For the first type or property that the local cloud lacks.
     """
-    template = yaml_parse(text)
+    template = _parsed(text, yaml_parse)
     check_parameters(template.get("Parameters") or {}, parameters)
     transformed = translate(template, parameters)
     resources = transformed.get("Resources") or {}
@@ -194,6 +194,14 @@ def prepare(text: str, parameters: Mapping[str, Any]) -> str:
     for error in unsupported(certain):
         raise error
     return json.dumps(transformed)
+
+
+def _parsed(text: str, as_yaml: Callable[[str], Any]) -> Any:
+    """JSON is YAML too, and takes far longer to read as that."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return as_yaml(text)
 
 
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
@@ -223,8 +231,14 @@ def patched_take_template(stacks: object, original: Callable[..., Any]) -> Calla
     return take
 
 
+def patched_parse_template(stacks: object, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``Stack.parse_template``: what :func:`prepare` wrote is read as the JSON it is."""
+    return lambda template: _parsed(template, original)
+
+
 PATCHES = (
     Patch("moto.cloudformation.models:CloudFormationBackend.create_change_set", patched_take_template),
     Patch("moto.cloudformation.models:CloudFormationBackend.create_stack", patched_take_template),
     Patch("moto.cloudformation.models:CloudFormationBackend.update_stack", patched_take_template),
+    Patch("moto.cloudformation.models:Stack.parse_template", patched_parse_template),
 )
