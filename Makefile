@@ -54,8 +54,8 @@ pr:            ## all that must hold before a change lands; says how long each s
 		printf '== %s: %ss\n' $$step $$(($$(date +%s) - began)); \
 	done
 
-nightly:       ## every fault at each call, and the simulations at full size: about an hour and a half
-	$(RUN) pytest -m slow --dist worksteal --faults full --simulations full $(or $(TESTS),tests/faults tests/simulation)
+nightly:       ## every fault at each call, simulations and state machines at full size: about two hours
+	$(RUN) pytest -m slow --dist worksteal --faults full --simulations full $(or $(TESTS),tests/faults tests/simulation tests/state_machines)
 
 mutants:       ## every safeguard turned off in a copy, and the test that notices
 	$(RUN) python tests/mutation

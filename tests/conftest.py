@@ -47,8 +47,15 @@ def pytest_addoption(parser):
         "--simulations",
         choices=["reduced", "full"],
         default="reduced",
-        help="size of tests/simulation: reduced (about a minute) or full (about twenty minutes)",
+        help="size of tests/simulation and of the slow tests/state_machines: reduced (some minutes), or full",
     )
+
+
+@pytest.fixture
+def repetitions(request):
+    """``repetitions(reduced, full)``: how many of each the session asked for."""
+    full = request.config.getoption("--simulations") == "full"
+    return lambda reduced, of_full: of_full if full else reduced
 
 
 # --- tests side by side -----------------------------------------------------------------------------------------------

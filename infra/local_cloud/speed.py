@@ -267,9 +267,13 @@ def patched_parse_timestamp(core: Core, original: Callable[..., Any]) -> Callabl
     return _parse_timestamp_with_tzinfo
 
 
-PATCHES = (
+OF_BOTOCORE = (
     Patch("botocore.auth:AUTH_TYPE_MAPS", patched_auth_types),
     Patch("botocore.utils:_parse_timestamp_with_tzinfo", patched_parse_timestamp),
+)
+"""What a client signs and parses: a test that looks at requests leaves these out."""
+
+OF_MOTO = (
     Patch("moto.core.botocore_stubber:BotocoreStubber.process_request", patched_process_request),
     Patch("moto.core.common_models:BaseModel.__new__", patched_new_model),
     Patch("moto.core.responses:gen_amzn_requestid_long", patched_request_id),
@@ -280,3 +284,5 @@ PATCHES = (
     Patch("moto.s3.models:S3Backend.list_objects", patched_list_objects),
     Patch("moto.utilities.aws_headers:gen_amzn_requestid_long", patched_request_id),
 )
+
+PATCHES = (*OF_BOTOCORE, *OF_MOTO)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from deployed import Deployed
-from small_cloud import CHURN, SmallCloud, open_cloud
+from small_cloud import CHURN, SmallCloud, kept_clients, open_cloud
 
 from evergreen.domain.model_events import (
     BakePassed,
@@ -84,7 +84,7 @@ class DeployedStack(Deployed, SmallCloud):
 @pytest.fixture
 def stack(_nobodys_credentials, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no local cloud runs here
-    with open_cloud(DeployedStack) as cloud:
+    with kept_clients(), open_cloud(DeployedStack) as cloud:
         yield cloud.deployed()
 
 

@@ -113,6 +113,7 @@ def replayed(
     return summary
 
 
+@pytest.mark.slow
 def test_a_replay_of_a_file_retrains_by_a_trigger_and_writes_what_it_found(
     turning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ fails. A fault there means that botocore's own retries were used up.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import pickle
 import select
@@ -211,8 +212,10 @@ class Child[T]:
     def __init__(self, work: Callable[[], T]) -> None:
         self._reader, writer = os.pipe()
         self._stacks = tempfile.TemporaryFile()  # noqa: SIM115
+        gc.freeze()  # a collection in the child would touch, and so copy, everything that is here
         self._pid = os.fork()
         if self._pid == 0:
+            gc.disable()
             faulthandler.register(signal.SIGUSR1, file=self._stacks)
             _work_and_exit(work, self._reader, writer)
         os.close(writer)

@@ -13,16 +13,18 @@ from unittest.mock import patch
 import boto3
 from fault_injection import ProcessDiedError, tap_every_session
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 from moto.sagemaker.exceptions import ResourceInUseException
 from moto.sagemaker.models import SageMakerModelBackend
-from small_cloud import CONTEXT, SmallCloud, handler_of, open_cloud
+from small_cloud import CONTEXT, SmallCloud, handler_of, kept_clients, open_cloud
 from still_endpoints import still_endpoints
 
 from evergreen import bootstrap
 
 _DELIVERED_BY_A_STREAM = re.compile(r"(captures|labels)/\d{4}/")
 DELIVERIES = 6
+_MAY_KNOW = ("evergreen.aws.", "evergreen.inbound.", "evergreen.usecases.")  # the rooms below are functions of data
 _SERVICES = ("s3", "dynamodb", "scheduler", "firehose", "sqs", "cloudwatch", "sagemaker")
 
 
@@ -37,17 +39,17 @@ class FaultyCloud(SmallCloud):
         self.endpoints = endpoints
         tap_every_session()
         super().__init__()
-        self._s3, self._sagemaker = boto3.client("s3"), boto3.client("sagemaker")
+        self._sagemaker = boto3.client("sagemaker")
         for service in _SERVICES:  # models of services are read once, before any child is made: by botocore and by moto
             boto3.client(service)
         self.left()
 
     def new_process(self):
-        """Forget what a process knows: its clients, its handlers and everything that was cached."""
+        """Forget what a process knows of the cloud: its ports, its handlers and everything that was cached."""
         bootstrap.reset()
         handler_of.cache_clear()
         for name, module in list(sys.modules.items()):
-            if name.startswith("evergreen."):
+            if name.startswith(_MAY_KNOW):
                 for value in list(vars(module).values()):
                     if callable(getattr(value, "cache_clear", None)):
                         value.cache_clear()
@@ -93,24 +95,25 @@ class FaultyCloud(SmallCloud):
         }
 
     def _table(self, table):
-        pages = self.dynamodb.get_paginator("scan").paginate(TableName=table)
-        items = [item for page in pages for item in page["Items"]]
+        # Straight from moto, as the objects below: a look over the API takes longer than the delivery itself.
+        stored = dynamodb_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].tables[table].all_items()
+        items = [{name: value.to_regular_json() for name, value in item.attrs.items()} for item in stored]
         return {"/".join(_key_of(item)): _plain(item) for item in items}
 
-    def _keys(self, bucket):
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+    def _stored(self, bucket):
+        stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys
+        return {key: stored[key].value for key in stored}
 
     def _objects(self, bucket):
-        # Straight from moto: a look at every object over its API takes longer than the delivery itself.
-        stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys
-        keys = [key for key in stored if not (bucket == "data" and _DELIVERED_BY_A_STREAM.match(key))]
-        return {key: _content(stored[key].value) for key in keys}
+        stored = self._stored(bucket).items()
+        return {
+            key: _content(body) for key, body in stored if bucket != "data" or not _DELIVERED_BY_A_STREAM.match(key)
+        }
 
     def streamed_lines(self, stream):
         """What left by a stream, line by line, repetitions included."""
-        keys = [key for key in self._keys("data") if _DELIVERED_BY_A_STREAM.match(key) and key.startswith(stream)]
-        bodies = (self._s3.get_object(Bucket="data", Key=key)["Body"].read() for key in keys)
+        delivered = {key: body for key, body in self._stored("data").items() if _DELIVERED_BY_A_STREAM.match(key)}
+        bodies = (delivered[key] for key in sorted(delivered) if key.startswith(stream))
         return [line.decode() for body in bodies for line in body.replace(b"}{", b"}\n{").splitlines()]
 
     def _queue(self):
@@ -147,7 +150,8 @@ def open_faulty_cloud():
         return create(self, training_job_name=training_job_name, **request)
 
     once = patch.object(SageMakerModelBackend, "create_training_job", create_once)
-    with still_endpoints() as endpoints, once, open_cloud(lambda: FaultyCloud(endpoints)) as cloud:
+    # A child begins with the clients that there are: to make them again takes longer than what it tries.
+    with still_endpoints() as endpoints, once, kept_clients({}), open_cloud(lambda: FaultyCloud(endpoints)) as cloud:
         cloud.new_process()
         yield cloud
 

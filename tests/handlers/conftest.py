@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_cloud import NOW, SmallCloud, open_cloud
+from small_cloud import NOW, SmallCloud, kept_clients, open_cloud
 
 from evergreen import telemetry
 from evergreen.domain.model_events import CandidateRegistered, PromotionApproved, VersionPromoted
@@ -73,5 +73,5 @@ def now():
 
 @pytest.fixture
 def cloud(capsys, _nobodys_credentials):
-    with open_cloud(lambda: Cloud(capsys)) as made:
+    with kept_clients(), open_cloud(lambda: Cloud(capsys)) as made:
         yield made

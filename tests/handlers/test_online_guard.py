@@ -1,13 +1,14 @@
 """What keeps a poisoned online state out of production, and lets a good one in."""
 
 import pytest
-from online_world import open_online_world
+from online_world import OnlineWorld
+from small_cloud import kept_clients, open_cloud
 
 
 @pytest.fixture
 def world(_nobodys_credentials, monkeypatch):
     monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
-    with open_online_world() as made:
+    with kept_clients(), open_cloud(OnlineWorld) as made:
         yield made
 
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import boto3
 import pytest
-from online_world import DAY, HOUR, open_online_world, stamp
+from online_world import DAY, HOUR, OnlineWorld, stamp
+from small_cloud import kept_clients, open_cloud
 
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.checkpoints import CheckpointStatus
@@ -19,7 +20,7 @@ from evergreen.usecases.steps.online_states import load_state
 @pytest.fixture
 def world(_nobodys_credentials, monkeypatch):
     monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
-    with open_online_world() as made:
+    with kept_clients(), open_cloud(OnlineWorld) as made:
         yield made
 
 

@@ -262,18 +262,20 @@ def test_a_life_of_which_the_bus_tells_nothing_is_led_by_reconcile():
 
 
 def test_whatever_is_delivered_what_must_hold_holds():
-    run_state_machine_as_test(ModelLife, settings=settings(max_examples=8, stateful_step_count=25))
+    run_state_machine_as_test(ModelLife, settings=settings(max_examples=4, stateful_step_count=25))
 
 
 def test_whatever_becomes_of_an_endpoints_changes_what_must_hold_holds():
-    run_state_machine_as_test(EndpointLife, settings=settings(max_examples=3, stateful_step_count=20))
+    run_state_machine_as_test(EndpointLife, settings=settings(max_examples=2, stateful_step_count=20))
 
 
 @pytest.mark.slow
-def test_whatever_is_delivered_what_must_hold_holds_for_long():
-    run_state_machine_as_test(ModelLife, settings=settings(max_examples=60, stateful_step_count=40))
+def test_whatever_is_delivered_what_must_hold_holds_for_long(repetitions):
+    examples = repetitions(20, 60)
+    run_state_machine_as_test(ModelLife, settings=settings(max_examples=examples, stateful_step_count=40))
 
 
 @pytest.mark.slow
-def test_whatever_becomes_of_an_endpoints_changes_what_must_hold_holds_for_long():
-    run_state_machine_as_test(EndpointLife, settings=settings(max_examples=40, stateful_step_count=40))
+def test_whatever_becomes_of_an_endpoints_changes_what_must_hold_holds_for_long(repetitions):
+    examples = repetitions(12, 40)
+    run_state_machine_as_test(EndpointLife, settings=settings(max_examples=examples, stateful_step_count=40))

@@ -4,10 +4,8 @@ import json
 import random
 import threading
 from collections import Counter
-from contextlib import nullcontext
 from functools import partial
 from itertools import batched
-from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -22,9 +20,6 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases.learn_online import learn_online
 from evergreen.usecases.people import apply
 from evergreen.usecases.steps.online_states import load_state, state_fingerprint
-from local_cloud import speed
-from local_cloud.kernel.patching import Patches
-from local_cloud.services.dynamodb import streams
 
 THREADS, BATCH = 8, 5
 BATCH_SIZE, AT_A_TIME = 50, 1_000
@@ -37,17 +32,9 @@ def _quiet(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _as_quick_as_the_local_cloud(monkeypatch):
-    """Its short cuts through moto, which copies the whole table for each item of a transaction.
-
-    And counts the whole queue for each message that is received, to see whether it is 14 days old: none is.
-    """
+def _messages_do_not_age(monkeypatch):
+    """moto counts the whole queue for each message that is received, to see whether it is 14 days old: none is."""
     monkeypatch.setattr(SQSBackend, "is_message_valid_based_on_retention_period", lambda *_: True)
-    alone = Patches()
-    alone.apply(speed.PATCHES, None)
-    alone.apply([streams.TRANSACTIONS], SimpleNamespace(held=nullcontext))
-    yield
-    alone.undo()
 
 
 def known(cloud):
@@ -263,8 +250,8 @@ def test_feedback_is_learned_once_though_consumers_die_and_messages_come_again()
 
 
 @pytest.mark.slow
-def test_ten_thousand_messages_are_learned_once_though_consumers_die_and_messages_come_again():
-    died, conflicts = consumed(10_000, 1_500, seed=2, chance=0.03)
+def test_thousands_of_messages_are_learned_once_though_consumers_die_and_messages_come_again(repetitions):
+    died, conflicts = consumed(repetitions(3_000, 10_000), 1_500, seed=2, chance=0.03)
     print(json.dumps(dict(sorted(died.items()))))
     assert {"before TransactWriteItems", "after TransactWriteItems"} <= set(died)
     assert conflicts

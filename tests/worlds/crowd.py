@@ -16,6 +16,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.models import botocore_stubber
 from moto.sagemaker.models import sagemaker_backends
+from small_cloud import kept_clients
 
 
 class ProcessDiedError(BaseException):
@@ -107,6 +108,20 @@ def _answer(request, status, body):
     return AWSResponse(request.url, status, {}, MockRawResponse(json.dumps(body)))
 
 
+_TAPPED = {}
+"""Clients that pass whatever crossing is open."""
+_open = []
+
+
+def _answer_to(request, event_name, **told):
+    return (_open[-1].answer if _open else botocore_stubber)(request=request, event_name=event_name, **told)
+
+
+def _count_of(parsed, model, **told):
+    if _open:
+        _open[-1].count(parsed, model, **told)
+
+
 @contextlib.contextmanager
 def crossing():
     """Let all clients that are made within the block pass a crossing."""
@@ -114,14 +129,14 @@ def crossing():
         boto3.setup_default_session()
     made, events = Crossing(), boto3.DEFAULT_SESSION.events
     events.unregister("before-send", botocore_stubber)  # botocore asks every handler, and uses the first answer
-    events.register("before-send", made.answer)
-    events.register("after-call", made.count)
+    events.register("before-send", _answer_to, unique_id="crossing-answers")
+    events.register("after-call", _count_of, unique_id="crossing-counts")
+    _open.append(made)
     try:
-        yield made
+        with kept_clients(_TAPPED):
+            yield made
     finally:
-        events.unregister("before-send", made.answer)
-        events.register("before-send", botocore_stubber)
-        events.unregister("after-call", made.count)
+        _open.remove(made)
 
 
 class Turns:

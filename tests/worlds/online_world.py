@@ -1,13 +1,11 @@
 """A model in production that also learns online: days of requests, answers, labels and ticks, and what came of them."""
 
 import json
-from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from types import SimpleNamespace
 
 import numpy as np
 from small_artifact import small_artifact
-from small_cloud import CHURN, NOW, SmallCloud, open_cloud
+from small_cloud import CHURN, NOW, SmallCloud
 
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import BakePassed
@@ -15,9 +13,6 @@ from evergreen.formats.captures import Capture, GroundTruth, capture_line, groun
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
 from evergreen.usecases.steps.online_states import state_fingerprint
-from local_cloud import speed
-from local_cloud.kernel.patching import Patches
-from local_cloud.services.dynamodb import streams
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FILES_A_DAY, ROWS_A_FILE = 3, 64
@@ -134,16 +129,3 @@ class OnlineWorld(SmallCloud):
         """Checkpoints that were handed on to be published."""
         events = self.ports.ledger.history(MODEL).documents
         return [each["checkpoint"]["number"] for each in events if each["type"] == "RetrainingRequested"]
-
-
-@contextmanager
-def open_online_world():
-    """A new world; transactions cost what they write, as in the local cloud."""
-    alone = Patches()
-    try:
-        alone.apply(speed.PATCHES, None)
-        alone.apply([streams.TRANSACTIONS], SimpleNamespace(held=nullcontext))
-        with open_cloud(OnlineWorld) as world:
-            yield world
-    finally:
-        alone.undo()

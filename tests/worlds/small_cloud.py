@@ -15,6 +15,9 @@ from moto import mock_aws
 from evergreen import bootstrap
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply
+from local_cloud import speed
+from local_cloud.kernel.patching import Patches
+from local_cloud.services.dynamodb import streams
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -137,10 +140,47 @@ class SmallCloud:
         return [item["type"] for item in self.ports.ledger.history("churn").documents]
 
 
+_CLIENTS = {}
+
+
+@contextlib.contextmanager
+def kept_clients(kept=_CLIENTS):
+    """Let a client be made once a process: to make one takes longer than most of its calls.
+
+    A world that taps its session keeps its own: what one test hears, the next would hear too.
+    """
+    make = boto3.client
+
+    def client(service, **wanted):
+        settings = {name: vars(value) if name == "config" else value for name, value in wanted.items()}
+        key = f"{service} {sorted(settings.items())}"
+        if key not in kept:
+            kept[key] = make(service, **wanted)
+        return kept[key]
+
+    boto3.client = client
+    try:
+        yield
+    finally:
+        boto3.client = make
+
+
+@contextlib.contextmanager
+def short_cuts():
+    """Let moto answer as it does, and faster; what goes over the wire stays botocore's."""
+    made = Patches()
+    try:
+        made.apply(speed.OF_MOTO, None)
+        made.apply([streams.TRANSACTIONS], SimpleNamespace(held=contextlib.nullcontext))
+        yield
+    finally:
+        made.undo()
+
+
 @contextlib.contextmanager
 def open_cloud(kind=SmallCloud):
     """A new empty cloud, for as long as the block lasts; the environment is the functions' own."""
-    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # reading the services' models again takes long
+    with mock_aws(config={"core": {"reset_boto3_session": False}}), short_cuts():  # reading models again takes long
         bootstrap.reset()
         made = kind()
         before = dict(os.environ)
