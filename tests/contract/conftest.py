@@ -3,12 +3,13 @@
 import boto3
 import pytest
 from moto import mock_aws
+from small_cloud import short_cuts
 
 
 @pytest.fixture
 def aws(_nobodys_credentials):
     """Makes clients of an empty cloud."""
-    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # reading the services' models again takes long
+    with mock_aws(config={"core": {"reset_boto3_session": False}}), short_cuts():  # reading models again takes long
         yield lambda service: boto3.client(service, region_name="us-east-1")
 
 
