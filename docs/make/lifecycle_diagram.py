@@ -123,6 +123,8 @@ def _every_event() -> Iterator[AnyEvent]:
     for version in _VERSIONS:
         yield _candidate(version, "d")
         yield CandidateRetired(**_WHO, version=version, evidence={})
+        for newer in _VERSIONS:
+            yield CandidateRetired(**_WHO, version=version, evidence={}, superseded_by=newer)
         yield RollbackImpossible(**_WHO, version=version, cause=RollbackCause.ERRORS, evidence={})
         for phase in BakePhase:
             yield BakePassed(**_WHO, version=version, phase=phase, evidence={})
@@ -218,6 +220,12 @@ happen in a state is refused with `IllegalTransitionError` and leaves it as it w
   the new one. A model's first version, and one that comes when no version is known to be good, has no watcher: it
   counts as good after its ops bake, since there is nothing to compare it with and a rollback of the next version would
   else have nowhere to go. The ops bake is never skipped.
+- A newly trained candidate *supersedes* those that wait or are in shadow: they are retired
+  (`CandidateRetired.superseded_by`), with the evidence of the last look at them, in the transaction that registers it.
+  One in shadow that was not judged on a whole cycle yet is judged once before it gives way, so that trainings that
+  follow one another closely do not keep every candidate from its proof. A candidate therefore never blocks a
+  retraining. One that is proven and waits for a person's approval keeps its place, and the newer one waits
+  behind it; so does a sentinel, until the quality bake ends. A version that was registered by hand supersedes nobody.
 - `rolled_back` and `rejected` are for ever: such a version is neither promoted nor returned to, not by hand either.
   Train it again, or register it again under a new number.
 - A version that is bad while no other is known to be good stays in production and counts as good no more, whatever it

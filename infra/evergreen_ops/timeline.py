@@ -138,8 +138,10 @@ def _tell(event: AnyEvent | None) -> tuple[Mark, str] | None:
             return Mark.SHADOW, f"verdict promote for version {event.version}, waits for approval"
         case PromotionApproved():
             return Mark.SHADOW, f"{_approval(event.evidence)} version {event.version}"
-        case CandidateRetired():
+        case CandidateRetired(superseded_by=None):
             return Mark.SHADOW, f"verdict keep: version {event.version} retired"
+        case CandidateRetired():
+            return Mark.SHADOW, f"version {event.version} gives way to version {event.superseded_by}"
         case VersionPromoted():
             instead = "" if event.replaced is None else f", replaces version {event.replaced}"
             return Mark.PROMOTION, f"version {event.version} promoted{instead}"

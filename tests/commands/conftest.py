@@ -91,4 +91,4 @@ def stack(_nobodys_credentials, tmp_path, monkeypatch):
 @pytest.fixture
 def settled(stack):
     """A model whose versions 1 and 2 are good; 2 is in production."""
-    return stack.applied().registered(1).promoted(1).registered(2).promoted(2)
+    return stack.applied(training={"min_new_rows": 0}).registered(1).promoted(1).registered(2).promoted(2)

@@ -11,6 +11,8 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from evergreen import bootstrap
+from evergreen.domain.history import History
+from evergreen.domain.state import ModelState
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, decide
 from evergreen.usecases.people.verify import verify_history
@@ -26,8 +28,8 @@ model: turning
 task: binary
 features: {x: {type: number}, y: {type: number}, plan: {type: categorical}}
 labels: {classes: ["0", "1"], maturity: 6h}
-triggers: {cycle: 1d, cooldown: 1d, monthly_budget: 10}
-training: {params: {n_estimators: 10, max_depth: 5}, max_rows: 1500}
+triggers: {cycle: 1d, cooldown: 1d, monthly_budget: 10, tokens: {burst: 2, refill_every: 3d}}
+training: {params: {n_estimators: 10, max_depth: 5}, max_rows: 1500, min_new_rows: 100}
 shadow: {cycle: 1d, max_time: 6d}
 deployment: {ops_bake_longest: 1h, quality_bake: 2d}
 """)
@@ -52,9 +54,9 @@ def turning_stream(*, days=16, a_day=100, turns_on=6):
     )
 
 
-def replayed(template, *, until_day):
+def replayed(template, *, until_day, stream=None):
     """The history of a replay of the first days, the calls of each function, how many failed, and every decision."""
-    stream = turning_stream(days=until_day)
+    stream = stream or turning_stream(days=until_day)
     base = specs.base_of(stream, START + timedelta(days=4))
     parameters = {"EvaluationSchedule": "rate(1 day)", "ReconcileSchedule": "rate(1 day)"}
     with LocalCloud.deploy(template, start=base.until, parameters=parameters) as cloud:
@@ -137,7 +139,9 @@ def test_every_day_is_evaluated_and_every_evaluation_noted_also_when_nothing_fol
     days = {d["time"][:10] for d in evaluated}
     assert len(days) >= 11, "the schedule is daily"
     assert any(d["trigger"] is None for d in evaluated)
-    assert {d["rule"] for d in evaluated if d["held_back"]} >= {"in_shadow"}
+    rules = {d["rule"] for d in evaluated if d["held_back"]}
+    assert rules >= {"new_rows"}
+    assert "in_shadow" not in rules, "a candidate holds nothing back"
     requested = [e for e in events if e["type"] == "RetrainingRequested"]
     assert {e["time"][:19] for e in requested} == {d["time"][:19] for d in evaluated if d["retrain"]}
     assert all(check["outcome"] != "error" for d in evaluated for check in d["checks"])
@@ -182,6 +186,26 @@ def test_every_function_of_the_loop_was_called(whole_story):
         "Reconcile",
         "UpdateRegistry",
     }
+
+
+@pytest.mark.slow
+def test_once_the_world_has_turned_no_candidate_that_waits_keeps_the_next_one_from_being_trained():
+    """6,000 rows whose relation inverts half way: until then a candidate in shadow held every retraining back."""
+    events, _, _, decisions = replayed(
+        ROOT / "template.yaml", until_day=12, stream=turning_stream(days=12, a_day=500, turns_on=6)
+    )
+    state, trained_beside_a_candidate = ModelState("turning"), []
+    for _, state_after in History.of_documents("turning", events).states():
+        if state_after.run is not None and state.run is None and state.shadow is not None:
+            trained_beside_a_candidate.append(state.shadow.version)
+        state = state_after
+    assert trained_beside_a_candidate, "it was retrained while a candidate was in shadow"
+    assert "in_shadow" not in {d.get("rule") for d in decisions}
+    turned = [e for e in events if e["type"] == "RetrainingRequested" and e["time"] > "2026-01-07"]
+    assert turned[0]["trigger"] in ("performance", "concept_drift")
+    promoted = [e for e in events if e["type"] == "VersionPromoted" and e["time"] > "2026-01-07"]
+    assert promoted, "a version that knows the new relation answers in the end"
+    assert all(e["new_rows"] >= 100 for e in turned)
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def registered(version, reference=""):
 
 
 def in_production(cloud, now, *, reference="", **spec):
-    """A first version that has just taken over, and is in its ops bake."""
-    cloud.applied(**spec)
+    """A first version that has just taken over, and is in its ops bake; a retraining needs no new rows."""
+    cloud.applied(**{"training": {"min_new_rows": 0}} | spec)
     recorded(
         cloud,
         now,
@@ -102,6 +102,7 @@ def test_a_quiet_evaluation_is_noted_with_every_check_and_changes_nothing_else(c
     assert outcomes == {
         "schedule": "quiet",
         "performance": "insufficient_data",
+        "concept_drift": "insufficient_data",
         "data_drift": "insufficient_data",
         "prediction_shift": "insufficient_data",
     }
@@ -208,7 +209,7 @@ def test_two_wishes_of_one_second_are_two(cloud):
 
 
 def test_a_wish_that_comes_again_after_it_was_granted_and_its_retraining_is_over_is_no_second_wish(cloud, now):
-    settled(cloud, now)
+    settled(cloud, now, triggers={"cooldown": "7d"})
     cloud.call("evaluate_triggers", wish(cloud, "prices changed", now + HOUR))
     run_failed(cloud, now + 2 * HOUR)
     waited = cloud.event("business_event") | {"time": f"{now + DAY:%Y-%m-%dT%H:%M:%SZ}", "id": "a-wish-that-waits"}
@@ -232,7 +233,7 @@ def test_a_wish_that_comes_again_after_its_retraining_failed_starts_no_other(clo
 
 
 def test_a_wish_during_the_cooldown_waits_and_is_granted_by_the_first_evaluation_that_may(cloud, now):
-    settled(cloud, now)
+    settled(cloud, now, triggers={"cooldown": "7d"})
     cloud.call("evaluate_triggers", wish(cloud, "prices changed", now + HOUR))
     run_failed(cloud, now + 2 * HOUR)
     event = wish(cloud, "stock changed", now + DAY)
@@ -273,6 +274,51 @@ def test_a_person_may_override_the_cooldown_but_no_open_run(cloud, now):
     run_failed(cloud, now + 2 * HOUR)
     assert decide.request_training("churn", **asked, now=now + 3 * HOUR).held_back.rule == "cooldown"
     assert decide.request_training("churn", **asked, now=now + 4 * HOUR, force=True).retrain
+
+
+def labels_came(cloud, rows, day):
+    """Labels of a day's requests, which the first version answered; they came the day after."""
+    sums = FileSums(DailySums({1: {f"{day:%Y-%m-%d}": (rows, rows)}}))
+    key = f"outcomes/churn/{day:%Y%m%d}.parquet"
+    cloud.ports.catalog.add(CatalogEntry("churn", CatalogKind.OUTCOMES, day + DAY, key, rows, sums=sums))
+
+
+def test_nobody_trains_again_on_the_rows_of_the_newest_training_unless_by_force(cloud, now):
+    settled(cloud, now - 5 * DAY, training={})
+    asked = {"reason": "once more", "who": "ada", "ports": cloud.ports}
+    labels_came(cloud, 60, now - 4 * DAY)
+    decision = decide.request_training("churn", **asked, now=now)
+    assert decision.held_back.rule == "new_rows"
+    told = "60 labelled rows are new since the newest training, 100 are needed (once more)"
+    assert (decision.because, decision.new_rows) == (told, 60)
+    assert notes(cloud, "wish")[0]["new_rows"] == 60
+    (because,) = cloud.call("evaluate_triggers", tick(now + HOUR)).values()
+    assert because.startswith("60 labelled rows are new"), "the wish waits"
+    labels_came(cloud, 40, now - 2 * DAY)
+    (because,) = cloud.call("evaluate_triggers", tick(now + 2 * HOUR)).values()
+    assert because.startswith("once more (wished for by ada")
+    assert cloud.ports.ledger.read("churn").tokens == 1.0
+
+
+def test_what_is_forced_needs_no_new_rows(cloud, now):
+    settled(cloud, now - 5 * DAY, training={})
+    asked = {"reason": "once more", "who": "ada", "ports": cloud.ports}
+    assert decide.request_training("churn", **asked, now=now, force=True).retrain
+
+
+def test_labels_bring_tokens_back(cloud, now):
+    settled(cloud, now - 100 * DAY, triggers={"cooldown": "1h", "monthly_budget": 9, "tokens": {"refill_rows": 400}})
+    asked = {"reason": "now, please", "who": "ada", "ports": cloud.ports}
+    for hour in range(2):
+        assert decide.request_training("churn", **asked, now=now + hour * DAY / 4).retrain
+        run_failed(cloud, now + hour * DAY / 4)
+    decision = decide.request_training("churn", **asked, now=now + DAY)
+    assert (decision.held_back.rule, decision.because) == (
+        "tokens",
+        "0.03 of 2 tokens are there, business_event needs 1 (now, please)",
+    )
+    labels_came(cloud, 500, now + DAY)
+    assert cloud.call("evaluate_triggers", tick(now + 3 * DAY))["churn"].startswith("now, please")
 
 
 # --- comparisons and the watch ----------------------------------------------------------------------------------------

@@ -8,7 +8,16 @@ import pytest
 from botocore.exceptions import ClientError
 from small_artifact import small_artifact
 
-from evergreen.domain.model_events import RetrainingRequested, TrainingStarted
+from evergreen.domain.model_events import (
+    BakePassed,
+    CandidateRegistered,
+    PromotionProposed,
+    RetrainingRequested,
+    ShadowStarted,
+    TrainingStarted,
+    VersionPromoted,
+)
+from evergreen.domain.state import BakePhase
 from evergreen.model.archive import pack, unpack
 from evergreen.usecases.people.why import why
 from evergreen.usecases.steps.references import load_reference
@@ -112,6 +121,98 @@ def test_the_output_of_another_job_is_not_taken_for_this_ones(job, key):
     rejected = ended(job, small_artifact(NAME), key)
     assert rejected["type"] == "CandidateRejected"
     assert rejected["because"].startswith(f"the artifact of job {NAME} is s3://artifacts/{key}, expected ")
+
+
+def test_a_refused_model_still_says_which_rows_it_saw(job, now):
+    poor = changed({"leaks": [{"feature": "age", "score": 0.9991}], "trained_until": "2026-02-27T00:00:00+00:00"})
+    assert ended(job, poor)["trained_until"] == "2026-02-27T00:00:00Z"
+    assert job.ports.ledger.read("churn").refused_until == now.replace(month=2, day=27, hour=0)
+
+
+def told(cloud, now, kind, **fields):
+    ledger = cloud.ports.ledger
+    ledger.record(ledger.read("churn"), kind(time=now, actor="ada", because="a story", **fields))
+
+
+@pytest.fixture
+def retrained(job, now):
+    """Version 1 answers, version 2 is in shadow, and the job of the next retraining runs."""
+    ended(job, small_artifact(NAME))
+    told(job, now, VersionPromoted, version=1, replaced=None, endpoint={})
+    told(job, now, BakePassed, version=1, phase=BakePhase.OPS, evidence={})
+    registration = {"version": 2, "decision_id": "", "artifact": "s3://artifacts/models/churn/v2/m.tar.gz"}
+    registration |= {"sha256": "1" * 64, "fingerprint": job.ports.ledger.read("churn").versions[0].fingerprint}
+    registration |= {"rows_trained": 9, "trained_until": None, "reference": "", "gate": {}}
+    told(job, now, CandidateRegistered, **registration)
+    told(job, now, ShadowStarted, version=2, judged_against=1)
+    told(job, now, RetrainingRequested, decision_id="20260308020000-9", trigger="performance")
+    name = "churn-20260308020000-9-0"
+    started = {"decision_id": "20260308020000-9", "attempt": 0, "rows": 240, "snapshot": "s"}
+    told(job, now, TrainingStarted, **started, job_name=name)
+    return job, name
+
+
+def finished(cloud, name):
+    key = f"models/churn/{name}/output/model.tar.gz"
+    cloud.ports.artifacts.put(key, small_artifact(name))
+    event = cloud.event("training_job_completed")
+    event["detail"] |= {"TrainingJobName": name, "ModelArtifacts": {"S3ModelArtifacts": f"s3://artifacts/{key}"}}
+    return cloud.call("finish_training", event)["recorded"]
+
+
+def test_a_new_candidate_takes_the_place_of_the_one_in_shadow_which_ends_with_its_evidence(retrained, now):
+    cloud, name = retrained
+    found = {"model": "churn", "verdict": "need_more_data", "because": "too early", "version": 2, "judged_against": 1}
+    found |= {"time": now.isoformat(), "from": now.isoformat(), "until": (now + DAY).isoformat(), "rows": 310}
+    cloud.ports.ledger.note("churn", "shadow", now, found, 9)
+    assert finished(cloud, name) == ["CandidateRegistered", "CandidateRetired"]
+    assert finished(cloud, name) == [], "a second delivery changes nothing"
+    state, last = cloud.ports.ledger.read("churn"), cloud.ports.ledger.history("churn")[-1].event
+    assert (last.version, last.superseded_by, last.because) == (2, 3, "superseded by version 3")
+    assert (last.evidence["rows"], last.evidence["judged_against"], "verdict" in last.evidence) == (310, 1, False)
+    assert (state.shadow, state.waiting_candidate.number, state.production) == (None, 3, 1)
+
+
+def test_a_candidate_that_was_not_judged_yet_keeps_its_place_until_it_is(retrained, now):
+    cloud, name = retrained
+    of_another = {
+        "time": now.isoformat(),
+        "verdict": "keep",
+        "because": "",
+        "version": 7,
+        "judged_against": 1,
+        "rows": 5,
+    }
+    cloud.ports.ledger.note("churn", "shadow", now, of_another, 9)
+    assert finished(cloud, name) == ["CandidateRegistered"]
+    assert cloud.ports.ledger.read("churn").shadow.version == 2
+    about = {"model": "churn", "version": 2, "schedule": "churn.challenger.v2.1"}
+    for day in (2, 9):  # a whole cycle of seven days has matured by the second look
+        at = now + day * DAY
+        cloud.call("compare_shadow", about | {"time": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
+        state = cloud.ports.ledger.read("churn")
+        assert (state.shadow is None) is (day == 9)
+    last = cloud.ports.ledger.history("churn")[-1].event
+    assert (last.version, last.superseded_by, last.evidence["rows"]) == (2, 3, 0)
+    assert last.because.startswith("superseded by version 3: accuracy gain")
+
+
+def test_a_proven_candidate_that_waits_for_a_person_stays(retrained, now):
+    cloud, name = retrained
+    told(cloud, now, PromotionProposed, version=2, judged_against=1, evidence={"gain": 0.1})
+    assert finished(cloud, name) == ["CandidateRegistered"]
+    state = cloud.ports.ledger.read("churn")
+    assert (state.shadow.version, state.proposal.version, state.waiting_candidate.number) == (2, 2, 3)
+
+
+def test_a_model_that_the_gate_refuses_takes_nobodys_place(retrained):
+    cloud, name = retrained
+    key = f"models/churn/{name}/output/model.tar.gz"
+    cloud.ports.artifacts.put(key, changed({"decision_id": "20260201020000-3"}))
+    event = cloud.event("training_job_completed")
+    event["detail"] |= {"TrainingJobName": name, "ModelArtifacts": {"S3ModelArtifacts": f"s3://artifacts/{key}"}}
+    assert cloud.call("finish_training", event)["recorded"] == ["CandidateRejected"]
+    assert cloud.ports.ledger.read("churn").shadow.version == 2
 
 
 def test_a_bucket_that_can_not_be_read_is_no_reason_to_reject(job):

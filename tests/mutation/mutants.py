@@ -77,6 +77,8 @@ SERVING = "tests/unit/test_serving.py"
 ARCHIVE = "tests/unit/test_artifact.py"
 PROGRAM = "tests/unit/test_training_program.py"
 LAUNCH = "tests/handlers/test_launch_training.py"
+TRIGGERS = "tests/unit/test_triggers.py"
+NEWEST = "tests/handlers/test_newest_training.py"
 LEARNED = "tests/handlers/test_learn_online.py"
 GUARD = "tests/unit/test_online_guard.py"
 MOVED = "tests/handlers/test_moved_endpoints.py"
@@ -425,6 +427,47 @@ MUTANTS = (
         ),
         killed_by="tests/handlers/test_alarms.py"
         "::test_what_a_canary_answered_that_sagemaker_took_back_is_not_held_against_the_version_that_stayed",
+    ),
+    off(
+        "nothing is trained again on the rows of the newest training",
+        Change("evergreen.domain.triggers.governance._has_too_few_new_rows", always("if new is None or new >= needed")),
+        killed_by=f"{TRIGGERS}::test_nothing_is_trained_again_on_the_rows_of_the_newest_training",
+    ),
+    off(
+        "the last token is kept for what can not wait",
+        Change(
+            "evergreen.domain.triggers.governance._has_no_token",
+            replaced("1 if asked.trigger in AT_ONCE else min(2, burst)", "1"),
+        ),
+        killed_by=f"{TRIGGERS}::test_the_last_token_is_kept_for_what_can_not_wait",
+    ),
+    off(
+        "a bucket holds no more tokens than its burst",
+        Change(
+            "evergreen.domain.triggers.governance.tokens_there", replaced("min(...)", "left + max(by_time, by_rows)")
+        ),
+        killed_by=f"{TRIGGERS}::test_tokens_come_back_with_rows_or_with_time_up_to_the_burst",
+    ),
+    off(
+        "a drift that a training has answered does not fire again",
+        Change(
+            "evergreen.usecases.evaluate_triggers._checks",
+            replaced("state.newest_training or version", "version"),
+        ),
+        killed_by=f"{NEWEST}::test_a_drift_that_a_training_has_answered_does_not_fire_whatever_became_of_it",
+    ),
+    off(
+        "a proven candidate that waits for a person is superseded by nobody",
+        Change(
+            "evergreen.domain.transitions._require_newer",
+            never("if state.proposal is not None and state.proposal.version == version"),
+        ),
+        killed_by=f"{LIFE}::test_a_proven_candidate_that_waits_for_approval_keeps_its_place",
+    ),
+    off(
+        "a candidate gives way to a newer one alone",
+        Change("evergreen.domain.transitions._require_newer", never("if newer <= version or ...")),
+        killed_by=f"{LIFE}::test_nobody_gives_way_to_who_is_not_newer_or_no_candidate",
     ),
     off(
         "captures that somebody else's configuration made are no version's",

@@ -210,9 +210,27 @@ def test_what_came_later_is_not_known_yet():
 
 def test_an_explanation_is_plain_data():
     document = explain("churn", good().evaluated("no check fired").history, [], LATER).to_json()
-    assert set(document) == {"model", "at", "production", "retraining", "promotion", "rollback"}
+    assert set(document) == {"model", "at", "production", "retraining", "promotion", "rollback", "brought"}
+    assert [(each["version"], each["said"]) for each in document["brought"]] == [(1, "unknown: it replaced no version")]
     assert document["rollback"]["findings"][0]["what"] == "BakePassed"
     assert document["rollback"]["said"].startswith("not rolled back: version 1 has passed its bakes")
+
+
+def test_what_each_version_brought_is_told_the_newest_first_as_far_as_it_was_known_then():
+    story = good().registered(2).shadowed(2).compared("need_more_data", "too early", 2)
+    story.notes[-1] |= {"judged_against": 1, "rows": 80, "metric": "brier", "production_loss": 0.3, "shadow_loss": 0.2}
+    then = story.time
+    story.then(CandidateRetired, "no better", version=2, evidence={})
+    told = explain("churn", story.history, story.notes, then).brought
+    assert [(each.version, each.fate, each.rows) for each in told] == [(2, "in shadow", 80), (1, "promoted", 0)]
+    assert explain("churn", story.history, story.notes, LATER).brought[0].fate == "not promoted"
+
+
+def test_a_candidate_that_gave_way_is_told_with_the_newer_one():
+    story = good().registered(2).shadowed(2).registered(3)
+    story.then(CandidateRetired, "superseded by version 3", version=2, evidence={}, superseded_by=3)
+    told = "version 2 gave way to version 3, which waits for its time in shadow"
+    assert story.said(Question.PROMOTION) == told
 
 
 def test_phases_are_told_as_they_were_recorded():

@@ -294,6 +294,113 @@ def test_retiring_a_waiting_candidate_leaves_the_one_in_shadow_alone():
     assert life.tell(CandidateRetired, version=2, evidence={}).state.shadow.version == 3
 
 
+# --- a newer candidate takes the place --------------------------------------------------------------------------------
+
+
+def superseded(life, older, newer):
+    return life.tell(CandidateRetired, version=older, evidence={}, superseded_by=newer)
+
+
+def test_a_newer_candidate_takes_the_place_of_the_one_in_shadow():
+    life = superseded(a_model_with_a_good_version().registered(2).shadowed(2).registered(3), 2, 3)
+    assert (life.status(2), life.status(3)) == (VersionStatus.REJECTED, VersionStatus.CANDIDATE)
+    assert life.state.shadow is None
+    assert life.shadowed(3).state.shadow.version == 3
+
+
+def test_who_waits_gives_way_too():
+    life = a_model_with_a_good_version().registered(2).registered(3)
+    assert [v.number for v in life.state.superseded_by_a_newer] == [2, 3]
+    assert superseded(life.registered(4), 2, 4).status(2) is VersionStatus.REJECTED
+
+
+def test_a_proven_candidate_that_waits_for_approval_keeps_its_place():
+    life = a_model_with_a_proposal().registered(3)
+    assert [v.number for v in life.state.superseded_by_a_newer] == [3], "only who is not proven"
+    because = refused(CandidateRetired, life, version=2, evidence={}, superseded_by=3)
+    assert because == "version 2 is proven and waits for approval"
+    assert life.approved(2, 1).state.repoint.version == 2
+
+
+def test_a_sentinel_gives_way_to_nobody():
+    life = a_model_in_its_second_ops_bake().ops_bake_passed().registered(3)
+    assert life.state.shadow.role is ShadowRole.SENTINEL
+    assert [v.number for v in life.state.superseded_by_a_newer] == [3]
+    because = refused(CandidateRetired, life, version=1, evidence={}, superseded_by=3)
+    assert because == "version 1 is good, not a candidate"
+    assert refused(ShadowStarted, life, version=3, judged_against=2) == "version 1 is in shadow already"
+
+
+@pytest.mark.parametrize("newer", [1, 2])
+def test_nobody_gives_way_to_who_is_not_newer_or_no_candidate(newer):
+    life = a_model_with_a_good_version().registered(2).registered(3)
+    because = refused(CandidateRetired, life, version=2, evidence={}, superseded_by=newer)
+    assert because == f"version {newer} is no newer candidate than version 2"
+    lost = life.tell(CandidateRetired, version=3, evidence={})
+    assert "no newer candidate" in refused(CandidateRetired, lost, version=2, evidence={}, superseded_by=3)
+
+
+# --- the newest training ----------------------------------------------------------------------------------------------
+
+
+def trained(life, version, until, fingerprint="f"):
+    registration = {"version": version, "decision_id": "", "artifact": "", "sha256": "", "fingerprint": fingerprint}
+    registration |= {"rows_trained": 9, "trained_until": until, "reference": "", "gate": {}}
+    return life.tell(CandidateRegistered, **registration)
+
+
+def test_the_newest_training_is_the_one_with_the_newest_rows_whatever_became_of_it():
+    life = trained(Life().applied("f"), 1, START - timedelta(days=9)).takes_over(1).ops_bake_passed()
+    assert life.state.newest_training.number == 1
+    trained(life, 2, START - timedelta(days=2)).shadowed(2).tell(CandidateRetired, version=2, evidence={})
+    assert (life.state.newest_training.number, life.state.seen_until) == (2, START - timedelta(days=2))
+    trained(life, 3, START - timedelta(days=5))
+    assert life.state.newest_training.number == 2, "an older model that somebody registers again is no newer training"
+    trained(life, 4, START - timedelta(days=1), fingerprint="g")
+    assert life.state.newest_training.number == 2, "it reads other features: nothing can be compared with it"
+
+
+def test_a_version_that_was_rolled_back_still_saw_its_rows():
+    life = trained(a_model_with_a_good_version(), 2, None).shadowed(2).takes_over(2)
+    life.rollback_decided(to=1).rolled_back()
+    assert (life.state.production, life.state.newest_training.number) == (1, 2)
+
+
+def test_a_model_that_the_gate_refused_saw_its_rows_and_one_that_failed_saw_none():
+    life = trained(Life().applied(), 1, START - timedelta(days=9)).takes_over(1).ops_bake_passed()
+    life.requested("d2").started("d2")
+    before = life.state
+    assert life.failed("d2", final=True).state.seen_until == START - timedelta(days=9)
+    life.state = before
+    life.tell(CandidateRejected, decision_id="d2", gate={}, trained_until=START - timedelta(days=1))
+    assert life.state.seen_until == START - timedelta(days=1)
+    assert life.state.newest_training.number == 1, "it left no version to compare with"
+    assert life.requested("d3").tell(CandidateRejected, decision_id="d3", gate={}).state.seen_until == (
+        START - timedelta(days=1)
+    )
+
+
+def test_a_training_has_seen_nothing_from_after_its_registration():
+    life = trained(Life().applied(), 1, START + timedelta(days=999))
+    assert life.state.seen_until == life.time
+
+
+def test_a_request_takes_a_token_and_one_of_an_older_release_says_nothing_of_them():
+    life = Life().applied().tell(RetrainingRequested, decision_id="d1", trigger="schedule", tokens=1.75)
+    assert life.state.tokens == 0.75
+    life.failed("d1", final=True).tell(RetrainingRequested, decision_id="d2", trigger="schedule", tokens=0.5)
+    assert life.state.tokens == 0.0, "what is forced leaves no debt"
+    assert life.failed("d2", final=True).requested("d3").state.tokens is None
+
+
+def test_what_was_added_later_is_written_only_where_it_says_something():
+    old = RetrainingRequested(time=START, **WHO, decision_id="d1", trigger="schedule")
+    assert not {"tokens", "new_rows"} & set(event_json.event_to_data(old))
+    told = event_json.event_to_data(replace(old, tokens=0.0, new_rows=0))
+    assert (told["tokens"], told["new_rows"]) == (0.0, 0)
+    assert not {b"tokens", b"refused_until"} & set(event_json.state_to_json(ModelState("churn")).split(b'"'))
+
+
 def test_the_version_that_answers_is_no_candidate_to_retire():
     assert refused(CandidateRetired, a_model_with_a_good_version(), version=1, evidence={}).endswith("not a candidate")
 
@@ -618,7 +725,15 @@ EVENTS = st.one_of(
     ),
     st.tuples(st.sampled_from([ModelPaused, ModelResumed]), st.just({})),
     st.tuples(
-        st.just(RetrainingRequested), st.fixed_dictionaries({"decision_id": A_DECISION, "trigger": st.just("schedule")})
+        st.just(RetrainingRequested),
+        st.fixed_dictionaries(
+            {
+                "decision_id": A_DECISION,
+                "trigger": st.just("schedule"),
+                "tokens": st.sampled_from([None, 0.0, 1.5]),
+                "new_rows": st.sampled_from([None, 0, 700]),
+            }
+        ),
     ),
     st.tuples(
         st.just(RetrainingHeldBack),
@@ -648,7 +763,12 @@ EVENTS = st.one_of(
             {"decision_id": A_DECISION, "job_name": st.just("job"), "attempt": st.just(0), "final": st.booleans()}
         ),
     ),
-    st.tuples(st.just(CandidateRejected), st.fixed_dictionaries({"decision_id": A_DECISION, "gate": st.just({})})),
+    st.tuples(
+        st.just(CandidateRejected),
+        st.fixed_dictionaries(
+            {"decision_id": A_DECISION, "gate": st.just({}), "trained_until": st.sampled_from([None, START])}
+        ),
+    ),
     st.tuples(
         st.just(CandidateRegistered),
         st.fixed_dictionaries(
@@ -674,7 +794,10 @@ EVENTS = st.one_of(
         st.just(PromotionApproved),
         st.fixed_dictionaries({"version": A_VERSION, "instead_of": OR_NONE, "evidence": st.just({})}),
     ),
-    st.tuples(st.just(CandidateRetired), st.fixed_dictionaries({"version": A_VERSION, "evidence": st.just({})})),
+    st.tuples(
+        st.just(CandidateRetired),
+        st.fixed_dictionaries({"version": A_VERSION, "evidence": st.just({}), "superseded_by": OR_NONE}),
+    ),
     st.tuples(
         st.just(VersionPromoted),
         st.fixed_dictionaries({"version": A_VERSION, "replaced": OR_NONE, "endpoint": st.just({})}),
@@ -754,6 +877,13 @@ def next_steps(state):
     candidate = state.waiting_candidate
     if candidate is not None and shadow is None and bake is None and state.production is not None:
         steps += [(ShadowStarted, {"version": candidate.number, "judged_against": state.production})] * 3
+    waiting = state.superseded_by_a_newer
+    steps += [
+        (CandidateRetired, {"version": older.number, "evidence": {}, "superseded_by": newer.number})
+        for older in waiting
+        for newer in waiting
+        if newer.number > older.number and newer.status is VersionStatus.CANDIDATE
+    ]
     if shadow is not None and shadow.role is ShadowRole.CHALLENGER:
         steps.append((CandidateRetired, {"version": shadow.version, "evidence": {}}))
         if state.proposal is None:

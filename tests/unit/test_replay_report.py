@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,35 @@ def test_events_are_the_history_one_a_line_and_nothing_of_this_machine(finished:
     text = (tmp_path / "events.jsonl").read_text()
     assert [json.loads(line) for line in text.splitlines()] == list(DOCUMENTS)
     assert str(tmp_path) not in text
+
+
+def told_of(finished: Replay, tmp_path: Path, *more: dict[str, Any]) -> str:
+    history = History.of_documents("traffic", (*DOCUMENTS, *more))
+    report.write(replace(finished, history=history), tmp_path)
+    return (tmp_path / "report.html").read_text()
+
+
+def test_the_page_and_the_summary_tell_what_each_version_brought(finished: Replay, tmp_path: Path) -> None:
+    (worth,) = finished.summary()["brought"]
+    assert (worth["version"], worth["instead_of"], worth["rows"]) == (2, 1, 1_000)
+    assert (worth["old"]["loss"], worth["new"]["loss"]) == (0.2, 0.1)
+    page = told_of(finished, tmp_path)
+    assert "What each version brought" in page
+    assert "0.2000 / 0.1000" in page
+
+
+def test_a_candidate_that_gave_way_before_a_row_was_judged_breaks_no_page(finished: Replay, tmp_path: Path) -> None:
+    nothing = EVIDENCE | {"version": 3, "rows": 0, "production_loss": None, "shadow_loss": None, "gain": 0.0}
+    page = told_of(
+        finished,
+        tmp_path,
+        event("CandidateRegistered", 8, version=3, decision_id="d3", rows_trained=900),
+        event("ShadowStarted", 8, version=3, judged_against=1),
+        event("CandidateRetired", 9, "superseded by version 4", version=3, evidence=nothing, superseded_by=4),
+    )
+    assert "version 3 gives way to version 4" in page
+    assert "superseded by version 4" in page
+    assert "unknown: no matured labels of requests that version 1 answered too" in page
 
 
 def test_a_replay_with_too_few_labels_still_has_a_page(finished: Replay, tmp_path: Path) -> None:

@@ -37,16 +37,44 @@ def paced(rows: int, every: timedelta | None) -> Stream:
         (17_000, timedelta(hours=1), timedelta(weeks=2)),
         (18_000, timedelta(days=1), timedelta(weeks=52)),
         (20_000, timedelta(seconds=1), timedelta(minutes=15)),
+        (2_300, timedelta(hours=1), timedelta(weeks=1)),  # 13 days would hold enough rows, and too few would fit in
+        (1_200, None, timedelta(hours=6)),
     ],
 )
 def test_a_cycle_holds_enough_rows_and_the_rest_follows(rows: int, every: timedelta | None, cycle: timedelta) -> None:
     stream = paced(rows, every)
     spec = infer_spec(stream)
     assert spec.triggers.cycle == spec.shadow.cycle == cycle
-    assert spec.triggers.cooldown >= cycle
     assert spec.shadow.max_time >= 3 * cycle
     assert spec.training.window >= 4 * cycle
     assert 200 <= stream.span / default_step(stream) <= 3_000
+
+
+@pytest.mark.parametrize("rows", [1_000, 1_200, 2_300, 6_000, 18_000, 80_000])
+@pytest.mark.parametrize(
+    "every", [None, timedelta(seconds=2), timedelta(minutes=5), timedelta(hours=1), timedelta(hours=65)]
+)
+def test_every_inferred_period_can_come_to_its_end_within_the_stream(rows: int, every: timedelta | None) -> None:
+    """A file of 104 days is of no use to a model that rests for 13 weeks after each training."""
+    stream = paced(rows, every)
+    spec, span = infer_spec(stream), stream.span
+    rules, tokens = spec.triggers, spec.triggers.tokens
+    assert rules.cooldown <= span / 15
+    assert rules.cycle <= span / 7.5
+    assert tokens.refill_every <= span / 3.75
+    assert rules.schedule.longest_age is not None
+    assert rules.schedule.longest_age <= span / 3.75
+    assert spec.shadow.max_time <= span / 2.5
+    assert spec.deployment.quality_bake <= span / 3.5
+    assert tokens.refill_rows is not None
+    assert tokens.refill_rows <= max(rows / 4, 500)
+    assert spec.training.min_new_rows <= tokens.refill_rows
+    assert rules.monthly_budget >= tokens.burst + timedelta(days=30) / span * rows / tokens.refill_rows
+
+
+def test_a_long_stream_is_retrained_about_once_in_five_thousand_labelled_rows() -> None:
+    spec = infer_spec(paced(80_000, timedelta(minutes=5)))
+    assert (spec.triggers.tokens.burst, spec.triggers.tokens.refill_rows) == (2, 5_000)
 
 
 def test_an_inferred_spec_survives_being_written_and_read(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Which rows a candidate is trained on: a policy over the sums of what was answered, at the time of the decision."""
 
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from evergreen.domain.catalog import DailySums
-from evergreen.domain.training_rows import choose_rows, window_start
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums, FileSums
+from evergreen.domain.training_rows import choose_rows, first_whole_day, new_rows, window_start
 from evergreen.spec import TrainingSpec
 
 NOW = datetime(2026, 4, 11, tzinfo=UTC)
@@ -89,3 +92,86 @@ def test_the_same_sums_give_the_same_answer_in_whatever_order_and_files_they_com
 @pytest.mark.parametrize("window", ["1d", "9000000d"])
 def test_no_window_is_too_long_for_the_calendar(window):
     assert window_start(TrainingSpec.model_validate({"window": window}), NOW).tzinfo is UTC
+
+
+# --- rows that are new ------------------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+
+
+def files_of(rows):
+    """Outcome files as labels bring them, one an hour, of rows as (asked, labelled) times."""
+    hours = defaultdict(list)
+    for asked, labelled in rows:
+        hours[labelled.replace(minute=0, second=0, microsecond=0)].append(asked)
+    files = []
+    for hour, asked in sorted(hours.items()):
+        days = {day: (n, n) for day, n in Counter(f"{time:%Y-%m-%d}" for time in asked).items()}
+        sums = FileSums(DailySums({1: days}))
+        files.append(CatalogEntry("churn", CatalogKind.OUTCOMES, hour, f"{hour}", len(asked), sums=sums))
+    return files
+
+
+def counted(rows, *, seen_until, maturity, now, requested=None):
+    known = [(asked, labelled) for asked, labelled in rows if labelled <= now]
+    return new_rows(files_of(known), [], seen_until=seen_until, requested=requested, maturity=maturity, now=now)
+
+
+def test_rows_of_whole_days_behind_the_training_are_new_once_they_have_matured():
+    rows = [(NOW + h * HOUR, NOW + h * HOUR) for h in range(24 * 5)]
+    known = {"seen_until": NOW + 6 * HOUR, "maturity": DAY, "requested": NOW + 30 * HOUR}
+    assert counted(rows, now=NOW + 30 * HOUR, **known) == 0, "nothing came since"
+    assert counted(rows, now=NOW + 4 * DAY - HOUR, **known) == 48
+    assert counted(rows, now=NOW + 5 * DAY - HOUR, **known) == 72
+
+
+def test_in_a_day_that_is_not_over_labels_count_by_the_hour_in_which_they_came():
+    rows = [(NOW + m * HOUR / 60, NOW + m * HOUR / 60) for m in range(60 * 10)]
+    known = {"seen_until": NOW + 2 * HOUR, "maturity": HOUR / 2, "requested": NOW + 3 * HOUR}
+    assert counted(rows, now=NOW + 10 * HOUR, **known) == 60 * 6
+
+
+def test_rows_from_before_evergreen_count_by_their_newest():
+    def base(hours):
+        return CatalogEntry("churn", CatalogKind.BASE_DATA, NOW + hours * HOUR, "base", 700)
+
+    known = {"seen_until": NOW, "maturity": HOUR, "now": NOW + 10 * HOUR}
+    assert new_rows([], [base(-1), base(0), base(5)], **known) == 700
+    assert new_rows([], [base(10)], **known) == 0, "not matured yet"
+
+
+def test_a_file_without_sums_counts_by_its_hour():
+    file = CatalogEntry("churn", CatalogKind.OUTCOMES, NOW + 5 * HOUR, "old", 80)
+    known = {"maturity": HOUR, "now": NOW + DAY}
+    assert new_rows([file], [], seen_until=NOW + 2 * HOUR, **known) == 80
+    assert new_rows([file], [], seen_until=NOW + 4 * HOUR, **known) == 0
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 24 * 12), st.integers(0, 24 * 4)), max_size=60).map(
+    lambda hours: [(NOW + asked * HOUR, NOW + (asked + late) * HOUR) for asked, late in hours]
+)
+
+
+@given(ROWS, st.integers(0, 24 * 12), st.integers(0, 72), st.integers(0, 10))
+def test_never_more_rows_count_as_new_than_a_training_would_really_gain(
+    rows, requested_hour, maturity_hours, days_later
+):
+    """Whatever the delays: a training is never repeated on the rows that it had."""
+    maturity, requested = maturity_hours * HOUR, NOW + requested_hour * HOUR
+
+    def trainable(at):
+        return {i for i, (asked, labelled) in enumerate(rows) if asked <= at - maturity and labelled <= at}
+
+    had = trainable(requested)
+    if not had:
+        return
+    seen_until = max(rows[i][0] for i in had)
+    end_of_day = (requested + days_later * DAY).replace(hour=23)  # in a day that is not over some have not matured
+    now = end_of_day + maturity
+    new = counted(rows, seen_until=seen_until, requested=requested, maturity=maturity, now=now)
+    assert new <= len(trainable(now) - had)
+
+
+@pytest.mark.parametrize("after", [NOW, NOW + timedelta(microseconds=1), NOW + 23 * HOUR])
+def test_the_first_whole_day_begins_after_the_last_row(after):
+    assert first_whole_day(after) == "2026-04-12", "a row at midnight is one of that day"

@@ -35,9 +35,15 @@ from evergreen.domain.triggers.checks import (
     check_performance,
     check_prediction_shift,
     matured_days,
-    rows_since,
 )
-from evergreen.domain.triggers.governance import FORCED, HoldBackRule, hold_back
+from evergreen.domain.triggers.governance import (
+    FORCED,
+    Asked,
+    HoldBackRule,
+    Labelled,
+    hold_back,
+    tokens_there,
+)
 from evergreen.spec import ModelSpec
 from evergreen.statistics.profile import Binning, Profile
 
@@ -154,14 +160,17 @@ SHADOW = Shadow(2, ShadowRole.CHALLENGER, 1, NOW)
     [
         ({"paused": True}, "paused", "the model is paused"),
         ({"run": Run("d1", "schedule", NOW)}, "open_run", "retraining d1 is still open"),
-        ({"shadow": SHADOW}, "in_shadow", "version 2 is in shadow or waits for it"),
-        ({"versions": (a_version(3, VersionStatus.CANDIDATE),)}, "in_shadow", "version 3 is in shadow or waits for it"),
         ({"repoint": Repoint(4, 1, None)}, "deploying", "version 4 is being deployed and watched"),
         ({"bake": Bake(5, 1, BakePhase.OPS, NOW)}, "deploying", "version 5 is being deployed and watched"),
         (
-            {"retrainings": (NOW - 2.5 * DAY,)},
+            {"retrainings": (NOW - 0.5 * DAY,)},
             "cooldown",
-            "the last retraining was requested 2.5 days ago, the cooldown is 7.0 days",
+            "the last retraining was requested 0.5 days ago, the cooldown is 1.0 days",
+        ),
+        (
+            {"retrainings": (NOW - 3 * DAY,), "tokens": 0.0},
+            "tokens",
+            "0.10 of 2 tokens are there, performance needs 1",
         ),
         (
             {"retrainings": tuple(NOW - days * DAY for days in (29, 22, 15, 8))},
@@ -182,14 +191,136 @@ def test_governance_holds_a_trigger_back_and_says_why(state, rule, because):
     "state",
     [
         {},
-        {"retrainings": (NOW - 7 * DAY,)},
+        {"retrainings": (NOW - DAY,)},
         {"retrainings": tuple(NOW - days * DAY for days in (30, 22, 15, 8))},
         {"versions": (a_version(1, VersionStatus.GOOD), a_version(2, VersionStatus.REJECTED))},
+        {"shadow": SHADOW},
+        {"versions": (a_version(3, VersionStatus.CANDIDATE),)},
     ],
-    ids=["a new model", "after the cooldown", "within the budget", "nothing in the way"],
+    ids=["a new model", "after the cooldown", "within the budget", "nothing", "one in shadow", "one that waits"],
 )
 def test_otherwise_nothing_holds_it_back(state):
-    assert hold_back(ModelState("churn", **state), a_spec(), NOW) is None
+    assert held(Trigger.PERFORMANCE, **state) is None
+
+
+def held(trigger, *, now=NOW, spec=None, new=None, came=0, **state):
+    return hold_back(Asked(ModelState("churn", **state), spec or a_spec(), trigger, now, Labelled(new, came)))
+
+
+def test_a_checkpoint_of_the_online_state_waits_until_the_shadows_place_is_free():
+    assert held(Trigger.ONLINE, shadow=SHADOW).because == "version 2 is in shadow or waits for it"
+    waiting = (a_version(3, VersionStatus.CANDIDATE),)
+    assert held(Trigger.ONLINE, versions=waiting).rule is HoldBackRule.IN_SHADOW
+
+
+# --- tokens and new rows ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trigger", [t for t in Trigger if t is not Trigger.ONLINE])
+def test_the_last_token_is_kept_for_what_can_not_wait(trigger):
+    one_left = {"retrainings": (NOW - 2 * DAY,), "tokens": 1.0}
+    at_once = trigger in (Trigger.PERFORMANCE, Trigger.CONCEPT_DRIFT, Trigger.BUSINESS_EVENT)
+    found_by = held(trigger, **one_left)
+    assert (found_by is None) is at_once
+    if not at_once:
+        kept = "the last one is kept for a model that is proven worse"
+        assert found_by.because == f"1.07 of 2 tokens are there, {trigger} needs 2: {kept}"
+    assert held(trigger, came=5_000, **one_left) is None
+    single = a_spec(tokens={"burst": 1})
+    assert held(trigger, spec=single, **one_left) is None, "of one token none can be kept"
+
+
+def test_a_calendar_that_was_asked_for_needs_no_token():
+    spent = {"retrainings": (NOW - 7 * DAY,), "tokens": 0.0}
+    assert held(Trigger.SCHEDULE, spec=a_spec("scheduled"), **spent) is None
+    assert held(Trigger.SCHEDULE, spec=a_spec("hybrid"), **spent).rule is HoldBackRule.TOKENS
+
+
+@pytest.mark.parametrize(
+    ("left", "days", "came", "there"),
+    [
+        (0.0, 0, 0, 0.0),
+        (0.0, 15, 0, 0.5),
+        (0.0, 15, 4_000, 0.8),
+        (0.25, 30, 5_000, 1.25),
+        (1.0, 300, 0, 2.0),
+        (1.0, 1, 9_999, 2.0),
+        (None, 0, 0, 1.0),
+        (0.0, -3, 0, 0.0),
+    ],
+)
+def test_tokens_come_back_with_rows_or_with_time_up_to_the_burst(left, days, came, there):
+    state = ModelState("churn", retrainings=(NOW - days * DAY,), tokens=left)
+    assert tokens_there(Asked(state, a_spec(), Trigger.SCHEDULE, NOW, Labelled(0, came))) == pytest.approx(there)
+
+
+def test_with_time_alone_rows_bring_no_token():
+    spec = a_spec(tokens={"refill_rows": None})
+    state = ModelState("churn", retrainings=(NOW - 3 * DAY,), tokens=0.0)
+    assert tokens_there(Asked(state, spec, Trigger.SCHEDULE, NOW, Labelled(0, 10**6))) == pytest.approx(0.1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 4_000), st.sampled_from(Trigger)), max_size=60),
+    st.integers(1, 5),
+)
+def test_in_any_span_there_are_no_more_retrainings_than_the_burst_and_what_came_back(steps, burst):
+    """From any retraining to any later one; what people force is beside it."""
+    spec = a_spec(cooldown="1h", monthly_budget=10_000, tokens={"burst": burst, "refill_every": "10d"})
+    state, now, rows, came, told_at = ModelState("churn"), NOW, 0, 0, []
+    for days, labelled, trigger in steps:
+        now, rows, came = now + days * DAY, rows + labelled, came + labelled
+        decision = arbitrate(state, spec, [found(trigger)], now, Labelled(None, came))
+        if decision.retrain:
+            state, came = replace(told(state, decision), run=None), 0
+            told_at.append((now, rows))
+    for first, (begun, rows_then) in enumerate(told_at):
+        for last, (ended, rows_now) in enumerate(told_at[first:], start=first):
+            back = max((ended - begun) / (10 * DAY), 0) + (rows_now - rows_then) / 5_000
+            assert last - first + 1 <= burst + back + 1e-3 * (last - first + 1)
+
+
+@pytest.mark.parametrize(("new", "is_held"), [(None, False), (0, True), (99, True), (100, False)])
+def test_nothing_is_trained_again_on_the_rows_of_the_newest_training(new, is_held):
+    hold = held(Trigger.PERFORMANCE, new=new)
+    assert (hold is not None) is is_held
+    if is_held:
+        told_so = f"{new} labelled rows are new since the newest training, 100 are needed"
+        assert (hold.rule, hold.because) == (HoldBackRule.NEW_ROWS, told_so)
+
+
+def test_the_limit_of_new_rows_is_the_specs():
+    spec = ModelSpec.parse(a_spec().to_json() | {"training": {"min_new_rows": 0}})
+    assert held(Trigger.SCHEDULE, spec=spec, new=0) is None
+
+
+def test_a_wish_is_not_held_back_with_a_drift_that_fired_beside_it():
+    state = {"retrainings": (NOW - 3 * DAY,), "tokens": 1.0}
+    assert decided(found(Trigger.DATA_DRIFT), **state).held_back.rule is HoldBackRule.TOKENS
+    decision = decided(found(Trigger.DATA_DRIFT), wish=A_WISH, **state)
+    assert (decision.retrain, decision.trigger) == (True, Trigger.BUSINESS_EVENT)
+
+
+def test_a_request_says_what_was_there_and_takes_a_token():
+    decision = arbitrate(ModelState("churn"), a_spec(), [found(Trigger.PERFORMANCE)], NOW, Labelled(4_000, 0))
+    assert (decision.tokens, decision.new_rows) == (2.0, 4_000)
+    (event,) = events_of(ModelState("churn"), decision, actor="me")
+    assert (event.tokens, event.new_rows) == (2.0, 4_000)
+    assert transition(ModelState("churn"), event).tokens == 1.0
+
+
+def test_what_is_forced_takes_a_token_and_leaves_no_debt():
+    state = ModelState("churn", retrainings=(NOW - DAY / 4,), tokens=0.0)
+    decision = grant(state, a_spec(), replace(A_WISH, time=NOW), Labelled(0, 0), waived=FORCED)
+    assert decision.retrain
+    assert told(state, decision).tokens == 0.0
+
+
+def test_a_note_of_an_older_release_is_read_without_tokens():
+    document = decided(found(Trigger.DATA_DRIFT)).to_json()
+    del document["tokens"], document["new_rows"]
+    read = RetrainDecision.from_json(document)
+    assert (read.tokens, read.new_rows, read.retrain) == (None, None, True)
 
 
 def test_nothing_is_held_back_that_did_not_fire():
@@ -373,20 +504,6 @@ def test_few_answers_on_either_side_say_nothing(reference, window, because):
     assert (check.outcome, check.threshold, check.because) == (Outcome.INSUFFICIENT_DATA, 0.2, because)
 
 
-@pytest.mark.parametrize(
-    ("trained_until", "rows"),
-    [
-        (datetime(2026, 1, 30, tzinfo=UTC), 90),
-        (datetime(2026, 1, 30, 0, 0, 1, tzinfo=UTC), 40),
-        (datetime(2026, 1, 31, 23, tzinfo=UTC), 10),
-        (datetime(2026, 1, 30, 1, tzinfo=UTC) + timedelta(days=9), 0),
-    ],
-)
-def test_rows_of_days_after_the_newest_row_of_the_training_are_new(trained_until, rows):
-    daily = {"1": {"2026-01-30": [50, 40]}, "2": {"2026-01-31": [30, 20], "2026-02-01": [10, 9]}}
-    assert rows_since([DailySums.read(daily), DailySums()], trained_until) == rows
-
-
 def test_a_check_that_raises_is_an_error_with_a_reason_and_no_row_in_it():
     def broken():
         raise ValueError("could not convert 'Jane Doe, 4 High Street' to float")
@@ -467,11 +584,11 @@ def test_a_wish_that_comes_twice_is_told_once_and_starts_one_retraining():
     assert told(over, again, A_WISH) == over
 
 
-def test_force_waives_the_cooldown_and_the_budget_and_nothing_else():
-    spent = ModelState("churn", retrainings=tuple(NOW - days * DAY for days in (9, 8, 7, 2)))
+def test_force_waives_what_paces_retrainings_and_nothing_else():
+    spent = ModelState("churn", retrainings=tuple(NOW - days * DAY for days in (9, 8, 7, 0.5)), tokens=0.0)
     wish = replace(A_WISH, time=NOW)
     assert grant(spent, a_spec(), wish).held_back.rule is HoldBackRule.COOLDOWN
-    assert grant(spent, a_spec(), wish, waived=FORCED).retrain
+    assert grant(spent, a_spec(), wish, Labelled(new=0), waived=FORCED).retrain
     running = replace(spent, run=Run("d1", "schedule", NOW))
     assert grant(running, a_spec(), wish, waived=FORCED).held_back.rule is HoldBackRule.OPEN_RUN
 
@@ -530,7 +647,7 @@ SPECS = st.sampled_from([a_spec(name) for name in ("scheduled", "triggered", "co
 @given(STATES, SPECS, CHECKS)
 def test_nothing_starts_beside_an_open_run_and_what_is_held_back_has_a_rule(state, spec, checks):
     decision = arbitrate(state, spec, checks, NOW)
-    assert not (decision.retrain and (state.run or state.paused or state.shadow or state.bake or state.repoint))
+    assert not (decision.retrain and (state.run or state.paused or state.bake or state.repoint))
     assert decision.retrain == (decision.trigger is not None and decision.held_back is None)
     if decision.held_back is not None:
         assert decision.held_back.rule in HoldBackRule
@@ -556,7 +673,8 @@ STEPS = st.lists(
 @given(STEPS)
 def test_a_wish_is_never_lost_whatever_the_order_of_evaluations(steps):
     """Once all wishes have come and nothing stands in the way, a retraining not older than the newest was requested."""
-    spec, state, newest, hour = a_spec(cooldown="1h", monthly_budget=1_000), ModelState("churn"), None, 0
+    spec = a_spec(cooldown="1h", monthly_budget=1_000, tokens={"burst": 100})
+    state, newest, hour = ModelState("churn"), None, 0
     for step in [*steps, "go on", "run ends", "evaluate", "run ends", "evaluate"]:
         hour += 6
         now = NOW + (5 * DAY if step == "evaluate" else DAY) + timedelta(hours=hour)

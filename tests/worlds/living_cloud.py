@@ -33,10 +33,11 @@ SPEC = {
         "prediction_shift": {"enabled": False},
         "cooldown": "1h",
         "monthly_budget": 1_000,
+        "tokens": {"burst": 100},
         "cycle": "1d",
     },
     "labels": {"classes": ["0", "1"], "maturity": "1h"},
-    "training": {"retries": 1, "min_rows": 20},
+    "training": {"retries": 1, "min_rows": 20, "min_new_rows": 0},
     "shadow": {"cycle": "1d"},
     "deployment": {"quality_bake": "4d", "ops_bake_longest": "1d", "canary_share": 0.25},
 }

@@ -67,12 +67,15 @@ def add(app: typer.Typer) -> None:
 def trigger(
     model: Model,
     reason: Reason,
-    force: Annotated[bool, typer.Option("--force", help="The cooldown and the budget do not hold it back.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Neither cooldown, tokens, budget nor a want of new rows hold it back.")
+    ] = False,
     stack: StackName = None,
     local: Local = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a retraining; see the help above, which the command shows."""
+    from evergreen.domain.triggers.governance import FORCED
     from evergreen.usecases.people import decide
 
     with work(stack, local) as at:
@@ -85,6 +88,7 @@ def trigger(
         say(f"a retraining of {model} is requested: {decision.because}")
     if decision.held_back is not None:
         waits = "it waits, and is tried again at each evaluation"
+        waits += "; --force does not wait" if decision.held_back.rule in FORCED else ""
         complain(f"held back by the rule {decision.held_back.rule}: {decision.because}; {waits}")
         raise typer.Exit(REFUSED)
 

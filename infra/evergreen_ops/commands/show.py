@@ -120,6 +120,9 @@ def _status_rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         stands = "proven bad, with nothing to return to" if production["proven_bad"] else production["status"]
         yield "production", f"version {production['version']} since {since}, {stands}"
     good = status["last_known_good"]
+    newest = status["newest_training"]
+    if newest is not None:
+        yield "newest training", f"version {newest['version']}, on rows until {minute(newest['trained_until'])}"
     yield "last known good", "none: a rollback has nowhere to go" if good is None else f"version {good}"
     if shadow is not None:
         against = f"as {shadow['role']} of version {shadow['judged_against']} since {minute(shadow['since'])}"
@@ -148,6 +151,9 @@ def _status_rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if evaluation is not None:
         verdict = "retrain" if evaluation["retrain"] else "do not retrain"
         yield "last evaluation", f"{minute(evaluation['time'])}, {verdict}: {evaluation['because']}"
+        if evaluation.get("new_rows") is not None:
+            there = "" if evaluation["tokens"] is None else f", {evaluation['tokens']:.2f} tokens"
+            yield "to train with", f"{evaluation['new_rows']:,} new labelled rows{there}"
     if comparison is not None:
         yield "last verdict", f"{minute(comparison['time'])}, {comparison['verdict']}: {comparison['because']}"
     yield "next", status["next"]
@@ -235,6 +241,10 @@ def why(
     for answer in explanation.answers:
         say(f"\n{answer.question.upper()}: {answer.said}")
         _print_findings(answer.findings[:FINDINGS_SHOWN])
+    if explanation.brought:
+        say("\nWHAT EACH VERSION BROUGHT, on matured labels:")
+    for each in explanation.brought[:FINDINGS_SHOWN]:
+        say(f"version {each.version}, {each.fate}: {each.said}", indent=2)
 
 
 def _print_findings(findings: Any) -> None:

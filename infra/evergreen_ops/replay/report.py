@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.domain.brought import Brought
 from evergreen.domain.history import History
 from evergreen.domain.model_events import (
     CandidateRegistered,
@@ -91,6 +92,7 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
         chart_text=_chart_text(replay),
         triggers=_trigger_rows(replay.history),
         verdicts=_verdict_rows(replay.history),
+        brought=_brought_rows(replay.brought),
         drill=_drill_rows(summary),
         timeline=[(f"{line.time:%Y-%m-%d %H:%M}", line.mark.value, line.title, line.because) for line in told],
         spec=replay.spec.to_yaml(),
@@ -335,7 +337,7 @@ def _verdict_rows(history: History) -> list[Row]:
         if "gain" not in evidence:
             continue
         low, high = evidence["interval"]
-        verdict = _VERDICTS[type(event)]
+        verdict = _verdict_of(event)
         rows.append(
             Row(
                 (
@@ -343,7 +345,7 @@ def _verdict_rows(history: History) -> list[Row]:
                     f"{evidence['version']} against {evidence['judged_against']}",
                     verdict,
                     f"{evidence['rows']:,}",
-                    f"{evidence['production_loss']:.4f} / {evidence['shadow_loss']:.4f}",
+                    " / ".join(_loss(evidence[name]) for name in ("production_loss", "shadow_loss")),
                     f"{evidence['gain']:+.4f}",
                     f"{low:+.4f} to {high:+.4f}",
                     _e_value(evidence["log_e_keep" if verdict == "keep" else "log_e_promote"]),
@@ -351,6 +353,32 @@ def _verdict_rows(history: History) -> list[Row]:
                 verdict.replace(" ", "-"),
             )
         )
+    return rows
+
+
+def _verdict_of(event: PromotionApproved | PromotionProposed | CandidateRetired | RollbackDecided) -> str:
+    newer = event.superseded_by if isinstance(event, CandidateRetired) else None
+    return _VERDICTS[type(event)] if newer is None else "superseded"
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _brought_rows(worth: Iterable[Brought]) -> list[Row]:
+    """What each version brought, or that it is not known."""
+    rows = []
+    for each in worth:
+        old, new = each.old, each.new
+        if old is None or new is None:
+            rows.append(Row((f"{each.version}", each.fate, each.said, *["-"] * 3)))
+            continue
+        accuracy = "-"
+        if old.accuracy is not None and new.accuracy is not None:
+            accuracy = f"{old.accuracy:.1%} / {new.accuracy:.1%}"
+        losses = f"{_loss(old.loss)} / {_loss(new.loss)} ({words(each.metric)})"
+        against = f"version {each.instead_of}"
+        rows.append(Row((f"{each.version}", each.fate, against, f"{each.rows:,}", losses, accuracy)))
     return rows
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.domain.brought import Brought, brought
 from evergreen.domain.history import History
 from evergreen.domain.model_events import RetrainingRequested, TrainingStarted, VersionPromoted, VersionRolledBack
 from evergreen.spec import ModelSpec
@@ -114,6 +115,11 @@ class Replay:
             self.stream.classes,
         )
 
+    @property
+    def brought(self) -> tuple[Brought, ...]:
+        """What each version after the first brought, on matured labels."""
+        return brought(self.history, self.decisions)[1:]
+
     def summary(self) -> dict[str, Any]:
         """Return what summary.json holds. The first model is neither a retraining nor a promotion."""
         trained = trained_rows(self.history)
@@ -127,6 +133,7 @@ class Replay:
             "promotions": sum(promoted.replaced is not None for promoted in self.history.of(VersionPromoted)),
             "rollbacks": len(self.history.of(VersionRolledBack)),
             "triggers": triggers(self.history),
+            "brought": [each.to_json() for each in self.brought],
             "production_version": self.history.production,
             "failed_requests": int(self.served.failed.sum()),
             "failed_functions": dict(self.failures),

@@ -18,17 +18,21 @@ BUNDLED_BASE_UNTIL = datetime(2013, 2, 1, 5, tzinfo=UTC)  # the first of Februar
 
 BASE_SHARE = 0.1
 FEWEST_BASE_ROWS, MOST_BASE_ROWS = 500, 5_000
-CYCLE_ROWS = 300
+CYCLE_ROWS, CYCLES = 300, 8  # a cycle holds so many rows, and a stream so many cycles
+BURST = 2
+REFILL_ROWS, REFILLS = 5_000, 4  # a training for so many labelled rows, or for a quarter of a short stream
+NEW_ROWS = 500
+_ABOUT = 1.05  # a round number may be that much beyond what it is to fit in
 STEPS = 500
 
 _MINUTE, _HOUR, _DAY, _WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
-_ROUND = tuple(
+_ROUND = sorted(
     number * unit
     for unit, numbers in (
         (_MINUTE, (1, 2, 5, 10, 15, 30)),
         (_HOUR, (1, 2, 3, 6, 12)),
-        (_DAY, (1, 2, 3, 4, 5)),
-        (_WEEK, (1, 2, 3, 4, 6, 8, 13, 26, 39, 52, 104, 208, 520)),
+        (_DAY, (1, 2, 3, 4, 5, 10)),
+        (_WEEK, (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 26, 32, 39, 52, 78, 104, 156, 208, 520)),
     )
     for number in numbers
 )
@@ -127,7 +131,8 @@ def infer_spec(stream: Stream) -> ModelSpec:
 
     A week is the natural cycle of traffic, if the stream is long enough to have several and brings enough rows in one;
     a slower stream gets a longer one. How long a check looks back, how long a model rests after a training and how long
-    a shadow may take follow from how many rows that takes.
+    a shadow may take follow from how many rows that takes; but each of them has to come to its end several times within
+    the stream, so none takes more than its share of the span.
 
     Parameters
     ----------
@@ -138,9 +143,10 @@ def infer_spec(stream: Stream) -> ModelSpec:
     ModelSpec
     """
     cycle = _cycle(stream)
+    refill = min(REFILL_ROWS, max(stream.rows // REFILLS, NEW_ROWS))
 
-    def time_for(rows: int, *, at_least: timedelta) -> str:
-        return format_duration(max(_rounded(timedelta(days=rows / stream.rows_per_day)), at_least))
+    def time_for(rows: int, *, share: float = 1.0, at_least: timedelta = _MINUTE) -> str:
+        return format_duration(max(_rounded(timedelta(days=rows / stream.rows_per_day), share * stream.span), at_least))
 
     classification = stream.task != "regression"
     return ModelSpec.parse(
@@ -154,25 +160,34 @@ def infer_spec(stream: Stream) -> ModelSpec:
             },
             "triggers": {
                 "cycle": format_duration(cycle),
-                "cooldown": time_for(2_000, at_least=cycle),
-                "monthly_budget": max(1, math.ceil(30 * stream.rows_per_day / 2_500)),
-                "performance": {"look_back": time_for(500, at_least=cycle)},
-                "schedule": {"every": time_for(5_000, at_least=cycle), "longest_age": time_for(5_000, at_least=cycle)},
+                "tokens": {
+                    "burst": BURST,
+                    "refill_rows": refill,
+                    "refill_every": time_for(refill, share=1 / REFILLS, at_least=cycle),
+                },
+                "cooldown": time_for(NEW_ROWS, share=1 / 20),
+                "monthly_budget": BURST + math.ceil(30 * stream.rows_per_day / refill),  # tokens are scarcer
+                "performance": {"look_back": time_for(500, share=1 / 10, at_least=cycle)},
+                "schedule": {
+                    "every": time_for(refill, share=1 / REFILLS, at_least=cycle),
+                    "longest_age": time_for(refill, share=1 / REFILLS, at_least=cycle),
+                },
             },
             "training": {
                 "params": {"n_estimators": 40, "max_depth": 20, "min_samples_leaf": 5},
                 "window": time_for(20_000, at_least=4 * cycle),
                 "max_rows": 20_000,
+                "min_new_rows": NEW_ROWS,
             },
             "shadow": {
                 "metric": "brier" if classification else "absolute_error",
                 "min_gain": 0.005 if classification else 0.01,
                 "cycle": format_duration(cycle),
-                "max_time": time_for(2_500, at_least=3 * cycle),
+                "max_time": time_for(2_500, share=1 / 4, at_least=3 * cycle),
             },
             "deployment": {
                 "ops_bake_longest": time_for(5, at_least=6 * _HOUR),
-                "quality_bake": time_for(500, at_least=2 * cycle),
+                "quality_bake": time_for(500, share=1 / 10, at_least=2 * cycle),
             },
         }
     )
@@ -180,8 +195,9 @@ def infer_spec(stream: Stream) -> ModelSpec:
 
 def _cycle(stream: Stream) -> timedelta:
     shortest = _WEEK if stream.times_given and stream.span >= 8 * _WEEK else _CYCLES[0]
-    enough = (c for c in _CYCLES if c >= shortest and stream.rows_per_day * (c / _DAY) >= CYCLE_ROWS)
-    return next(enough, _CYCLES[-1])
+    fitting = [c for c in _CYCLES if c <= max(stream.span / CYCLES, shortest)]
+    enough = (c for c in fitting if c >= shortest and stream.rows_per_day * (c / _DAY) >= CYCLE_ROWS)
+    return next(enough, fitting[-1])
 
 
 def _maturity(stream: Stream) -> timedelta:
@@ -191,9 +207,10 @@ def _maturity(stream: Stream) -> timedelta:
     return _rounded(timedelta(microseconds=float(np.quantile(delays, 0.99))) + default_step(stream))
 
 
-def _rounded(duration: timedelta) -> timedelta:
-    """The next duration that a person would write."""
-    return next((known for known in _ROUND if known >= duration), _ROUND[-1])
+def _rounded(duration: timedelta, most: timedelta = _ROUND[-1]) -> timedelta:
+    """The next duration that a person would write; the last one before ``most`` where it would be longer."""
+    fitting = [known for known in _ROUND if known <= _ABOUT * most] or [_ROUND[0]]
+    return next((known for known in fitting if known >= duration), fitting[-1])
 
 
 def _names(stream: Stream) -> str:

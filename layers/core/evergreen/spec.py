@@ -259,12 +259,31 @@ class ScheduleTrigger(_Section):
         timedelta(days=7), description="strategy scheduled: retrain this long after the last training"
     )
     longest_age: Duration | None = Field(
-        timedelta(days=90), description="strategy hybrid: retrain a model older than this whatever the checks say"
+        timedelta(days=90),
+        description="strategy hybrid: retrain when the newest training is older than this, whatever the checks say",
+    )
+
+
+class TokenSpec(_Section):
+    """How often a model may be retrained: a retraining takes a token, which comes back with labels or with time."""
+
+    burst: int = Field(
+        2,
+        ge=1,
+        le=100,
+        description="tokens that can be saved up; of two or more the last one is kept for a model that is proven "
+        "worse, and for what people ask for",
+    )
+    refill_rows: int | None = Field(
+        5_000, ge=1, description="one token comes back with so many labelled rows; None: with time alone"
+    )
+    refill_every: Duration = Field(
+        timedelta(days=30), gt=timedelta(0), description="or after this time, whichever comes first"
     )
 
 
 class TriggerSpec(_Section):
-    """The checks that can start a retraining."""
+    """The checks that can start a retraining, and how often one may."""
 
     performance: PerformanceTrigger = PerformanceTrigger()
     data_drift: DataDriftTrigger = DataDriftTrigger()
@@ -272,8 +291,9 @@ class TriggerSpec(_Section):
     new_data: NewDataTrigger = NewDataTrigger()
     schedule: ScheduleTrigger = ScheduleTrigger()
     cycle: Duration = Field(timedelta(days=7), description="the period after which traffic repeats itself")
-    cooldown: Duration = Field(timedelta(days=7), description="no two retrainings are started closer than this")
-    monthly_budget: int = Field(4, ge=1, description="retrainings in any 30 days")
+    tokens: TokenSpec = TokenSpec()
+    cooldown: Duration = Field(timedelta(days=1), description="no two retrainings are started closer than this")
+    monthly_budget: int = Field(4, ge=1, description="no more retrainings than this in any 30 days")
 
 
 class RowsPolicy(StrEnum):
@@ -302,6 +322,11 @@ class TrainingSpec(_Section):
     )
     max_rows: int = Field(100_000, ge=100, description="the newest rows of the window that are kept")
     min_rows: int = Field(200, ge=20, description="fewer rows: the training fails and says so")
+    min_new_rows: int = Field(
+        100,
+        ge=0,
+        description="matured labelled rows that the newest training did not have; with fewer, no retraining is started",
+    )
     validation_fraction: float = Field(0.2, gt=0, lt=0.9, description="the newest share that validates, in time order")
     seed: int = 0
     image: str | None = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any, get_args
 
@@ -12,7 +13,7 @@ from pydantic import TypeAdapter
 
 from evergreen.domain import model_events
 from evergreen.domain.model_events import AnyEvent
-from evergreen.domain.state import ModelState
+from evergreen.domain.state import ADDED_LATER, ModelState
 
 EVENT_TYPES: dict[str, type[Any]] = {event.__name__: event for event in get_args(model_events.AnyEvent)}
 
@@ -35,9 +36,14 @@ def _adapter(name: str) -> TypeAdapter[Any]:
     return TypeAdapter(ModelState if name == "ModelState" else EVENT_TYPES[name])
 
 
+def _unsaid(item: ModelState | AnyEvent) -> set[str]:
+    """Fields that were added later and say nothing."""
+    return {f.name for f in fields(item) if ADDED_LATER.items() <= f.metadata.items() and getattr(item, f.name) is None}
+
+
 def state_to_json(state: ModelState) -> bytes:
     """The state as JSON."""
-    return _adapter("ModelState").dump_json(state)
+    return _adapter("ModelState").dump_json(state, exclude=_unsaid(state))
 
 
 def state_from_json(text: bytes | str) -> ModelState:
@@ -48,13 +54,13 @@ def state_from_json(text: bytes | str) -> ModelState:
 
 def event_to_data(event: AnyEvent) -> dict[str, Any]:
     """The event's fields as plain data."""
-    data: dict[str, Any] = _adapter(type(event).__name__).dump_python(event, mode="json")
+    data: dict[str, Any] = _adapter(type(event).__name__).dump_python(event, mode="json", exclude=_unsaid(event))
     return data
 
 
 def event_to_json(event: AnyEvent) -> str:
     """The event's fields as JSON, keys in the order of the class: the same event gives the same bytes."""
-    return _adapter(type(event).__name__).dump_json(event).decode()
+    return _adapter(type(event).__name__).dump_json(event, exclude=_unsaid(event)).decode()
 
 
 def event_from_json(name: str, text: str | bytes) -> AnyEvent:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.state import BakePhase, RollbackCause, Wish
+from evergreen.domain.state import ADDED_LATER, BakePhase, RollbackCause, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,8 @@ class RetrainingRequested(Event):
     trigger: str
     checks: tuple[dict[str, Any], ...] = ()
     checkpoint: dict[str, Any] = field(default_factory=dict)  # the online state to publish; empty: train a version
+    tokens: float | None = field(default=None, metadata=ADDED_LATER)  # that were there; it takes one
+    new_rows: int | None = field(default=None, metadata=ADDED_LATER)  # labelled, since the newest training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ class CandidateRejected(Event):
 
     decision_id: str
     gate: dict[str, Any]
+    trained_until: datetime | None = field(default=None, metadata=ADDED_LATER)  # its newest row, where it says it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +132,11 @@ class PromotionApproved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateRetired(Event):
-    """A candidate did not earn production's place."""
+    """A candidate did not earn production's place, or a newer one took its own."""
 
     version: int
     evidence: dict[str, Any]
+    superseded_by: int | None = field(default=None, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,10 @@ from typing import Any
 
 from evergreen.errors import UnknownVersionError
 
+ADDED_LATER = {"added_later": True}
+"""Marks a field that a release added to what older ones had stored: it is written only where it says something, so that
+what an older release wrote is written again to the same bytes."""
+
 
 class VersionStatus(StrEnum):
     """Where a version stands."""
@@ -60,6 +64,11 @@ class Version:
     trained_until: datetime | None = None
     reference: str = ""  # s3 key of reference.json
     promoted_at: datetime | None = None
+
+    @property
+    def seen_until(self) -> datetime:
+        """The newest row that its training had; when it was registered, where that is not known or can't be."""
+        return min(self.trained_until or self.registered_at, self.registered_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +162,9 @@ class ModelState:
     held_back: HeldBack | None = None  # the last one told since a retraining was requested
     proposal: Proposal | None = None
     fingerprint: str = ""  # of the features of the spec; empty in states from before it was kept
+    # Left in the bucket after the newest retraining; None: not known, or nothing was retrained yet.
+    tokens: float | None = field(default=None, metadata=ADDED_LATER)
+    refused_until: datetime | None = field(default=None, metadata=ADDED_LATER)  # newest row of a model the gate refused
 
     def version(self, number: int) -> Version:
         """The version of that number.
@@ -176,6 +188,32 @@ class ModelState:
         """The newest candidate that has not been in shadow yet."""
         waiting = [v for v in self.versions if v.status is VersionStatus.CANDIDATE]
         return waiting[-1] if waiting else None
+
+    @property
+    def newest_training(self) -> Version | None:
+        """The version whose training had the newest rows, whatever became of it: what later data are compared with.
+
+        Versions that read other features than requests bring can't be compared with.
+        """
+        comparable = [version for version in self.versions if self.reads_what_requests_bring(version)]
+        return max(comparable, key=lambda version: (version.seen_until, version.number), default=None)
+
+    @property
+    def seen_until(self) -> datetime | None:
+        """The newest row that any training had, also one whose model the gate refused; None: nothing was trained."""
+        newest = self.newest_training
+        times = [time for time in (None if newest is None else newest.seen_until, self.refused_until) if time]
+        return max(times, default=None)
+
+    @property
+    def superseded_by_a_newer(self) -> tuple[Version, ...]:
+        """The candidates, waiting or in shadow, whose place the next candidate takes.
+
+        One that is proven and waits for a person's approval is not among them: a person is about to decide on it.
+        """
+        waiting = (VersionStatus.CANDIDATE, VersionStatus.SHADOW)
+        proven = None if self.proposal is None else self.proposal.version
+        return tuple(v for v in self.versions if v.status in waiting and v.number != proven)
 
     @property
     def proven_bad(self) -> bool:

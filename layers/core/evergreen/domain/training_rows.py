@@ -1,4 +1,4 @@
-"""Which labelled rows a candidate is trained on: from when, and why."""
+"""Which labelled rows a candidate is trained on, from when and why, and how many of them no training had before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from evergreen.domain.catalog import Counts, DailySums
+from evergreen.domain.catalog import CatalogEntry, Counts, DailySums
 from evergreen.spec import RowsPolicy, TrainingSpec
 from evergreen.statistics.change import FEWEST_DAYS, last_rise
 
@@ -47,6 +47,74 @@ def window_start(training: TrainingSpec, decided_at: datetime) -> datetime:
     return decided_at - min(reach, decided_at - _EARLIEST)
 
 
+def new_rows(
+    outcomes: Iterable[CatalogEntry],
+    base_data: Iterable[CatalogEntry],
+    *,
+    seen_until: datetime,
+    requested: datetime | None = None,
+    maturity: timedelta,
+    now: datetime,
+) -> int:
+    """Count the matured labelled rows that a training would have now and the newest one did not.
+
+    Files are counted, not rows, so it is a little less than there are: of two such counts the larger is taken. By the
+    day of the request, the day in which the newest training's rows end is left out. By the hour in which labels came,
+    those are left out that came up to the hour of the newest request.
+
+    Parameters
+    ----------
+    outcomes, base_data
+        Files of labelled rows: of outcomes in the hour of their labels, of base data at their newest row.
+    seen_until
+        The newest row that any training had.
+    requested
+        When the newest retraining was requested; None where nobody has asked for one.
+
+    Examples
+    --------
+    >>> from evergreen.domain.catalog import CatalogKind, FileSums
+    >>> days = DailySums({1: {"2026-01-30": (50, 40)}, 2: {"2026-01-31": (30, 20), "2026-02-01": (10, 9)}})
+    >>> hour = datetime(2026, 2, 1, 12, tzinfo=UTC)
+    >>> file = CatalogEntry("churn", CatalogKind.OUTCOMES, hour, "a.parquet", 90, sums=FileSums(days))
+    >>> until = datetime(2026, 1, 30, 12, tzinfo=UTC)
+    >>> new_rows([file], [], seen_until=until, maturity=timedelta(days=3), now=hour + timedelta(days=3))
+    40
+    >>> new_rows([file], [], seen_until=until, maturity=timedelta(hours=1), now=hour + timedelta(days=3))
+    90
+    """
+    matured = now - maturity
+    first, last = first_whole_day(seen_until), _day(matured)
+    after = max(seen_until + maturity, requested or seen_until).replace(minute=0, second=0, microsecond=0)
+    by_request = by_label = 0
+    for entry in outcomes:
+        if entry.sums.daily is None:
+            counted, since = entry.rows, 0
+        else:
+            known = [(day, labelled) for day, (labelled, _) in entry.sums.daily.days() if day <= last]
+            counted = sum(labelled for _, labelled in known)
+            since = sum(labelled for day, labelled in known if day >= first)
+        by_request += since
+        by_label += counted if entry.time > after else 0
+    brought = sum(entry.rows for entry in base_data if seen_until < entry.time <= matured)
+    return max(by_request, by_label) + brought
+
+
+def first_whole_day(after: datetime) -> str:
+    """Return the first day, in UTC, all of whose rows come after a time.
+
+    Examples
+    --------
+    >>> first_whole_day(datetime(2026, 1, 30, 12, tzinfo=UTC))
+    '2026-01-31'
+    """
+    return _day(after + timedelta(days=1))
+
+
+def _day(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%d")
+
+
 def choose_rows(
     training: TrainingSpec,
     sums: Iterable[DailySums],
@@ -78,7 +146,7 @@ def choose_rows(
     start = window_start(training, decided_at)
     if training.rows is not RowsPolicy.SINCE_CHANGE:
         return RowsChoice(start)
-    days = _days(sums, before=(decided_at - maturity).astimezone(UTC).strftime("%Y-%m-%d"))
+    days = _days(sums, before=_day(decided_at - maturity))
     change = last_rise([n for n, _ in days.values()], [n - right for n, right in days.values()])
     if change is None:
         few = f"{len(days)} days of answers, {FEWEST_DAYS} are needed to see a change"

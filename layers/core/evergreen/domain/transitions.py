@@ -104,7 +104,9 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
             recent = tuple(t for t in state.retrainings if event.time - t < _BUDGET_WINDOW)
             # A wish that is newer than the request (its tick came late) goes on waiting: the run knows nothing of it.
             wish = state.wish if state.wish is not None and state.wish.time > event.time else None
-            return replace(state, run=run, retrainings=(*recent, event.time), wish=wish, held_back=None)
+            recent = (*recent, event.time)
+            left = None if event.tokens is None else max(0.0, round(event.tokens - 1.0, 4))  # force leaves no debt
+            return replace(state, run=run, retrainings=recent, wish=wish, held_back=None, tokens=left)
         case RetrainingHeldBack():
             return replace(
                 state,
@@ -134,7 +136,8 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
             return replace(state, run=failed)
         case CandidateRejected():
             _open_run(state, event.decision_id, refuse)
-            return replace(state, run=None)
+            seen = [time for time in (state.refused_until, event.trained_until) if time is not None]
+            return replace(state, run=None, refused_until=max(seen, default=None))
         case CandidateRegistered():
             return _register(state, event, refuse)
         case ShadowStarted():
@@ -168,6 +171,8 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
         case CandidateRetired():
             if (status := state.version(event.version).status) not in (VersionStatus.CANDIDATE, VersionStatus.SHADOW):
                 refuse(f"version {event.version} is {status}, not a candidate")
+            if event.superseded_by is not None:
+                _require_newer(state, event.version, event.superseded_by, refuse)
             retired = _mark(state, event.version, VersionStatus.REJECTED)
             if not _in_shadow(state, event.version):
                 return retired
@@ -227,6 +232,14 @@ def _open_run(state: ModelState, decision_id: str, refuse: _Refusal) -> Run:
     if state.run is None or state.run.decision_id != decision_id:
         raise IllegalTransitionError(state.model, refuse._event, f"retraining {decision_id} is not open")
     return state.run
+
+
+def _require_newer(state: ModelState, version: int, newer: int, refuse: _Refusal) -> None:
+    """A candidate gives way to a newer one that waits, unless it is proven and a person is about to decide on it."""
+    if state.proposal is not None and state.proposal.version == version:
+        refuse(f"version {version} is proven and waits for approval")
+    if newer <= version or state.version(newer).status is not VersionStatus.CANDIDATE:
+        refuse(f"version {newer} is no newer candidate than version {version}")
 
 
 def _in_use(state: ModelState) -> list[Version]:

@@ -25,6 +25,7 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.placing import place_shadow
 from evergreen.usecases.steps.recording import decide_and_record, note_once
 from evergreen.usecases.steps.references import load_reference
+from evergreen.usecases.steps.trained_artifacts import was_judged
 
 ACTOR = "compare_shadow"
 _LOOK_EVERY = timedelta(days=1)
@@ -165,6 +166,9 @@ def _challenger(
             time=now, actor=ACTOR, because=decision.because, version=shadow.version, evidence=decision.evidence
         )
         return (retired,)
+    newer = state.waiting_candidate
+    if decision.verdict == "need_more_data" and newer is not None and newer.decision_id and state.proposal is None:
+        return _gives_way(shadow, newer, decision, now)
     if decision.verdict != "promote" or state.paused or state.repoint is not None:
         return ()  # of two candidates that are promoted at once the second waits, and is compared again
     if spec.deployment.approval == "manual":
@@ -188,6 +192,21 @@ def _challenger(
         evidence=decision.evidence,
     )
     return (approved,)
+
+
+def _gives_way(shadow: Shadow, newer: Version, decision: ShadowDecision, now: datetime) -> Sequence[AnyEvent]:
+    """It was judged once, and is not proven: a newer one that was trained takes its place."""
+    if newer.number < shadow.version or not was_judged(decision.evidence):
+        return ()
+    superseded = CandidateRetired(
+        time=now,
+        actor=ACTOR,
+        because=f"superseded by version {newer.number}: {decision.because}",
+        version=shadow.version,
+        evidence=decision.evidence,
+        superseded_by=newer.number,
+    )
+    return (superseded,)
 
 
 def _sentinel(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums
 from evergreen.domain.state import ModelState, Version
+from evergreen.domain.training_rows import first_whole_day
 from evergreen.domain.triggers.arbiter import RetrainDecision, arbitrate
-from evergreen.domain.triggers.check import Check, Trigger, check_failed, insufficient, run_check
+from evergreen.domain.triggers.check import Check, Outcome, Trigger, check_failed, insufficient, run_check
 from evergreen.domain.triggers.checks import (
     check_age,
     check_concept_drift,
@@ -23,18 +23,20 @@ from evergreen.domain.triggers.checks import (
     check_performance,
     check_prediction_shift,
     matured_days,
-    rows_since,
 )
+from evergreen.domain.triggers.governance import NOTHING_LABELLED
 from evergreen.formats.keys import profile_of_day
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
+from evergreen.statistics.drift import MIN_ROWS
 from evergreen.statistics.profile import Profile
 from evergreen.usecases.steps.recording import noted
 from evergreen.usecases.steps.references import Reference, load_reference
-from evergreen.usecases.steps.retraining import decide_and_note
+from evergreen.usecases.steps.retraining import decide_and_note, labelled_rows
 
 ACTOR = "evaluate_triggers"
 _DAY = timedelta(days=1)
+_LEAST_COUNTED = 0.9  # of a cycle's requests: part of a cycle is unlike a whole one
 # Labels of the newest deployments only: a martingale that ran for months would still remember what was repaired since.
 _LONGEST_MEMORY = timedelta(days=60)
 # What a file that is gone or damaged raises. Anything else is a service in trouble: it says nothing of the model, so no
@@ -52,14 +54,16 @@ def evaluate_triggers(model: str, *, now: datetime, ports: Ports) -> RetrainDeci
     told = noted(model, "retraining", now, ports)
     if told is not None:
         return RetrainDecision.from_json(told)
-    version = state.production_version
-    if version is None and state.wish is None and now not in state.retrainings:
+    if state.production is None and state.wish is None and now not in state.retrainings:
         return None
     spec = spec_of(state)
-    checks = [] if version is None else _checks(state.model, spec, version, now, ports)
+    checks = [] if state.production is None else _checks(state, spec, now, ports)
+    fired = any(check.outcome is Outcome.FIRED for check in checks)
 
     def decide(current: ModelState) -> RetrainDecision:
-        return arbitrate(current, spec, checks, now)
+        asked = fired or current.wish is not None  # else nobody asks for what has to be counted
+        labelled = labelled_rows(current, spec, now, ports) if asked else NOTHING_LABELLED
+        return arbitrate(current, spec, checks, now, labelled)
 
     return decide_and_note(model, "retraining", decide, actor=ACTOR, now=now, ports=ports)
 
@@ -67,38 +71,48 @@ def evaluate_triggers(model: str, *, now: datetime, ports: Ports) -> RetrainDeci
 # --- gathering --------------------------------------------------------------------------------------------------------
 
 
-def _checks(model: str, spec: ModelSpec, version: Version, now: datetime, ports: Ports) -> list[Check]:
-    rules = spec.triggers
-    trained_until = version.trained_until or version.registered_at
-    checks = [check_age(spec, trained_until, now)]
+def _checks(state: ModelState, spec: ModelSpec, now: datetime, ports: Ports) -> list[Check]:
+    """Each check of the spec; those of inputs and age compare with the newest training, whatever became of it."""
+    rules, version, seen_until = spec.triggers, state.production_version, state.seen_until
+    assert version is not None, "checks are about what is in production"
+    assert seen_until is not None, "what is in production was trained"
+    newest = state.newest_training or version
+    checks = [check_age(spec, seen_until, now)]
     if rules.new_data.enabled:
-        labelled = _daily(model, trained_until, now, ports)
-        checks.append(run_check(Trigger.NEW_DATA, lambda: check_new_data(spec, rows_since(labelled, trained_until))))
-    wanted = _against_reference(spec)
-    if not version.reference:
-        because = f"version {version.number} has no reference to compare with"
-        return [*checks, *(insufficient(trigger, because) for trigger in wanted)]
-    try:
-        reference = load_reference(ports, version.reference)
-    except _UNREADABLE as error:  # the other checks do not need it
-        return [*checks, *(check_failed(trigger, error) for trigger in wanted)]
-    inputs = _input_checks(spec, version, reference, now, ports)
-    if Trigger.PERFORMANCE in wanted:
-        performance = _performance(model, spec, version, reference, now, ports)
+        new = labelled_rows(state, spec, now, ports).new
+        checks.append(run_check(Trigger.NEW_DATA, lambda: check_new_data(spec, new or 0)))
+    drift = _data_drift(spec, version, newest, now, ports) if rules.data_drift.enabled else None
+    own = _reference_of(version, ports)
+    if rules.performance.enabled:
+        performance = _performance(spec, version, own, now, ports)
         checks.append(performance)
-        checks += [check_concept_drift(performance, c) for c in inputs if c.trigger is Trigger.DATA_DRIFT]
-    return [*checks, *inputs]
+        if drift is not None:
+            anew = performance
+            if newest.number != version.number and performance.outcome is Outcome.FIRED:
+                anew = _performance(spec, version, own, now, ports, after=newest)
+            checks.append(check_concept_drift(anew, drift))
+    if drift is not None:
+        checks.append(drift)
+    if rules.prediction_shift.enabled:
+        checks.append(_prediction_shift(spec, version, own, newest, now, ports))
+    return checks
 
 
-def _against_reference(spec: ModelSpec) -> tuple[Trigger, ...]:
-    """The triggers of the spec that compare with the version's own reference."""
-    rules = spec.triggers
-    switched = {
-        Trigger.PERFORMANCE: rules.performance.enabled,
-        Trigger.DATA_DRIFT: rules.data_drift.enabled,
-        Trigger.PREDICTION_SHIFT: rules.prediction_shift.enabled,
-    }
-    return tuple(trigger for trigger, on in switched.items() if on)
+def _reference_of(version: Version, ports: Ports) -> Reference | Exception | None:
+    """What the version was trained on; what is wrong with it, or None where it never had any."""
+    if not version.reference:
+        return None
+    try:
+        return load_reference(ports, version.reference)
+    except _UNREADABLE as error:  # the checks that do not need it are run all the same
+        return error
+
+
+def _not_known(trigger: Trigger, version: Version, found: Exception | None) -> Check:
+    """The check that can't be run for want of the version's reference."""
+    if found is None:
+        return insufficient(trigger, f"version {version.number} has no reference to compare with")
+    return check_failed(trigger, found)
 
 
 def _daily(model: str, since: datetime, now: datetime, ports: Ports) -> list[DailySums]:
@@ -109,40 +123,104 @@ def _daily(model: str, since: datetime, now: datetime, ports: Ports) -> list[Dai
 
 
 def _performance(
-    model: str, spec: ModelSpec, version: Version, reference: Reference, now: datetime, ports: Ports
+    spec: ModelSpec,
+    version: Version,
+    own: Reference | Exception | None,
+    now: datetime,
+    ports: Ports,
+    *,
+    after: Version | None = None,
 ) -> Check:
+    """What the version's matured labels prove; of rows that a training had, nothing counts ``after`` that training."""
+    if not isinstance(own, Reference):
+        return _not_known(Trigger.PERFORMANCE, version, own)
     since = max(version.promoted_at or version.registered_at, now - _LONGEST_MEMORY)
-    daily = _daily(model, since, now, ports)
+    since = since if after is None else max(since, after.seen_until)
+    daily = _daily(spec.model, since, now, ports)
 
     def judge() -> Check:
         days = matured_days(daily, version.number, spec.labels.maturity, now)
-        return check_performance(spec, days, reference.daily, since=since, now=now)
+        if after is not None:
+            days = {day: counts for day, counts in days.items() if day >= first_whole_day(after.seen_until)}
+        return check_performance(spec, days, own.daily, since=since, now=now)
 
     return run_check(Trigger.PERFORMANCE, judge)
 
 
-def _input_checks(spec: ModelSpec, version: Version, reference: Reference, now: datetime, ports: Ports) -> list[Check]:
-    """Data drift and prediction shift: the last whole cycle against the reference."""
-    wanted = [trigger for trigger in _against_reference(spec) if trigger is not Trigger.PERFORMANCE]
-    if not wanted:
-        return []
-    cycle = spec.triggers.cycle
-    end = now.replace(minute=0, second=0, microsecond=0)
-    start = end - cycle
+def _data_drift(spec: ModelSpec, version: Version, newest: Version, now: datetime, ports: Ports) -> Check:
+    """The inputs of the last whole cycle against those that the newest training saw.
+
+    A drift that a training has answered is none any more, until the inputs have moved away from that training's.
+    """
+    found = _reference_of(newest, ports)
+    if found is None or isinstance(found, FileNotFoundError):  # a lifecycle rule took it: production's is next best
+        newest, found = version, _reference_of(version, ports)
+    if not isinstance(found, Reference):
+        return _not_known(Trigger.DATA_DRIFT, newest, found)
+    start, end = _last_cycle(spec, now)
+    # In the bins of a version inputs are counted from its registration on, whoever answers.
+    if newest.registered_at > start:
+        begun = f"version {newest.number} was registered on {newest.registered_at:%Y-%m-%d %H:%M}"
+        return insufficient(Trigger.DATA_DRIFT, _no_cycle(begun, spec))
+    try:
+        features, _ = _window(newest, found, start, end, ports, spec.model)
+    except _UNREADABLE as error:  # the other checks do not need it
+        return check_failed(Trigger.DATA_DRIFT, error)
+    answered = ports.catalog.between(spec.model, CatalogKind.PROFILE, start, end, version=version.number)
+    asked = sum(entry.rows for entry in answered)
+    if features.rows < _LEAST_COUNTED * asked:
+        because = (
+            f"{features.rows:,} of the last cycle's {asked:,} requests are counted in version {newest.number}'s bins"
+        )
+        return insufficient(Trigger.DATA_DRIFT, because, samples=features.rows)
+    reference = found
+    return run_check(Trigger.DATA_DRIFT, lambda: check_data_drift(spec, reference.cycles, features))
+
+
+def _prediction_shift(
+    spec: ModelSpec,
+    version: Version,
+    own: Reference | Exception | None,
+    newest: Version,
+    now: datetime,
+    ports: Ports,
+) -> Check:
+    """Production's answers of the last whole cycle against its answers to the validation rows.
+
+    Where another version was trained since, against production's own answers of the cycle before that training's newest
+    row: answers of two versions are never compared with one another.
+    """
+    trigger = Trigger.PREDICTION_SHIFT
+    if not isinstance(own, Reference):
+        return _not_known(trigger, version, own)
+    start, end = _last_cycle(spec, now)
     since = version.promoted_at or version.registered_at
     if since > start:
-        begun = f"version {version.number} answers since {since:%Y-%m-%d %H:%M}"
-        because = f"{begun}: no whole cycle of {cycle / _DAY:g} days yet"
-        return [insufficient(trigger, because) for trigger in wanted]
+        return insufficient(trigger, _no_cycle(f"version {version.number} answers since {since:%Y-%m-%d %H:%M}", spec))
+    trained = newest.seen_until.replace(minute=0, second=0, microsecond=0)
+    other = newest.number != version.number
+    if other and newest.registered_at > start:
+        begun = f"version {newest.number} was registered on {newest.registered_at:%Y-%m-%d %H:%M}"
+        return insufficient(trigger, _no_cycle(begun, spec))
+    expected, named = own.prediction, "validation answers"
     try:
-        features, predictions = _window(version, reference, start, end, ports, spec.model)
+        _, answers = _window(version, own, start, end, ports, spec.model)
+        if other and since <= trained - spec.triggers.cycle:
+            _, before = _window(version, own, trained - spec.triggers.cycle, trained, ports, spec.model)
+            if before is not None and before.rows >= MIN_ROWS:
+                expected, named = before, f"answers before the training of version {newest.number}"
     except _UNREADABLE as error:  # the other checks do not need it
-        return [check_failed(trigger, error) for trigger in wanted]
-    judge: dict[Trigger, Callable[[], Check]] = {
-        Trigger.DATA_DRIFT: lambda: check_data_drift(spec, reference.cycles, features),
-        Trigger.PREDICTION_SHIFT: lambda: check_prediction_shift(spec, reference.prediction, predictions),
-    }
-    return [run_check(trigger, judge[trigger]) for trigger in wanted]
+        return check_failed(trigger, error)
+    return run_check(trigger, lambda: check_prediction_shift(spec, expected, answers, named=named))
+
+
+def _last_cycle(spec: ModelSpec, now: datetime) -> tuple[datetime, datetime]:
+    end = now.replace(minute=0, second=0, microsecond=0)
+    return end - spec.triggers.cycle, end
+
+
+def _no_cycle(begun: str, spec: ModelSpec) -> str:
+    return f"{begun}: no whole cycle of {spec.triggers.cycle / _DAY:g} days yet"
 
 
 def _window(

@@ -20,7 +20,13 @@ from evergreen.formats.keys import artifact_key
 from evergreen.model.archive import ArtifactError
 from evergreen.ports import Ports
 from evergreen.usecases.steps.recording import decide_and_record
-from evergreen.usecases.steps.trained_artifacts import TrainedArtifact, candidate_event, read_artifact, store_reference
+from evergreen.usecases.steps.trained_artifacts import (
+    TrainedArtifact,
+    candidate_event,
+    read_artifact,
+    store_reference,
+    superseded_events,
+)
 
 ACTOR = "finish_training"
 _ENDED_BADLY = ("Failed", "Stopped")
@@ -29,9 +35,9 @@ _ENDED_BADLY = ("Failed", "Stopped")
 def finish_training(model: str, end: JobEnd, *, now: datetime, ports: Ports) -> Sequence[AnyEvent]:
     """Record what became of the job; nothing for a job that is not the open run's, or that still runs.
 
-    A candidate that passes its gate gets a version number; the model's first one goes to production at once, since
-    there is nothing to compare it with. What a job left that is no artifact, or not this job's, is rejected with the
-    reason: trying again would read the same bytes.
+    A candidate that passes its gate gets a version number, and takes the place of those that wait for a verdict. The
+    model's first one goes to production at once, since there is nothing to compare it with. What a job left that is no
+    artifact, or not this job's, is rejected with the reason: trying again would read the same bytes.
     """
     state = ports.ledger.read(model)
     if _waits_to_try_again(state, end.job_name):
@@ -73,7 +79,7 @@ def _register(
             decision_id=decision_id,
         )
         if not gate.passed:
-            return (_rejected(decision_id, gate, now),)
+            return (_rejected(decision_id, gate, now, artifact),)
         registered = candidate_event(
             state,
             artifact,
@@ -85,7 +91,7 @@ def _register(
             now=now,
         )
         if state.production is not None or state.repoint is not None or state.paused:
-            return (registered,)
+            return registered, *superseded_events(state, registered, actor=ACTOR, ports=ports)
         first = PromotionApproved(
             time=now,
             actor=ACTOR,
@@ -110,8 +116,18 @@ def _reject(model: str, decision_id: str, gate: GateDecision, now: datetime, por
     return events
 
 
-def _rejected(decision_id: str, gate: GateDecision, now: datetime) -> CandidateRejected:
-    return CandidateRejected(time=now, actor=ACTOR, because=gate.because, decision_id=decision_id, gate=gate.to_json())
+def _rejected(
+    decision_id: str, gate: GateDecision, now: datetime, artifact: TrainedArtifact | None = None
+) -> CandidateRejected:
+    until = None if artifact is None or artifact.trained_until is None else min(artifact.trained_until, now)
+    return CandidateRejected(
+        time=now,
+        actor=ACTOR,
+        because=gate.because,
+        decision_id=decision_id,
+        gate=gate.to_json(),
+        trained_until=until,
+    )
 
 
 def _failed(state: ModelState, end: JobEnd, now: datetime, ports: Ports) -> Sequence[AnyEvent]:

@@ -18,6 +18,7 @@ from evergreen.errors import UnknownVersionError
 from evergreen.formats import outcomes
 from evergreen.formats.captures import Capture, MalformedLine, layout_of, quarantine_body, read_captures
 from evergreen.formats.keys import FileKey, Quarantined
+from evergreen.model.archive import ArtifactError
 from evergreen.model.schema import FeatureSchema
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
@@ -43,7 +44,8 @@ _UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError,
 def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> CompactedCapture:
     """Compact one capture file and, for production, count its profile.
 
-    The result depends on the file alone, so a second delivery writes the same again. Malformed lines are kept in
+    The result depends on the file alone, so a second delivery writes the same again; a version that was trained
+    meanwhile adds a profile of its own. Malformed lines are kept in
     quarantine with the reason for each.
     """
     file = FileKey.parse(key)
@@ -135,12 +137,34 @@ def _profile(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) ->
         if reference.prediction_binning is not None:
             answers = dict(outcomes.prediction_column(rows, schema))
             document["prediction"] = _encode(Profile.count(answers, reference.prediction_binning))
-        key = file.profile(number)
-        ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
-        entry = CatalogEntry(file.model, CatalogKind.PROFILE, file.hour, key, rows.num_rows, version=number)
-        ports.catalog.add(entry)
+        _store(file, number, document, rows.num_rows, ports)
         profiled += rows.num_rows
+    _profile_for_newest(file, table, state, ports)
     return profiled
+
+
+def _profile_for_newest(file: FileKey, table: pa.Table, state: ModelState, ports: Ports) -> None:
+    """Count the inputs in the bins of the newest training too, where another version answered them.
+
+    Drift is measured from what the newest training saw. A reference that is gone is no trouble of production's.
+    """
+    newest, answered = state.newest_training, set(table["version"].to_pylist())
+    known = sorted(answered & {version.number for version in state.versions})  # nobody's inputs are no version's
+    if newest is None or not newest.reference or newest.number in answered or not known:
+        return
+    try:
+        binning = load_reference(ports, newest.reference).binning
+    except (FileNotFoundError, ArtifactError):
+        return
+    rows = table.filter(pc.is_in(table["version"], pa.array(known, table["version"].type)))
+    columns = outcomes.feature_columns(rows, spec_of(state).feature_schema())
+    _store(file, newest.number, {"features": _encode(Profile.count(columns, binning))}, rows.num_rows, ports)
+
+
+def _store(file: FileKey, version: int, document: dict[str, str], rows: int, ports: Ports) -> None:
+    key = file.profile(version)
+    ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
+    ports.catalog.add(CatalogEntry(file.model, CatalogKind.PROFILE, file.hour, key, rows, version=version))
 
 
 def _encode(profile: Profile) -> str:

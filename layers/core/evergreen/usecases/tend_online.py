@@ -31,7 +31,7 @@ from evergreen.domain.pairs import OutcomeRow
 from evergreen.domain.shadow import ShadowDecision
 from evergreen.domain.state import ModelState
 from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger
-from evergreen.domain.triggers.governance import FORCED, hold_back
+from evergreen.domain.triggers.governance import FORCED, Asked, hold_back
 from evergreen.durations import format_duration
 from evergreen.errors import ConflictingWriteError
 from evergreen.formats.keys import online_checkpoint_key
@@ -335,7 +335,7 @@ def _loss_scale(state: ModelState, ports: Ports) -> float:
 def _propose(checkpoint: OnlineCheckpoint, decision: ShadowDecision, now: datetime, ports: Ports) -> OnlineCheckpoint:
     """Request the publication of a checkpoint that is proven better, once; held back it stays on trial.
 
-    Its cadence is its own: neither the cooldown nor the budget of trainings holds it back or knows of it.
+    Its cadence is its own: neither cooldown, tokens nor budget of trainings hold it back or know of it.
     """
     held = ""
     decision_id = ""
@@ -348,7 +348,7 @@ def _propose(checkpoint: OnlineCheckpoint, decision: ShadowDecision, now: dateti
         if state.production != decision.evidence["judged_against"]:
             held = f"production is version {state.production} now"
             return ()
-        rule = hold_back(state, spec_of(state), now, waived=FORCED)
+        rule = hold_back(Asked(state, spec_of(state), Trigger.ONLINE, now), waived=FORCED)
         if rule is not None:
             held = rule.because
             return ()

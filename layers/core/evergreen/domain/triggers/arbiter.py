@@ -11,11 +11,17 @@ from evergreen.domain.model_events import RetrainingHeldBack, RetrainingRequeste
 from evergreen.domain.state import HeldBack, ModelState, Wish
 from evergreen.domain.triggers.check import Check, Direction, Outcome, Trigger
 from evergreen.domain.triggers.checks import check_wish
-from evergreen.domain.triggers.governance import HoldBack, HoldBackRule, hold_back
+from evergreen.domain.triggers.governance import (
+    AT_ONCE,
+    NOTHING_LABELLED,
+    Asked,
+    HoldBack,
+    HoldBackRule,
+    Labelled,
+    hold_back,
+    tokens_there,
+)
 from evergreen.spec import ModelSpec, Strategy
-
-# --- governance -------------------------------------------------------------------------------------------------------
-
 
 # --- the decision -----------------------------------------------------------------------------------------------------
 
@@ -29,6 +35,8 @@ class RetrainDecision:
     trigger: Trigger | None  # the check that decided; None: no check fired
     held_back: HoldBack | None  # the rule that said no to it
     checks: tuple[Check, ...]
+    new_rows: int | None = None  # labelled, that the newest training did not have; None: nothing was trained yet
+    tokens: float | None = None  # that were there; None: nobody asked for a retraining
 
     @property
     def retrain(self) -> bool:
@@ -60,6 +68,8 @@ class RetrainDecision:
             "held_back": None if held is None else held.because,
             "rule": None if held is None else held.rule.value,
             "because": self.because,
+            "new_rows": self.new_rows,
+            "tokens": self.tokens,
             "checks": [check.to_json() for check in self.checks],
         }
 
@@ -73,16 +83,20 @@ class RetrainDecision:
             None if trigger is None else Trigger(trigger),
             None if rule is None else HoldBack(HoldBackRule(rule), document["held_back"]),
             tuple(Check.from_json(check) for check in document["checks"]),
+            document.get("new_rows"),
+            document.get("tokens"),
         )
 
 
 _ORDER = tuple(Trigger)
 
 
-def arbitrate(state: ModelState, spec: ModelSpec, checks: Sequence[Check], now: datetime) -> RetrainDecision:
+def arbitrate(
+    state: ModelState, spec: ModelSpec, checks: Sequence[Check], now: datetime, labelled: Labelled = NOTHING_LABELLED
+) -> RetrainDecision:
     """Decide from the checks, the wish that waits and the rules of governance.
 
-    One open run a model, a cooldown, a budget; nothing is started while a candidate is being proven or a deployment
+    One open run a model, none without new rows, a cooldown, tokens and a budget; nothing is started while a deployment
     bakes. A trigger that is held back is named with the rule that held it.
     """
     wished = [check_wish(state.wish)] if state.wish is not None and state.wish.time <= now else []
@@ -90,12 +104,17 @@ def arbitrate(state: ModelState, spec: ModelSpec, checks: Sequence[Check], now: 
     allowed = _triggers_of(spec.strategy)
     fired = sorted((c for c in every if c.outcome is Outcome.FIRED and c.trigger in allowed), key=_priority)
     if not fired:
-        return RetrainDecision(state.model, now, None, None, every)
-    return RetrainDecision(state.model, now, fired[0].trigger, hold_back(state, spec, now), every)
+        return RetrainDecision(state.model, now, None, None, every, labelled.new)
+    return _decided(Asked(state, spec, fired[0].trigger, now, labelled), every)
 
 
 def grant(
-    state: ModelState, spec: ModelSpec, wish: Wish, *, waived: frozenset[HoldBackRule] = frozenset()
+    state: ModelState,
+    spec: ModelSpec,
+    wish: Wish,
+    labelled: Labelled = NOTHING_LABELLED,
+    *,
+    waived: frozenset[HoldBackRule] = frozenset(),
 ) -> RetrainDecision:
     """Decide about a wish on its own: a business event, or a person who wants a retraining."""
     if state.retrainings and wish.time <= max(state.retrainings):
@@ -104,8 +123,14 @@ def grant(
         check = Check(Trigger.BUSINESS_EVENT, Outcome.QUIET, None, None, Direction.HIGHER_IS_WORSE, 0, because)
         return RetrainDecision(state.model, wish.time, None, None, (check,))
     check = Check(Trigger.BUSINESS_EVENT, Outcome.FIRED, None, None, Direction.HIGHER_IS_WORSE, 0, wish.reason)
-    held = hold_back(state, spec, wish.time, waived=waived)
-    return RetrainDecision(state.model, wish.time, Trigger.BUSINESS_EVENT, held, (check,))
+    return _decided(Asked(state, spec, Trigger.BUSINESS_EVENT, wish.time, labelled), (check,), waived=waived)
+
+
+def _decided(
+    asked: Asked, checks: tuple[Check, ...], *, waived: frozenset[HoldBackRule] = frozenset()
+) -> RetrainDecision:
+    held, there = hold_back(asked, waived=waived), round(tokens_there(asked), 4)
+    return RetrainDecision(asked.state.model, asked.now, asked.trigger, held, checks, asked.labelled.new, there)
 
 
 def events_of(
@@ -128,6 +153,8 @@ def events_of(
             decision_id=decision_id,
             trigger=decision.trigger,
             checks=checks,
+            tokens=decision.tokens,
+            new_rows=decision.new_rows,
         )
         return (requested,)
     rule = decision.held_back.rule
@@ -151,8 +178,9 @@ def _waits(state: ModelState, wish: Wish) -> bool:
     return state.wish is not None and (wish == state.wish or wish.time < state.wish.time)
 
 
-def _priority(check: Check) -> int:
-    return _ORDER.index(check.trigger)
+def _priority(check: Check) -> tuple[bool, int]:
+    """What may take the last token comes first: a wish is not held back with a drift that fired beside it."""
+    return check.trigger not in AT_ONCE, _ORDER.index(check.trigger)
 
 
 def _triggers_of(strategy: Strategy) -> frozenset[Trigger]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from evergreen.domain.catalog import Counts, DailySums
@@ -26,7 +26,10 @@ def check_wish(wish: Wish) -> Check:
 
 
 def check_age(spec: ModelSpec, last_training: datetime, now: datetime) -> Check:
-    """The calendar: `scheduled` retrains on its period, `hybrid` after the longest age."""
+    """The calendar: `scheduled` retrains on its period, `hybrid` after the longest age.
+
+    The age is that of the newest row that any training had: what became of its version does not matter.
+    """
     limit = spec.triggers.schedule.every if spec.strategy is Strategy.SCHEDULED else spec.triggers.schedule.longest_age
     age = now - last_training
     days = age / _DAY
@@ -40,28 +43,8 @@ def check_age(spec: ModelSpec, last_training: datetime, now: datetime) -> Check:
     return Check(Trigger.SCHEDULE, outcome, days, limit_days, Direction.HIGHER_IS_WORSE, 0, because)
 
 
-def rows_since(sums: Iterable[DailySums], trained_until: datetime) -> int:
-    """Count labelled rows of whole days after the newest row of a training, whoever answered them.
-
-    The day in which the training's rows end is left out: part of it was trained on.
-
-    Examples
-    --------
-    >>> labelled = {1: {"2026-01-30": (50, 40)}, 2: {"2026-01-31": (30, 20), "2026-02-01": (10, 9)}}
-    >>> rows_since([DailySums(labelled)], datetime(2026, 1, 30, 12, tzinfo=UTC))
-    40
-    """
-    last = trained_until.astimezone(UTC)
-    first = last.date() if last == _midnight(last.date()) else last.date() + _DAY
-    return sum(labelled for daily in sums for day, (labelled, _) in daily.days() if day >= first.isoformat())
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
 def check_new_data(spec: ModelSpec, new_rows: int) -> Check:
-    """Enough labelled rows that production was not trained on."""
+    """Enough labelled rows that the newest training did not have."""
     need = spec.triggers.new_data.min_new_samples
     outcome = Outcome.FIRED if new_rows >= need else Outcome.QUIET
     because = f"{new_rows:,} labelled rows are new, {need:,} are enough"
@@ -202,8 +185,10 @@ def _detail(column: drift.ColumnDrift) -> dict[str, Any]:
     }
 
 
-def check_prediction_shift(spec: ModelSpec, reference: Profile | None, window: Profile | None) -> Check:
-    """Whether the answers of the last whole cycle are unlike those to the validation rows.
+def check_prediction_shift(
+    spec: ModelSpec, reference: Profile | None, window: Profile | None, *, named: str = "validation answers"
+) -> Check:
+    """Whether the answers of the last whole cycle are unlike those of the reference, which is ``named`` in the reason.
 
     There is one reference and no history of cycles, so the distance has to be significant too: the answers to a small
     window are far from the reference by chance alone.
@@ -215,11 +200,11 @@ def check_prediction_shift(spec: ModelSpec, reference: Profile | None, window: P
         return insufficient(Trigger.PREDICTION_SHIFT, because, threshold=threshold, samples=rows)
     found = None if reference is None else drift.detect([reference], window)
     if reference is None or found is None or not found.columns:
-        because = f"{0 if reference is None else reference.rows} validation answers are too few to compare with"
+        because = f"{0 if reference is None else reference.rows} {named} are too few to compare with"
         return insufficient(Trigger.PREDICTION_SHIFT, because, threshold=threshold, samples=rows)
     column = max(found.columns, key=lambda column: column.score)
     significant = column.p_value is not None and column.p_value <= drift.SIGNIFICANCE
-    distance = f"{column.kind.replace('_', '-')} distance to the validation answers is {column.score:.2f}"
+    distance = f"{column.kind.replace('_', '-')} distance to the {named} is {column.score:.2f}"
     because = f"the answers' {distance}, threshold {threshold:.2f}"
     if column.score > threshold and not significant:
         because += f", which chance may do with {rows} answers"

@@ -45,7 +45,7 @@ class Expected:
 def request_training(
     model: str, reason: str, who: str, *, now: datetime, ports: Ports, force: bool = False
 ) -> RetrainDecision:
-    """Ask for a retraining now; by force, the cooldown and the budget do not hold it back."""
+    """Ask for a retraining now; by force, neither cooldown, tokens, budget nor a want of new rows hold it back."""
     waived = FORCED if force else frozenset()
     return request_retraining(model, reason=reason, actor=who, now=now, ports=ports, waived=waived)
 

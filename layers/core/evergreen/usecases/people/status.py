@@ -53,6 +53,7 @@ def describe(state: ModelState, notes: Mapping[str, Mapping[str, Any]]) -> dict[
             "rows_trained": production.rows_trained,
             "trained_until": _iso(production.trained_until),
         },
+        "newest_training": _newest_training(state),
         "last_known_good": None if good is None else good.number,
         "shadow": _shadow(state.shadow),
         "proposal": _proposal(state),
@@ -89,6 +90,12 @@ def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 
+def _newest_training(state: ModelState) -> dict[str, Any] | None:
+    """What age and drift are measured from."""
+    newest = state.newest_training
+    return None if newest is None else {"version": newest.number, "trained_until": _iso(state.seen_until)}
+
+
 def _shadow(shadow: Shadow | None) -> dict[str, Any] | None:
     if shadow is None:
         return None
@@ -108,7 +115,7 @@ def _note(note: Mapping[str, Any] | None, decided: str) -> dict[str, Any] | None
     if note is None:
         return None
     told = {"time": note["time"], decided: note[decided], "because": note["because"]}
-    return told | ({"checks": note["checks"]} if "checks" in note else {})
+    return told | {name: note[name] for name in ("checks", "new_rows", "tokens") if name in note}
 
 
 def next_step(state: ModelState, spec: ModelSpec) -> str:

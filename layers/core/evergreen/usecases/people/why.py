@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from evergreen.domain import event_json
+from evergreen.domain.brought import Brought, brought
 from evergreen.domain.history import AnyEntry, History
 from evergreen.domain.model_events import (
     AnyEvent,
@@ -94,6 +95,7 @@ class Explanation:
     at: datetime
     production: int | None
     answers: tuple[Answer, ...]
+    brought: tuple[Brought, ...] = ()  # by each version, newest first
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain data."""
@@ -101,7 +103,8 @@ class Explanation:
             answer.question.value: {"said": answer.said, "findings": [found.to_json() for found in answer.findings]}
             for answer in self.answers
         }
-        return {"model": self.model, "at": self.at.isoformat(), "production": self.production} | answers
+        about = {"model": self.model, "at": self.at.isoformat(), "production": self.production}
+        return about | answers | {"brought": [each.to_json() for each in self.brought]}
 
 
 def why(model: str, at: datetime, *, ports: Ports) -> Explanation:
@@ -133,7 +136,7 @@ def explain(model: str, history: History, notes: Iterable[Mapping[str, Any]], at
     at : datetime
         What came later is not known yet.
     """
-    known = history.until(at)
+    known, notes = history.until(at), [note for note in notes if _time(note) <= at]
     state = ModelState(model)
     watching: dict[int, bool] = {}
     for _, state in known.states():
@@ -141,8 +144,7 @@ def explain(model: str, history: History, notes: Iterable[Mapping[str, Any]], at
     findings: dict[Question, list[Finding]] = {question: [] for question in Question}
     evaluated = set()
     for note in notes:
-        if (time := _time(note)) > at:
-            continue
+        time = _time(note)
         if event_json.tells_of(note, "shadow"):
             question = Question.ROLLBACK if watching.get(note["epoch"], False) else Question.PROMOTION
         elif event_json.tells_of(note, "online"):
@@ -160,7 +162,8 @@ def explain(model: str, history: History, notes: Iterable[Mapping[str, Any]], at
     for question, found in findings.items():
         newest = tuple(sorted(found, key=lambda finding: finding.time)[::-1][:_FOUND])
         answers.append(Answer(question, _said(question, state, newest), newest))
-    return Explanation(model, at, state.production, tuple(answers))
+    worth = brought(known, sorted(notes, key=_time))[::-1][:_FOUND]
+    return Explanation(model, at, state.production, tuple(answers), worth)
 
 
 _EVALUATED = (RetrainingRequested, RetrainingHeldBack)
@@ -244,8 +247,10 @@ def _of_promotion(state: ModelState, findings: Sequence[Finding]) -> str:
             return f"not promoted, the trained model failed its gate: {newest.because}"
         case CandidateRegistered():
             return f"version {version} is not promoted yet, it waits for its time in shadow: {newest.because}"
-        case CandidateRetired():
+        case CandidateRetired(superseded_by=None):
             return f"version {version} is not promoted: {newest.because}"
+        case CandidateRetired(superseded_by=newer):
+            return f"version {version} gave way to version {newer}, which waits for its time in shadow"
         case PromotionApproved():
             return f"version {version} is to be promoted: {newest.because}"
         case VersionPromoted():

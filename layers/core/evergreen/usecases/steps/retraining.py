@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogKind
 from evergreen.domain.model_events import AnyEvent, RetrainingRequested
 from evergreen.domain.state import ModelState, Wish
+from evergreen.domain.training_rows import new_rows
 from evergreen.domain.triggers.arbiter import RetrainDecision, events_of, grant
 from evergreen.domain.triggers.check import Check, Trigger
-from evergreen.domain.triggers.governance import HoldBackRule
+from evergreen.domain.triggers.governance import HoldBackRule, Labelled
 from evergreen.ports import Ports
+from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.recording import decide_and_record, note_once, noted
+
+_LONGEST_LOOK = timedelta(days=731)  # the index is asked month by month
 
 
 def request_retraining(
@@ -36,9 +41,35 @@ def request_retraining(
     wish = Wish(reason, actor, now)
 
     def decide(current: ModelState) -> RetrainDecision:
-        return grant(current, spec_of(current), wish, waived=waived)
+        spec = spec_of(current)
+        return grant(current, spec, wish, labelled_rows(current, spec, now, ports), waived=waived)
 
     return decide_and_note(model, "wish", decide, actor=actor, now=now, ports=ports, wish=wish)
+
+
+def labelled_rows(state: ModelState, spec: ModelSpec, now: datetime, ports: Ports) -> Labelled:
+    """Count the labelled rows that a decision about a retraining goes by, from the files that the catalog knows.
+
+    Of a training that is years ago those of the last two years are enough.
+    """
+    seen_until, requested = state.seen_until, max(state.retrainings, default=None)
+    known = [time for time in (seen_until, requested) if time is not None]
+    if not known:
+        return Labelled()
+    since, until = _hour_of(max(min(known), now - _LONGEST_LOOK)), now + timedelta(hours=1)
+    outcomes = ports.catalog.between(state.model, CatalogKind.OUTCOMES, since, until)
+    came = 0 if requested is None else sum(entry.rows for entry in outcomes if entry.time > _hour_of(requested))
+    if seen_until is None:
+        return Labelled(None, came)
+    base_data = ports.catalog.between(state.model, CatalogKind.BASE_DATA, since, until)
+    new = new_rows(
+        outcomes, base_data, seen_until=seen_until, requested=requested, maturity=spec.labels.maturity, now=now
+    )
+    return Labelled(new, came)
+
+
+def _hour_of(time: datetime) -> datetime:
+    return time.replace(minute=0, second=0, microsecond=0)
 
 
 def decide_and_note(
@@ -76,5 +107,6 @@ def _recorded(state: ModelState, actor: str, now: datetime, ports: Ports) -> Ret
     for event in reversed(ports.ledger.history(state.model).of(RetrainingRequested)):
         if event.actor == actor and event.time == now:
             checks = tuple(Check.from_json(check) for check in event.checks)
-            return RetrainDecision(state.model, now, Trigger(event.trigger), None, checks)
+            found = (Trigger(event.trigger), None, checks, event.new_rows, event.tokens)
+            return RetrainDecision(state.model, now, *found)
     return None

@@ -6,11 +6,12 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evergreen.domain.model_events import CandidateRegistered
+from evergreen.domain.model_events import CandidateRegistered, CandidateRetired
 from evergreen.domain.state import ModelState
 from evergreen.domain.transitions import next_version
 from evergreen.domain.uris import split_uri
@@ -18,11 +19,13 @@ from evergreen.formats.keys import reference_key
 from evergreen.model.archive import ArtifactError, unpack
 from evergreen.model.schema import FeatureSchema, SchemaError
 from evergreen.ports import Ports
+from evergreen.usecases.steps.notes import newest_notes
 
 _FILES = ("model.onnx", "model.json", "reference.json")
 
 
 _PROFILE = b"EVGPRF"  # how a stored profile begins
+_NOT_EVIDENCE = frozenset({"model", "epoch", "type", "time", "verdict", "because"})  # of a comparison's note
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,12 @@ class TrainedArtifact:
     def fingerprint(self) -> str:
         """Of the features a version reads: its classes may differ, since a window need not hold every class."""
         return FeatureSchema.from_json(self.model).with_classes(None).fingerprint
+
+    @property
+    def trained_until(self) -> datetime | None:
+        """The newest row that it was trained on, where it says so."""
+        until = self.model.get("trained_until")
+        return None if until is None else datetime.fromisoformat(until)
 
 
 def read_artifact(ports: Ports, uri: str) -> TrainedArtifact:
@@ -113,6 +122,53 @@ def store_reference(ports: Ports, model: str, job_name: str, artifact: TrainedAr
     return key
 
 
+def superseded_events(
+    state: ModelState, newer: CandidateRegistered, *, actor: str, ports: Ports
+) -> tuple[CandidateRetired, ...]:
+    """The events by which a newly trained candidate takes the place of those that wait or are in shadow.
+
+    They end with what was found of them last. Who is in shadow and was not judged yet keeps its place until it was,
+    once: else no candidate would ever be proven where trainings follow one another faster than proofs.
+    """
+    in_shadow = None if state.shadow is None else state.shadow.version
+    found = {} if in_shadow is None else _last_evidence(state, in_shadow, newer.time, ports)
+    leaving = [v for v in state.superseded_by_a_newer if v.number != in_shadow or was_judged(found)]
+    return tuple(
+        CandidateRetired(
+            time=newer.time,
+            actor=actor,
+            because=f"superseded by version {newer.version}",
+            version=older.number,
+            evidence=found if older.number == in_shadow else {},
+            superseded_by=newer.version,
+        )
+        for older in leaving
+    )
+
+
+def was_judged(evidence: Mapping[str, Any]) -> bool:
+    """Whether a comparison was about a whole cycle at least.
+
+    Examples
+    --------
+    >>> was_judged({"from": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}), was_judged({})
+    (True, False)
+    """
+    return str(evidence.get("until", "")) > str(evidence.get("from", ""))
+
+
+def _last_evidence(state: ModelState, version: int, now: datetime, ports: Ports) -> dict[str, Any]:
+    """What the newest comparison of a version in shadow found; nothing where it was not compared yet."""
+    shadow = state.shadow
+    if shadow is None or shadow.version != version:
+        return {}
+    for note in newest_notes(state.model, "shadow", now, ports=ports):
+        compared = (note.get("version"), note.get("judged_against"))
+        if compared == (version, shadow.judged_against) and datetime.fromisoformat(note["time"]) >= shadow.since:
+            return {name: value for name, value in note.items() if name not in _NOT_EVIDENCE}
+    return {}
+
+
 def candidate_event(
     state: ModelState,
     artifact: TrainedArtifact,
@@ -125,7 +181,6 @@ def candidate_event(
     now: datetime,
 ) -> CandidateRegistered:
     """The event that gives the artifact the model's next version number."""
-    until = artifact.model.get("trained_until")
     return CandidateRegistered(
         time=now,
         actor=actor,
@@ -136,7 +191,7 @@ def candidate_event(
         sha256=artifact.sha256,
         fingerprint=artifact.fingerprint,
         rows_trained=int(artifact.model["rows_trained"]),
-        trained_until=None if until is None else datetime.fromisoformat(until),
+        trained_until=artifact.trained_until,
         reference=reference,
         gate=gate,
     )
