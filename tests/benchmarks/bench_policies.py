@@ -67,8 +67,12 @@ def main() -> None:
         for policy in parse_policies(options.policies):
             for seed in options.seeds:
                 spec = as_soon_as_known(specs.for_replay(specs.infer_spec(stream))[0], seed)
+                base = specs.base_of(stream)
+                if options.late >= base.rows - spec.training.min_rows:
+                    print(f"{stream.name:14} has {base.rows:,} rows before the first model, too few labels by then")
+                    continue
                 began = time.process_time()
-                result = simulate(policy, stream, spec, specs.base_of(stream), StreamRecipe(stream, spec))
+                result = simulate(policy, stream, spec, base, StreamRecipe(stream, spec))
                 print(line(stream, policy, seed, result, time.process_time() - began), flush=True)
 
 
