@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +70,32 @@ def test_every_n_retrains_on_labels_that_were_known_by_then(turning: Stream) -> 
         assert turning.label_time[rows].max() <= now
 
 
+def test_fresh_trains_as_seldom_as_it_is_told_and_follows_the_labels_in_between(turning: Stream) -> None:
+    spec, base = infer_spec(turning), base_of(turning)
+    fresh, seldom = (
+        simulate(parse_policies(policy)[0], turning, spec, base, StreamRecipe(turning, spec))
+        for policy in ("fresh:3000", "every:3000")
+    )
+    assert (fresh.trainings, fresh.rows_trained) == (seldom.trainings, seldom.rows_trained)
+    assert fresh.quality.accuracy is not None
+    assert seldom.quality.accuracy is not None
+    assert fresh.quality.accuracy > seldom.quality.accuracy + 0.05
+
+
+def test_fresh_knows_no_label_before_its_time(turning: Stream) -> None:
+    """Labels that nobody has seen yet could be anything: the answers before are the same."""
+    spec, base, policy = infer_spec(turning), base_of(turning), parse_policies("fresh:3000")[0]
+    late = ROWS // 2
+    after = turning.label_time > turning.event_time[late]
+    others = turning.label.copy()
+    others[after] = np.where(others[after] == "1", "0", "1")
+    told = [
+        simulate(policy, stream, spec, base, StreamRecipe(stream, spec)).predicted[: late - base.rows]
+        for stream in (turning, dataclasses.replace(turning, label=others))
+    ]
+    assert (told[0] == told[1]).all()
+
+
 def test_the_tutorial_retrains_whenever_it_looks_below_its_bar(turning: Stream) -> None:
     result, _, _ = run("tutorial", turning)
     assert sum(result.triggers.values()) == result.trainings > 0
@@ -83,5 +110,5 @@ def test_the_same_seed_gives_the_same_figures(turning: Stream) -> None:
 
 @pytest.mark.parametrize("text", ["sometimes", "every:0", "every:", "never,often", ""])
 def test_an_unknown_policy_is_refused(text: str) -> None:
-    with pytest.raises(PolicyError, match=r"never, every:N \(rows\), tutorial"):
+    with pytest.raises(PolicyError, match=r"never, every:N \(rows\), fresh:N, tutorial"):
         parse_policies(text)

@@ -72,7 +72,10 @@ def replay(
     task: Annotated[TaskOption | None, typer.Option(help="What the label is; by default told from its values.")] = None,
     rows_per_day: Annotated[int, typer.Option(min=1, help="Pace of a file without times.")] = 500,
     compare: Annotated[
-        str, typer.Option(help="Policies to run on the same stream: never, every:N (rows), tutorial; or none.")
+        str,
+        typer.Option(
+            help="Policies on the same stream: never, every:N (rows), fresh:N (learns in between), tutorial; or none."
+        ),
     ] = "never",
     drill: Annotated[
         bool, typer.Option("--drill", help="Promote three bad versions and watch them being rolled back.")

@@ -7,19 +7,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evergreen.errors import UsageError
 from evergreen.spec import ModelSpec
+from evergreen_ops.replay.live import LiveModel
 from evergreen_ops.replay.machine import own_peak_mb
+from evergreen_ops.replay.recipe import StreamRecipe, named
 from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream, as_instant
 
 Array = npt.NDArray[Any]
+KNOWN = "never, every:N (rows), fresh:N, tutorial"
 CHECK_ROWS = 500
 NEVER_ROWS = 20_000
 # The tutorial's own limits, whatever the spec says.
@@ -33,27 +36,14 @@ class PolicyError(UsageError):
     """A policy that is not known."""
 
 
-class FittedModel(Protocol):
-    """A model that the recipe made."""
-
-    def predict(self, rows: Array) -> tuple[Array, Array | None]:
-        """Predictions of the stream's rows, and their probabilities [N, K] (None for regression)."""
-
-
-class Recipe(Protocol):
-    """How a model is trained: the same for every policy."""
-
-    def fit(self, rows: Array) -> FittedModel:
-        """Train on these rows of the stream."""
-
-
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When to retrain. ``every`` rows (None: never), or when ``fires`` says so."""
+    """When to retrain: after ``every`` so many labelled rows (None: never), or when ``fires`` says so."""
 
     name: str
     every: int | None = None
     fires: Callable[[Window], str | None] | None = None
+    learns: bool = False  # keeps a live state between the trainings
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +106,7 @@ def parse_policies(text: str) -> tuple[Policy, ...]:
     """
     names = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise PolicyError("--compare names no policy: choose from never, every:N (rows), tutorial")
+        raise PolicyError(f"--compare names no policy: choose from {KNOWN}")
     return tuple(_parse(name) for name in names)
 
 
@@ -125,7 +115,7 @@ def simulate(
     stream: Stream,
     spec: ModelSpec,
     base: Base,
-    recipe: Recipe,
+    recipe: StreamRecipe,
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PolicyResult:
@@ -144,8 +134,9 @@ def simulate(
     PolicyResult
     """
     started = time.perf_counter()
-    run = _Simulation(stream, spec, base, recipe)
-    run.train(base_rows(stream, spec, base))
+    first = base_rows(stream, spec, base)
+    run = _Simulation(stream, spec, base, recipe, LiveModel(stream, recipe, first) if policy.learns else None)
+    run.train(first)
     never = policy.every is None and policy.fires is None
     for block in _blocks(stream, base, policy.every or (NEVER_ROWS if never else CHECK_ROWS)):
         run.ask(block)
@@ -162,8 +153,10 @@ def simulate(
 class _Simulation:
     """A stream being asked, with the model in use."""
 
-    def __init__(self, stream: Stream, spec: ModelSpec, base: Base, recipe: Recipe) -> None:
-        self.stream, self.spec, self.base, self.recipe = stream, spec, base, recipe
+    def __init__(
+        self, stream: Stream, spec: ModelSpec, base: Base, recipe: StreamRecipe, live: LiveModel | None
+    ) -> None:
+        self.stream, self.spec, self.base, self.recipe, self.live = stream, spec, base, recipe, live
         self.predictions = np.empty(stream.rows, dtype=object if stream.classes else float)
         self.probabilities = np.empty((stream.rows, len(stream.classes))) if stream.classes else None
         self.fired: Counter[str] = Counter()
@@ -173,6 +166,8 @@ class _Simulation:
     def train(self, rows: Array) -> None:
         """Fit a model and use it from now on."""
         self.model = self.recipe.fit(rows)
+        if self.live is not None:
+            self.live.take(self.model)
         self.trained_on = rows
         self.trained_predictions = self.model.predict(rows)[0]
         self.reference_error: float | None = None
@@ -187,7 +182,10 @@ class _Simulation:
 
     def ask(self, block: Array) -> None:
         """Keep the answers to a block."""
-        self.predictions[block], probable = self.model.predict(block)
+        if self.live is None:
+            self.predictions[block], probable = self.model.predict(block)
+        else:
+            self.predictions[block], probable = named(self.live.ask(block)[0], self.stream.classes)
         if self.probabilities is not None and probable is not None:
             self.probabilities[block] = probable
 
@@ -317,6 +315,8 @@ def _parse(name: str) -> Policy:
         return Policy(name)
     if name == "tutorial":
         return Policy(name, fires=tutorial_fires)
-    if (match := re.fullmatch(r"every:(\d+)", name)) and int(match[1]) > 0:
-        return Policy(name, every=int(match[1]))
-    raise PolicyError(f"--compare names {name!r}, which is no policy: choose from never, every:N (rows), tutorial")
+    if (match := re.fullmatch(r"(every|fresh):(\d+)", name)) and int(match[2]) > 0:
+        return Policy(name, every=int(match[2]), learns=match[1] == "fresh")
+    raise PolicyError(
+        f"--compare names {name!r}, which is no policy: choose from never, every:N (rows), fresh:N, tutorial"
+    )

@@ -67,9 +67,15 @@ class StreamModel:
         matrix = self.fitted.preparation.matrix(self.rows.take(rows))
         if self.classes is None:
             return self.fitted.values(matrix), None
-        probabilities = self.fitted.probabilities(matrix, self.classes)
-        best = np.round(probabilities, TIE_DIGITS).argmax(axis=1)
-        return np.array(self.classes, dtype=object)[best], probabilities
+        return named(self.fitted.probabilities(matrix, self.classes), self.classes)
+
+
+def named(answers: Array, classes: tuple[str, ...] | None) -> tuple[Array, Array | None]:
+    """The winning classes of probabilities, and these; a regression's values from its one column, and None."""
+    if classes is None:
+        return answers[:, 0], None
+    best = np.round(answers, TIE_DIGITS).argmax(axis=1)
+    return np.array(classes, dtype=object)[best], answers
 
 
 def stream_rows(stream: Stream, spec: ModelSpec) -> Rows:
