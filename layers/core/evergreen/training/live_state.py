@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.statistics.losses import absolute_error, brier
 from evergreen.training.leaves import Ids, LeafCounts, LeafTable, Values
 
 MOST_MEMBERS = 5
@@ -387,7 +388,7 @@ def _mean(series: Series | None, rows: int) -> float:
 
 
 def row_loss(answers: Values, labels: Labels, classes: int) -> Values:
-    """The Brier score of each row, halved so that it lies between 0 and 1, or its absolute error; float64 ``[N]``.
+    """The Brier score of each row (half of it, between 0 and 1), or its absolute error; float64 ``[N]``.
 
     Examples
     --------
@@ -396,12 +397,7 @@ def row_loss(answers: Values, labels: Labels, classes: int) -> Values:
     >>> row_loss(np.array([[3.0]]), np.array([5.0]), 0).tolist()
     [2.0]
     """
-    if not classes:
-        return np.abs(answers[:, 0] - labels)
-    missed = answers.copy()
-    missed[np.arange(len(labels)), labels.astype(np.int64)] -= 1.0
-    loss: Values = (missed**2).sum(axis=1) / 2
-    return loss
+    return brier(answers, labels) if classes else absolute_error(answers[:, 0], labels)
 
 
 # --- recalibration ----------------------------------------------------------------------------------------------------
