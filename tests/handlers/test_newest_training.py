@@ -173,10 +173,8 @@ def test_a_reference_that_somebody_changed_is_an_error_and_stops_no_capture(aged
     aged.ports.artifacts.put(changed, b"{}")
     traffic(aged, now)
     drift = checked(aged, now)["data_drift"]
-    assert (drift.outcome, drift.because.partition(" is ")[0]) == (
-        "error",
-        f"ReferenceHashError: the sha256 of {changed}",
-    )
+    assert drift.outcome == "error"
+    assert f"the sha256 of {changed} is " in drift.because
 
 
 # --- what production answers ------------------------------------------------------------------------------------------
