@@ -222,9 +222,9 @@ happen in a state is refused with `IllegalTransitionError` and leaves it as it w
   else have nowhere to go. The ops bake is never skipped.
 - A newly trained candidate *supersedes* those that wait or are in shadow: they are retired
   (`CandidateRetired.superseded_by`), with the evidence of the last look at them, in the transaction that registers it.
-  One in shadow that was not judged on a whole cycle yet is judged once before it gives way, so that trainings that
-  follow one another closely do not keep every candidate from its proof. A candidate therefore never blocks a
-  retraining. One that is proven and waits for a person's approval keeps its place, and the newer one waits
+  One in shadow gives way once it was judged on a whole cycle and the evidence is not for it. One that the evidence is
+  for keeps its place until it is decided, and the newer one waits: trainings that follow one another closely must not
+  keep every candidate from its proof. No candidate ever blocks a retraining. One that is proven and waits for a person's approval keeps its place, and the newer one waits
   behind it; so does a sentinel, until the quality bake ends. A version that was registered by hand supersedes nobody.
 - `rolled_back` and `rejected` are for ever: such a version is neither promoted nor returned to, not by hand either.
   Train it again, or register it again under a new number.

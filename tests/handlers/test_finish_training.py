@@ -173,6 +173,16 @@ def test_a_new_candidate_takes_the_place_of_the_one_in_shadow_which_ends_with_it
     assert (state.shadow, state.waiting_candidate.number, state.production) == (None, 3, 1)
 
 
+def test_a_candidate_that_the_evidence_is_for_keeps_its_place_and_the_new_one_waits(retrained, now):
+    cloud, name = retrained
+    found = {"model": "churn", "verdict": "need_more_data", "because": "so far", "version": 2, "judged_against": 1}
+    found |= {"time": now.isoformat(), "from": now.isoformat(), "until": (now + DAY).isoformat(), "log_e_promote": 2.1}
+    cloud.ports.ledger.note("churn", "shadow", now, found, 9)
+    assert finished(cloud, name) == ["CandidateRegistered"]
+    state = cloud.ports.ledger.read("churn")
+    assert (state.shadow.version, state.waiting_candidate.number, state.run) == (2, 3, None)
+
+
 def test_a_candidate_that_was_not_judged_yet_keeps_its_place_until_it_is(retrained, now):
     cloud, name = retrained
     of_another = {

@@ -470,6 +470,15 @@ MUTANTS = (
         killed_by=f"{LIFE}::test_nobody_gives_way_to_who_is_not_newer_or_no_candidate",
     ),
     off(
+        "a candidate that the evidence is for is not displaced",
+        Change(
+            "evergreen.usecases.steps.trained_artifacts.gives_way",
+            replaced('judged and not evidence.get("log_e_promote", 0.0) > 0.0', "judged"),
+        ),
+        killed_by="tests/handlers/test_finish_training.py::"
+        "test_a_candidate_that_the_evidence_is_for_keeps_its_place_and_the_new_one_waits",
+    ),
+    off(
         "captures that somebody else's configuration made are no version's",
         Change(
             "evergreen.usecases.profile_capture._answers",

@@ -25,7 +25,7 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.placing import place_shadow
 from evergreen.usecases.steps.recording import decide_and_record, note_once
 from evergreen.usecases.steps.references import load_reference
-from evergreen.usecases.steps.trained_artifacts import was_judged
+from evergreen.usecases.steps.trained_artifacts import gives_way
 
 ACTOR = "compare_shadow"
 _LOOK_EVERY = timedelta(days=1)
@@ -195,8 +195,8 @@ def _challenger(
 
 
 def _gives_way(shadow: Shadow, newer: Version, decision: ShadowDecision, now: datetime) -> Sequence[AnyEvent]:
-    """It was judged once, and is not proven: a newer one that was trained takes its place."""
-    if newer.number < shadow.version or not was_judged(decision.evidence):
+    """The evidence is not for it, so a newer one that was trained takes its place."""
+    if newer.number < shadow.version or not gives_way(decision.evidence):
         return ()
     superseded = CandidateRetired(
         time=now,

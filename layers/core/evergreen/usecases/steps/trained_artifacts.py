@@ -127,12 +127,11 @@ def superseded_events(
 ) -> tuple[CandidateRetired, ...]:
     """The events by which a newly trained candidate takes the place of those that wait or are in shadow.
 
-    They end with what was found of them last. Who is in shadow and was not judged yet keeps its place until it was,
-    once: else no candidate would ever be proven where trainings follow one another faster than proofs.
+    They end with what was found of them last; see :func:`gives_way` for who is in shadow.
     """
     in_shadow = None if state.shadow is None else state.shadow.version
     found = {} if in_shadow is None else _last_evidence(state, in_shadow, newer.time, ports)
-    leaving = [v for v in state.superseded_by_a_newer if v.number != in_shadow or was_judged(found)]
+    leaving = [v for v in state.superseded_by_a_newer if v.number != in_shadow or gives_way(found)]
     return tuple(
         CandidateRetired(
             time=newer.time,
@@ -146,15 +145,20 @@ def superseded_events(
     )
 
 
-def was_judged(evidence: Mapping[str, Any]) -> bool:
-    """Whether a comparison was about a whole cycle at least.
+def gives_way(evidence: Mapping[str, Any]) -> bool:
+    """Whether a candidate may be superseded: it was judged on a whole cycle at least, and the evidence is not for it.
+
+    One that the evidence is for so far keeps its place until it is decided: to displace it would throw away the very
+    rows that prove it, again and again where trainings follow one another faster than proofs.
 
     Examples
     --------
-    >>> was_judged({"from": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}), was_judged({})
-    (True, False)
+    >>> judged = {"from": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
+    >>> gives_way(judged | {"log_e_promote": -0.4}), gives_way(judged | {"log_e_promote": 1.2}), gives_way({})
+    (True, False, False)
     """
-    return str(evidence.get("until", "")) > str(evidence.get("from", ""))
+    judged = str(evidence.get("until", "")) > str(evidence.get("from", ""))
+    return judged and not evidence.get("log_e_promote", 0.0) > 0.0
 
 
 def _last_evidence(state: ModelState, version: int, now: datetime, ports: Ports) -> dict[str, Any]:
