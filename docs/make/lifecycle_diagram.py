@@ -224,8 +224,9 @@ happen in a state is refused with `IllegalTransitionError` and leaves it as it w
   (`CandidateRetired.superseded_by`), with the evidence of the last look at them, in the transaction that registers it.
   One in shadow gives way once it was judged on a whole cycle and the evidence is not for it. One that the evidence is
   for keeps its place until it is decided, and the newer one waits: trainings that follow one another closely must not
-  keep every candidate from its proof. No candidate ever blocks a retraining. One that is proven and waits for a person's approval keeps its place, and the newer one waits
-  behind it; so does a sentinel, until the quality bake ends. A version that was registered by hand supersedes nobody.
+  keep every candidate from its proof. No candidate ever blocks a retraining. One that is proven and waits for a
+  person's approval keeps its place, and the newer one waits behind it; so does a sentinel, until the quality bake ends.
+  A version that was registered by hand supersedes nobody.
 - `rolled_back` and `rejected` are for ever: such a version is neither promoted nor returned to, not by hand either.
   Train it again, or register it again under a new number.
 - A version that is bad while no other is known to be good stays in production and counts as good no more, whatever it
