@@ -13,7 +13,7 @@ import sklearn.linear_model  # noqa: F401  eight threads would wait for one
 from crowd import crossing, together
 from living_cloud import MODEL, SPEC, LivingCloud
 from moto.sqs.models import SQSBackend
-from small_cloud import CHURN, open_cloud
+from small_cloud import CHURN, kept_clients, open_cloud
 
 from evergreen.formats.requests import FeedbackMessage
 from evergreen.spec import ModelSpec
@@ -216,7 +216,7 @@ def feedback(number, now):
 def consumed(distinct, repeated, *, seed, chance):
     """Send messages, some of them again, soon or late; eight consumers take them until the queue is empty."""
     drawn = random.Random(seed)
-    with crossing() as passing, Deaths(seed, chance) as deaths, open_cloud(LivingCloud) as cloud:
+    with crossing() as passing, Deaths(seed, chance) as deaths, kept_clients({}), open_cloud(LivingCloud) as cloud:
         fingerprint = known(cloud)
         queue, sent = Queue(cloud, seed), 0
         for first in range(0, distinct, AT_A_TIME):
