@@ -472,7 +472,7 @@ MUTANTS = (
     off(
         "a candidate that the evidence is for is not displaced",
         Change(
-            "evergreen.usecases.steps.trained_artifacts.gives_way",
+            "evergreen.domain.transitions.gives_way",
             replaced('judged and not evidence.get("log_e_promote", 0.0) > 0.0', "judged"),
         ),
         killed_by="tests/handlers/test_finish_training.py::"

@@ -70,12 +70,12 @@ def test_what_answers_in_another_way_has_no_table(estimator):
 
 def test_leaves_that_learned_nothing_answer_as_trained(forest, table):
     ids = table.ids(forest, X)
-    assert LeafCounts.none(table, 300).answers(table, ids) == pytest.approx(table.answers(ids))
+    assert LeafCounts.none(table).answers(table, ids) == pytest.approx(table.answers(ids))
 
 
 def test_a_leaf_weighs_its_training_against_its_labels(forest, table):
     ids = table.ids(forest, X[:1])
-    taught = LeafCounts.none(table, math.inf).learned(np.repeat(ids, 6, axis=0), np.full(6, 2))
+    taught = LeafCounts.none(table).learned(np.repeat(ids, 6, axis=0), np.full(6, 2), math.inf)
     trained = table.answers(ids)[0]
     expected = (TRAINED_LABELS * trained + 6 * np.array([0, 0, 1])) / (TRAINED_LABELS + 6)
     assert taught.answers(table, ids)[0] == pytest.approx(expected)
@@ -83,18 +83,18 @@ def test_a_leaf_weighs_its_training_against_its_labels(forest, table):
 
 def test_after_a_half_life_a_label_counts_half(forest, table):
     ids = table.ids(forest, X[:20])
-    once = LeafCounts.none(table, 20).learned(ids, CODES[:20])
-    later = once.learned(ids, CODES[:20])
+    once = LeafCounts.none(table).learned(ids, CODES[:20], 20)
+    later = once.learned(ids, CODES[:20], 20)
     assert later.totals == pytest.approx(1.5 * once.totals)
     assert later.sums == pytest.approx(1.5 * once.sums)
 
 
 def test_a_world_that_turns_is_followed_without_a_training(forest, table):
     turned = 2 - CODES
-    counts = LeafCounts.none(table, 300)
+    counts = LeafCounts.none(table)
     for begin in range(0, 500, 50):
         rows = slice(begin, begin + 50)
-        counts = counts.learned(table.ids(forest, X[rows]), turned[rows])
+        counts = counts.learned(table.ids(forest, X[rows]), turned[rows], 300)
     ids = table.ids(forest, X[500:])
     refreshed = counts.answers(table, ids).argmax(1) == turned[500:]
     plain = table.answers(ids).argmax(1) == turned[500:]
@@ -183,12 +183,22 @@ def test_who_has_answered_too_little_counts_as_the_best():
 
 def test_of_more_than_five_members_the_lightest_leaves(table):
     _, state = lived(2 - CODES)
-    births = [member.born for member in state.members]
+    first = state.members[0].number
     for _ in range(MOST_MEMBERS):
-        state = replace(state.with_member(table), rows=state.rows + 1)
+        state = state.with_member(table)
     assert len(state.members) == MOST_MEMBERS
-    assert births[0] not in {member.born for member in state.members}, "it was wrong all the time"
-    assert not [name for name in state.losses if name.endswith(f" {births[0]}")]
+    assert first not in {member.number for member in state.members}, "it was wrong all the time"
+    assert not [name for name in state.losses if name.endswith(f" {first}")]
+
+
+def test_two_trainings_without_a_label_in_between_are_two_members(forest, table):
+    state = LiveState(3, 1.0).with_member(table).with_member(table)
+    ids = table.ids(forest, X[:4])
+    own = [table.answers(ids), np.full((4, 3), 1 / 3)]
+    said = state.answer([ids, ids], own)
+    assert [said.parts[f"plain {member.number}"].tolist() for member in state.members] == [
+        each.tolist() for each in own
+    ]
 
 
 def test_a_blend_loses_at_most_what_its_parts_lose_by_their_weights():

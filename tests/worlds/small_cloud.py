@@ -141,6 +141,7 @@ class SmallCloud:
 
 
 _CLIENTS = {}
+_make_client = boto3.client
 
 
 @contextlib.contextmanager
@@ -149,20 +150,20 @@ def kept_clients(kept=_CLIENTS):
 
     A world that taps its session keeps its own: what one test hears, the next would hear too.
     """
-    make = boto3.client
+    before = boto3.client
 
     def client(service, **wanted):
         settings = {name: vars(value) if name == "config" else value for name, value in wanted.items()}
         key = f"{service} {sorted(settings.items())}"
         if key not in kept:
-            kept[key] = make(service, **wanted)
+            kept[key] = _make_client(service, **wanted)  # never one that others keep
         return kept[key]
 
     boto3.client = client
     try:
         yield
     finally:
-        boto3.client = make
+        boto3.client = before
 
 
 @contextlib.contextmanager

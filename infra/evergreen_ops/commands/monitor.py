@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergreen.domain.catalog import CatalogKind
+from evergreen.domain.catalog import CatalogKind, whole_hour
 from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import UsageError
 from evergreen_ops.console import (
@@ -292,7 +292,7 @@ def _violations(
     from evergreen_ops.model_monitor.baseline import find_violations
 
     schema = spec_of(ports.ledger.read(model)).feature_schema()
-    hour = since.replace(minute=0, second=0, microsecond=0)
+    hour = whole_hour(since)
     entries = ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, hour, until)
     try:
         tables = [outcomes.from_parquet(ports.data.get(entry.key)) for entry in entries]

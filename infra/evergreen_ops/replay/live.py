@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from evergreen.training.leaves import Ids, LeafTable, Values
 from evergreen.training.live_state import Answered, Labels, LiveState
 from evergreen.training.online_state import OnlineState
 from evergreen.training.recipe import Preparation
-from evergreen_ops.replay.recipe import StreamModel, StreamRecipe
+from evergreen_ops.replay.recipe import StreamModel, StreamRecipe, answers
+from evergreen_ops.replay.scores import class_codes
 from evergreen_ops.replay.streams import Stream
 
 Array = npt.NDArray[Any]
@@ -28,7 +29,7 @@ class _Waiting:
 
     rows: Array
     said: Answered
-    ids: dict[int, Ids]  # of the members that there were, by when they were born
+    ids: dict[int, Ids]  # of the members that there were, by their numbers
 
 
 class LiveModel:
@@ -45,12 +46,11 @@ class LiveModel:
         else:
             centre, spread, scale = 0.0, 1.0, 1.0
         learner = Learner.of(schema.task)
-        params = {"learning_rate": "constant", "eta0": _RATES[learner.estimator]}
+        rate = {"learning_rate": "constant", "eta0": _RATES[learner.estimator]}
+        learner = replace(learner, params={**learner.params, **rate})
         preparation = Preparation.learn(self._rows.take(first), standardise=True)
         self.state = LiveState(len(self._classes or ()), spread)
-        self._linear = OnlineState(
-            schema, preparation, Learner.of(schema.task, params=params), label_centre=centre, label_scale=scale
-        )
+        self._linear = OnlineState(schema, preparation, learner, label_centre=centre, label_scale=scale)
         self._models: tuple[StreamModel, ...] = ()
         self._waiting: list[_Waiting] = []
         for batch in np.array_split(first, max(1, len(first) // LEARNED_AT_ONCE)):
@@ -59,25 +59,24 @@ class LiveModel:
     def take(self, model: StreamModel) -> None:
         """Have a newly trained model answer from now on, with its ancestors."""
         state = self.state.with_member(LeafTable.of(model.fitted.estimator, self._classes))
-        known = {member.born: old for member, old in zip(self.state.members, self._models, strict=True)}
-        self._models = (*(known[member.born] for member in state.members[:-1]), model)
+        known = {member.number: old for member, old in zip(self.state.members, self._models, strict=True)}
+        self._models = (*(known[member.number] for member in state.members[:-1]), model)
         self.state = state
 
-    def ask(self, block: Array) -> tuple[Values, Values]:
-        """Answer rows as they are asked, learning in between what has become known; fresh and plain ``[N, K]``."""
-        fresh, plain = [], []
+    def ask(self, block: Array) -> Values:
+        """Answer rows as they are asked, learning in between what has become known: the fresh answers, ``[N, K]``."""
+        fresh = []
         of_all = self._ids(block)
         linear_matrix = self._linear.matrix(self._rows.take(block)).astype(np.float32)
         for begin in range(0, len(block), LEARNED_AT_ONCE):
             some = block[begin : begin + LEARNED_AT_ONCE]
             if some[0]:
                 self.learn(self._stream.event_time[some[0] - 1])
-            ids = {born: leaves[begin : begin + LEARNED_AT_ONCE] for born, leaves in of_all.items()}
+            ids = {number: leaves[begin : begin + LEARNED_AT_ONCE] for number, leaves in of_all.items()}
             said = self._answer(some, ids, linear_matrix[begin : begin + LEARNED_AT_ONCE])
             self._waiting.append(_Waiting(some, said, ids))
             fresh.append(said.fresh)
-            plain.append(said.plain)
-        return np.concatenate(fresh), np.concatenate(plain)
+        return np.concatenate(fresh)
 
     def learn(self, now: np.datetime64) -> None:
         """Learn every label that is known by a time."""
@@ -96,8 +95,8 @@ class LiveModel:
         for member, model in zip(self.state.members, self._models, strict=True):
             if member.table is None:
                 ids.append(None)
-            elif all(member.born in waiting.ids for waiting in due):
-                ids.append(np.concatenate([waiting.ids[member.born] for waiting in due]))
+            elif all(member.number in waiting.ids for waiting in due):
+                ids.append(np.concatenate([waiting.ids[member.number] for waiting in due]))
             else:  # asked before the member came
                 matrix = model.fitted.preparation.matrix(self._rows.take(batch))
                 ids.append(member.table.ids(model.fitted.estimator, matrix))
@@ -108,33 +107,26 @@ class LiveModel:
     def _ids(self, rows: Array) -> dict[int, Ids]:
         taken = self._rows.take(rows)
         return {
-            member.born: member.table.ids(model.fitted.estimator, model.fitted.preparation.matrix(taken))
+            member.number: member.table.ids(model.fitted.estimator, model.fitted.preparation.matrix(taken))
             for member, model in zip(self.state.members, self._models, strict=True)
             if member.table is not None
         }
 
     def _answer(self, rows: Array, ids: dict[int, Ids], matrix: npt.NDArray[np.float32]) -> Answered:
         own = [
-            self._own(model, rows) if member.table is None else member.table.answers(ids[member.born])
+            self._own(model, rows) if member.table is None else member.table.answers(ids[member.number])
             for member, model in zip(self.state.members, self._models, strict=True)
         ]
-        recipe = self._linear.recipe(self._classes)
-        linear = (
-            recipe.values(matrix)[:, None] if self._classes is None else recipe.probabilities(matrix, self._classes)
-        )
-        return self.state.answer([ids.get(member.born) for member in self.state.members], own, linear)
+        linear = answers(self._linear.recipe(self._classes), matrix, self._classes)
+        return self.state.answer([ids.get(member.number) for member in self.state.members], own, linear)
 
     def _own(self, model: StreamModel, rows: Array) -> Values:
-        matrix = model.fitted.preparation.matrix(self._rows.take(rows))
-        if self._classes is None:
-            return model.fitted.values(matrix)[:, None]
-        return model.fitted.probabilities(matrix, self._classes)
+        return answers(model.fitted, model.fitted.preparation.matrix(self._rows.take(rows)), self._classes)
 
     def _labels(self, rows: Array) -> Labels:
         if self._classes is None:
             return self._stream.label[rows].astype(float)
-        place = {name: code for code, name in enumerate(self._classes)}
-        return np.array([place[label] for label in self._stream.label[rows]], dtype=np.int64)
+        return class_codes(self._stream.label[rows], self._classes)
 
     def _learn_linear(self, batch: Array) -> None:
         taken = self._rows.take(batch)
@@ -148,9 +140,9 @@ def _some(waiting: _Waiting, rows: Array) -> _Waiting:
     if rows.all():
         return waiting
     said = waiting.said
-    parts = {name: answers[rows] for name, answers in said.parts.items()}
-    kept = Answered(said.plain[rows], said.fresh[rows], said.adapted[rows], said.mixed[rows], parts)
-    return _Waiting(waiting.rows[rows], kept, {born: leaves[rows] for born, leaves in waiting.ids.items()})
+    parts = {name: part[rows] for name, part in said.parts.items()}
+    kept = Answered(said.plain[rows], said.fresh[rows], said.adapted[rows], parts)
+    return _Waiting(waiting.rows[rows], kept, {number: leaves[rows] for number, leaves in waiting.ids.items()})
 
 
 def _joined(said: list[Answered]) -> Answered:
@@ -162,6 +154,5 @@ def _joined(said: list[Answered]) -> Answered:
         plain=np.concatenate([one.plain for one in said]),
         fresh=np.concatenate([one.fresh for one in said]),
         adapted=np.concatenate([one.adapted for one in said]),
-        mixed=np.concatenate([one.mixed for one in said]),
         parts=parts,
     )

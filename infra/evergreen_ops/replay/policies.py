@@ -185,7 +185,7 @@ class _Simulation:
         if self.live is None:
             self.predictions[block], probable = self.model.predict(block)
         else:
-            self.predictions[block], probable = named(self.live.ask(block)[0], self.stream.classes)
+            self.predictions[block], probable = named(self.live.ask(block), self.stream.classes)
         if self.probabilities is not None and probable is not None:
             self.probabilities[block] = probable
 

@@ -64,18 +64,22 @@ class StreamModel:
 
     def predict(self, rows: Array) -> tuple[Array, Array | None]:
         """Predictions of the stream's rows, and their probabilities in the order of the spec's classes."""
-        matrix = self.fitted.preparation.matrix(self.rows.take(rows))
-        if self.classes is None:
-            return self.fitted.values(matrix), None
-        return named(self.fitted.probabilities(matrix, self.classes), self.classes)
+        return named(
+            answers(self.fitted, self.fitted.preparation.matrix(self.rows.take(rows)), self.classes), self.classes
+        )
 
 
-def named(answers: Array, classes: tuple[str, ...] | None) -> tuple[Array, Array | None]:
+def answers(fitted: Fitted, matrix: Array, classes: tuple[str, ...] | None) -> Array:
+    """What a fitted recipe says, ``[N, K]``: probabilities in the order of the classes, or one column of values."""
+    return fitted.values(matrix)[:, None] if classes is None else fitted.probabilities(matrix, classes)
+
+
+def named(said: Array, classes: tuple[str, ...] | None) -> tuple[Array, Array | None]:
     """The winning classes of probabilities, and these; a regression's values from its one column, and None."""
     if classes is None:
-        return answers[:, 0], None
-    best = np.round(answers, TIE_DIGITS).argmax(axis=1)
-    return np.array(classes, dtype=object)[best], answers
+        return said[:, 0], None
+    best = np.round(said, TIE_DIGITS).argmax(axis=1)
+    return np.array(classes, dtype=object)[best], said
 
 
 def stream_rows(stream: Stream, spec: ModelSpec) -> Rows:

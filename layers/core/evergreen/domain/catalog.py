@@ -12,6 +12,17 @@ Counts = tuple[int, int]
 """Labelled answers, and the right ones among them."""
 
 
+def whole_hour(time: datetime) -> datetime:
+    """The hour that a file of this time is known by.
+
+    Examples
+    --------
+    >>> whole_hour(datetime(2026, 3, 1, 2, 59, 30)).isoformat()
+    '2026-03-01T02:00:00'
+    """
+    return time.replace(minute=0, second=0, microsecond=0)
+
+
 class CatalogKind(StrEnum):
     """The kinds of files; profiles are looked for by the version that they are of."""
 

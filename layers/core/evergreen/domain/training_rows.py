@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from evergreen.domain.catalog import CatalogEntry, Counts, DailySums
+from evergreen.domain.catalog import CatalogEntry, Counts, DailySums, whole_hour
 from evergreen.spec import RowsPolicy, TrainingSpec
 from evergreen.statistics.change import FEWEST_DAYS, last_rise
 
@@ -85,7 +85,7 @@ def new_rows(
     """
     matured = now - maturity
     first, last = first_whole_day(seen_until), _day(matured)
-    after = max(seen_until + maturity, requested or seen_until).replace(minute=0, second=0, microsecond=0)
+    after = whole_hour(max(seen_until + maturity, requested or seen_until))
     by_request = by_label = 0
     for entry in outcomes:
         if entry.sums.daily is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from evergreen.domain.model_events import (
     AnyEvent,
@@ -299,6 +300,22 @@ def _kept(state: ModelState, versions: tuple[Version, ...]) -> tuple[Version, ..
     needed |= {part.version for part in (state.shadow, state.bake, state.repoint) if part is not None}
     needed |= {None if state.bake is None else state.bake.replaced}
     return (*(version for version in older if version.number in needed), *newest)
+
+
+def gives_way(evidence: Mapping[str, Any]) -> bool:
+    """Whether a candidate may be superseded: it was judged on a whole cycle at least, and the evidence is not for it.
+
+    One that the evidence is for so far keeps its place until it is decided: to displace it would throw away the very
+    rows that prove it, again and again where trainings follow one another faster than proofs.
+
+    Examples
+    --------
+    >>> judged = {"from": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
+    >>> gives_way(judged | {"log_e_promote": -0.4}), gives_way(judged | {"log_e_promote": 1.2}), gives_way({})
+    (True, False, False)
+    """
+    judged = str(evidence.get("until", "")) > str(evidence.get("from", ""))
+    return judged and not evidence.get("log_e_promote", 0.0) > 0.0
 
 
 def next_version(state: ModelState) -> int:

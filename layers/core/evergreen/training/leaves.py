@@ -94,24 +94,21 @@ class LeafCounts:
 
     Parameters
     ----------
-    half_life
-        After so many labels an old one counts half.
     sums
         ``[L, K]``: labels of each class, or the sum of the labels, faded.
     totals
         ``[L]``: labels, faded.
     """
 
-    half_life: float
     sums: npt.NDArray[np.float32]
     totals: npt.NDArray[np.float32]
 
     @classmethod
-    def none(cls, table: LeafTable, half_life: float) -> LeafCounts:
+    def none(cls, table: LeafTable) -> LeafCounts:
         """Nothing learned yet: the answers are the forest's own."""
-        return cls(half_life, np.zeros_like(table.values), np.zeros(len(table.values), dtype=np.float32))
+        return cls(np.zeros_like(table.values), np.zeros(len(table.values), dtype=np.float32))
 
-    def learned(self, ids: Ids, labels: npt.NDArray[Any]) -> LeafCounts:
+    def learned(self, ids: Ids, labels: npt.NDArray[Any], half_life: float) -> LeafCounts:
         """Count a batch of labels in the leaves that their rows fell into.
 
         Parameters
@@ -120,8 +117,10 @@ class LeafCounts:
             Of ``N`` rows, oldest first.
         labels
             Codes of the classes, int64 ``[N]``, or values, float64 ``[N]``.
+        half_life
+            After so many labels an old one counts half.
         """
-        fade = np.float32(0.5 ** (len(labels) / self.half_life))
+        fade = np.float32(0.5 ** (len(labels) / half_life))
         sums, totals = self.sums * fade, self.totals * fade
         flat, trees = ids.ravel(), ids.shape[1]
         if np.issubdtype(labels.dtype, np.integer):
@@ -129,7 +128,7 @@ class LeafCounts:
         else:
             np.add.at(sums[:, 0], flat, np.repeat(labels, trees))
         np.add.at(totals, flat, 1.0)
-        return LeafCounts(self.half_life, sums, totals)
+        return LeafCounts(sums, totals)
 
     def answers(self, table: LeafTable, ids: Ids) -> Values:
         """The forest's answers with its leaves refreshed, ``[N, K]``."""

@@ -98,25 +98,23 @@ _DELAY_ROWS = 1_000
 class Member:
     """An estimator inside a version, and what labels have taught its leaves.
 
-    ``born`` is the number of labels that the state had learned when the member came; an estimator without leaves has
-    no table, and nothing to refresh.
+    Members are numbered as they come, and no number is given twice. An estimator without leaves has no table, and
+    nothing to refresh.
     """
 
-    born: int
+    number: int
     table: LeafTable | None
     counts: tuple[LeafCounts, ...] = ()
 
     @classmethod
-    def new(cls, table: LeafTable | None, pace: Pace, born: int = 0) -> Member:
+    def new(cls, number: int, table: LeafTable | None) -> Member:
         """A member that has learned nothing since its training."""
-        counts = () if table is None else tuple(LeafCounts.none(table, half_life) for half_life in pace.half_lives)
-        return cls(born, table, counts)
+        return cls(number, table, () if table is None else (LeafCounts.none(table),) * len(Pace.half_lives))
 
     def learned(self, leaves: Ids, labels: Labels, pace: Pace) -> Member:
         """Count a batch of labels in the leaves that their rows fell into."""
         paced = zip(self.counts, pace.half_lives, strict=True)
-        counts = tuple(replace(count, half_life=half_life).learned(leaves, labels) for count, half_life in paced)
-        return replace(self, counts=counts)
+        return replace(self, counts=tuple(count.learned(leaves, labels, half_life) for count, half_life in paced))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +129,6 @@ class Answered:
         The state's answers.
     adapted
         What the state would say without its guard.
-    mixed
-        What it would say without its recalibrations.
     parts
         By name, what each series that is weighed said.
     """
@@ -140,8 +136,12 @@ class Answered:
     plain: Values
     fresh: Values
     adapted: Values
-    mixed: Values
     parts: dict[str, Values]
+
+    @property
+    def mixed(self) -> Values:
+        """What the state would say without its recalibrations."""
+        return self.parts[_MIXED]
 
 
 @dataclass(frozen=True)
@@ -252,17 +252,17 @@ class LiveState:
         by_kind: dict[str, list[tuple[str, Values]]] = {kind: [] for kind in _KINDS}
         for member, leaves, plain in zip(self.members, ids, own, strict=True):
             for kind, said in zip(_KINDS, _said(member, leaves, plain), strict=True):
-                by_kind[kind].append((f"{kind} {member.born}", said))
+                by_kind[kind].append((f"{kind} {member.number}", said))
         parts |= dict(one for some in by_kind.values() for one in some)
         blends = {f"blend {kind}": self._blended(some, "blend") for kind, some in by_kind.items()}
         if linear is not None:
             blends["linear"] = linear
         mixed = self._blended(list(blends.items()), "mix")
-        told = {"mixed": mixed, **self._recalibrated(mixed)}
+        told = {_MIXED: mixed, **self._recalibrated(mixed)}
         adapted = self._blended(list(told.items()), "mix")
         plain = own[-1]
         fresh = (1.0 - self.guard.weight) * plain + self.guard.weight * adapted
-        return Answered(plain, fresh, adapted, mixed, parts | blends | told)
+        return Answered(plain, fresh, adapted, parts | blends | told)
 
     def _blended(self, parts: list[tuple[str, Values]], place: str) -> Values:
         if len(parts) == 1:
@@ -319,7 +319,9 @@ class LiveState:
             for member, leaves in zip(self.members, ids, strict=True)
         )
         keep = pace.longest
-        told = {name: self._loss(answers, labels).astype(np.float32) for name, answers in said.parts.items()}
+        told = {
+            name: row_loss(answers, labels, self.classes).astype(np.float32) for name, answers in said.parts.items()
+        }
         before, now = len(self.labels), len(labels)
         losses = {}
         for name in {**self.losses, **told}:
@@ -342,12 +344,9 @@ class LiveState:
             delay=delay,
         )
 
-    def _loss(self, answers: Values, labels: Labels) -> Values:
-        return row_loss(answers, labels, self.classes)
-
     def _bounded(self, answers: Values, labels: Labels) -> Values:
         """Losses between 0 and 1 that are exp-concave: the Brier score, or the square of a clipped scaled error."""
-        loss = self._loss(answers, labels)
+        loss = row_loss(answers, labels, self.classes)
         if self.classes:
             return loss
         clipped: Values = np.minimum(loss / (_FAR * self.spread), 1.0) ** 2
@@ -357,11 +356,11 @@ class LiveState:
 
     def with_member(self, table: LeafTable | None) -> LiveState:
         """Take in a newly trained estimator; of more than five the lightest of the others leaves."""
-        members = (*self.members, Member.new(table, self.pace, self.rows))
+        members = (*self.members, Member.new(self.members[-1].number + 1 if self.members else 1, table))
         if len(members) > MOST_MEMBERS:
-            names = [f"{_KINDS[0]} {member.born}" for member in members[:-1]]
+            names = [f"{_KINDS[0]} {member.number}" for member in members[:-1]]
             lightest = int(np.argmin(self.weights(names, "blend")))
-            gone = members[lightest].born
+            gone = members[lightest].number
             members = (*members[:lightest], *members[lightest + 1 :])
             losses = {name: series for name, series in self.losses.items() if not name.endswith(f" {gone}")}
             return replace(self, members=members, losses=losses)
@@ -369,6 +368,7 @@ class LiveState:
 
 
 _KINDS = ("plain", "quick", "slow")
+_MIXED = "mixed"
 _FAR = 4.0
 """A regression's error of so many spreads is as bad as any, to the guard."""
 

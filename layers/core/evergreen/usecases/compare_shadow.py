@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.bake import roll_back
-from evergreen.domain.catalog import CatalogKind
+from evergreen.domain.catalog import CatalogKind, whole_hour
 from evergreen.domain.model_events import (
     AnyEvent,
     BakePassed,
@@ -18,6 +18,7 @@ from evergreen.domain.model_events import (
 )
 from evergreen.domain.shadow import PairedOutcomes, ShadowDecision, decide, judged_until
 from evergreen.domain.state import BakePhase, ModelState, RollbackCause, Shadow, ShadowRole, Version
+from evergreen.domain.transitions import gives_way
 from evergreen.formats import outcomes
 from evergreen.formats.keys import is_of_version
 from evergreen.ports import Ports
@@ -25,7 +26,6 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.placing import place_shadow
 from evergreen.usecases.steps.recording import decide_and_record, note_once
 from evergreen.usecases.steps.references import load_reference
-from evergreen.usecases.steps.trained_artifacts import gives_way
 
 ACTOR = "compare_shadow"
 _LOOK_EVERY = timedelta(days=1)
@@ -141,7 +141,7 @@ def _loss_scale(state: ModelState, shadow: Shadow, ports: Ports) -> float:
 
 def _answered(model: str, shadow: Shadow, until: datetime, ports: Ports, *, skipped: timedelta = timedelta(0)) -> int:
     """Requests of the judged time that the shadow answered too, labelled or not."""
-    hour = shadow.since.replace(minute=0, second=0, microsecond=0) + skipped
+    hour = whole_hour(shadow.since) + skipped
     entries = ports.catalog.between(model, CatalogKind.COMPACT_SHADOW, hour, until)
     return sum(entry.rows for entry in entries if is_of_version(entry.key, shadow.version))
 
@@ -151,7 +151,7 @@ def _answered_share(model: str, shadow: Shadow, until: datetime, ports: Ports) -
 
     The hour in which it began does not count: its files hold requests from before.
     """
-    first = shadow.since.replace(minute=0, second=0, microsecond=0) + _HOUR
+    first = whole_hour(shadow.since) + _HOUR
     asked = sum(entry.rows for entry in ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, first, until))
     if not asked:
         return None

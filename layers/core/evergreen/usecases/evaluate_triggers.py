@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums, whole_hour
 from evergreen.domain.state import ModelState, Version
 from evergreen.domain.training_rows import first_whole_day
 from evergreen.domain.triggers.arbiter import RetrainDecision, arbitrate
@@ -117,7 +117,7 @@ def _not_known(trigger: Trigger, version: Version, found: Exception | None) -> C
 
 def _daily(model: str, since: datetime, now: datetime, ports: Ports) -> list[DailySums]:
     """The daily sums of outcome files whose labels arrived since a time; a file carries the hour of its labels."""
-    hour = since.replace(minute=0, second=0, microsecond=0)
+    hour = whole_hour(since)
     entries = ports.catalog.between(model, CatalogKind.OUTCOMES, hour, now + _DAY)
     return [entry.sums.daily for entry in entries if entry.sums.daily is not None]
 
@@ -197,7 +197,7 @@ def _prediction_shift(
     since = version.promoted_at or version.registered_at
     if since > start:
         return insufficient(trigger, _no_cycle(f"version {version.number} answers since {since:%Y-%m-%d %H:%M}", spec))
-    trained = newest.seen_until.replace(minute=0, second=0, microsecond=0)
+    trained = whole_hour(newest.seen_until)
     other = newest.number != version.number
     if other and newest.registered_at > start:
         begun = f"version {newest.number} was registered on {newest.registered_at:%Y-%m-%d %H:%M}"
@@ -215,7 +215,7 @@ def _prediction_shift(
 
 
 def _last_cycle(spec: ModelSpec, now: datetime) -> tuple[datetime, datetime]:
-    end = now.replace(minute=0, second=0, microsecond=0)
+    end = whole_hour(now)
     return end - spec.triggers.cycle, end
 
 

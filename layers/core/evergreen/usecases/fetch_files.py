@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import whole_hour
 from evergreen.domain.uris import split_uri
 from evergreen.formats import keys
 from evergreen.formats.keys import hour_of
@@ -62,7 +63,7 @@ def _copy(theirs: Files, source: str, target: str, ports: Ports) -> int:
 
 
 def _hours(start: datetime, end: datetime) -> Iterator[datetime]:
-    hour = start.replace(minute=0, second=0, microsecond=0)
+    hour = whole_hour(start)
     while hour <= end:
         yield hour
         hour += _HOUR

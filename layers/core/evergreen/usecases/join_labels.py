@@ -12,7 +12,7 @@ from functools import lru_cache
 import pyarrow as pa
 
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.catalog import CatalogEntry, CatalogKind, FileSums
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, FileSums, whole_hour
 from evergreen.domain.shares import is_captured
 from evergreen.domain.state import ModelState
 from evergreen.formats import outcome_lines, outcomes, request_ids
@@ -187,7 +187,7 @@ def _hours(labels: Iterable[GroundTruth], label_hour: datetime, maturity: timede
         if time is None:
             count = int(maturity / _HOUR) + 1
             return [label_hour - i * _HOUR for i in range(count, -2, -1)]
-        hour = time.replace(minute=0, second=0, microsecond=0)
+        hour = whole_hour(time)
         hours.update((hour, hour + _HOUR))
     return sorted(hours)
 

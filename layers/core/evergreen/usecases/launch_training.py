@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.catalog import CatalogEntry, CatalogKind
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, whole_hour
 from evergreen.domain.model_events import TrainingFailed, TrainingStarted
 from evergreen.domain.state import ModelState, Run, Version
 from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, snapshot_sha256
@@ -160,7 +160,7 @@ def _newest(entries: Sequence[CatalogEntry], choice: RowsChoice, max_rows: int) 
     chosen: list[CatalogEntry] = []
     rows = 0
     for entry in sorted(entries, key=lambda e: (e.time, e.key), reverse=True):
-        if rows >= max_rows or entry.time < choice.start.replace(minute=0, second=0, microsecond=0):
+        if rows >= max_rows or entry.time < whole_hour(choice.start):
             break
         if entry.rows:
             chosen.append(entry)

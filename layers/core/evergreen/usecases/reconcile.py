@@ -11,7 +11,7 @@ from itertools import islice
 
 from evergreen.domain.aliases import IMPORTED, NOWHERE, AliasRecord, alias_record, answers_with
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.catalog import CatalogKind
+from evergreen.domain.catalog import CatalogKind, whole_hour
 from evergreen.domain.state import BakePhase, ModelState, Run, ShadowRole
 from evergreen.domain.training_jobs import JobEnd, TrainingStatus, job_name, retry_schedule_name
 from evergreen.errors import EndpointWentBackError
@@ -316,7 +316,7 @@ def _lost(key: str, done: str, repair: Callable[[], object]) -> Difference:
 
 def _settled_hours(now: datetime) -> Sequence[datetime]:
     """The newest hours whose files have all arrived, and had the time to be worked on."""
-    newest = (now - _FILES_SETTLE).replace(minute=0, second=0, microsecond=0) - _HOUR
+    newest = whole_hour(now - _FILES_SETTLE) - _HOUR
     return [newest - i * _HOUR for i in reversed(range(_LOOK_BACK_HOURS))]
 
 

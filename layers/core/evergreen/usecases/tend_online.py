@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.catalog import CatalogEntry, CatalogKind
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, whole_hour
 from evergreen.domain.checkpoint_trial import (
     KEPT_CHECKPOINTS,
     is_due,
@@ -307,7 +307,7 @@ def _outcomes(
     spec: ModelSpec, since: datetime, now: datetime, ports: Ports
 ) -> tuple[list[OutcomeRow], datetime | None]:
     """The rows to judge by, and the end of the time whose rows are not all kept any more; None: they are."""
-    hour = since.replace(minute=0, second=0, microsecond=0)
+    hour = whole_hour(since)
     entries = ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, hour, now + _HOUR)
     files = [(entry, _rows_of(entry, ports)) for entry in entries]
     gone = [entry.time + _HOUR for entry, rows in files if rows is None]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.catalog import CatalogKind
+from evergreen.domain.catalog import CatalogKind, whole_hour
 from evergreen.domain.model_events import AnyEvent, RetrainingRequested
 from evergreen.domain.state import ModelState, Wish
 from evergreen.domain.training_rows import new_rows
@@ -56,9 +56,9 @@ def labelled_rows(state: ModelState, spec: ModelSpec, now: datetime, ports: Port
     known = [time for time in (seen_until, requested) if time is not None]
     if not known:
         return Labelled()
-    since, until = _hour_of(max(min(known), now - _LONGEST_LOOK)), now + timedelta(hours=1)
+    since, until = whole_hour(max(min(known), now - _LONGEST_LOOK)), now + timedelta(hours=1)
     outcomes = ports.catalog.between(state.model, CatalogKind.OUTCOMES, since, until)
-    came = 0 if requested is None else sum(entry.rows for entry in outcomes if entry.time > _hour_of(requested))
+    came = 0 if requested is None else sum(entry.rows for entry in outcomes if entry.time > whole_hour(requested))
     if seen_until is None:
         return Labelled(None, came)
     base_data = ports.catalog.between(state.model, CatalogKind.BASE_DATA, since, until)
@@ -66,10 +66,6 @@ def labelled_rows(state: ModelState, spec: ModelSpec, now: datetime, ports: Port
         outcomes, base_data, seen_until=seen_until, requested=requested, maturity=spec.labels.maturity, now=now
     )
     return Labelled(new, came)
-
-
-def _hour_of(time: datetime) -> datetime:
-    return time.replace(minute=0, second=0, microsecond=0)
 
 
 def decide_and_note(

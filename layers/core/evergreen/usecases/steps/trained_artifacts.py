@@ -6,14 +6,13 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from evergreen.domain.model_events import CandidateRegistered, CandidateRetired
 from evergreen.domain.state import ModelState
-from evergreen.domain.transitions import next_version
+from evergreen.domain.transitions import gives_way, next_version
 from evergreen.domain.uris import split_uri
 from evergreen.formats.keys import reference_key
 from evergreen.model.archive import ArtifactError, unpack
@@ -127,7 +126,7 @@ def superseded_events(
 ) -> tuple[CandidateRetired, ...]:
     """The events by which a newly trained candidate takes the place of those that wait or are in shadow.
 
-    They end with what was found of them last; see :func:`gives_way` for who is in shadow.
+    They end with what was found of them last; see :func:`evergreen.domain.transitions.gives_way` for who is in shadow.
     """
     in_shadow = None if state.shadow is None else state.shadow.version
     found = {} if in_shadow is None else _last_evidence(state, in_shadow, newer.time, ports)
@@ -143,22 +142,6 @@ def superseded_events(
         )
         for older in leaving
     )
-
-
-def gives_way(evidence: Mapping[str, Any]) -> bool:
-    """Whether a candidate may be superseded: it was judged on a whole cycle at least, and the evidence is not for it.
-
-    One that the evidence is for so far keeps its place until it is decided: to displace it would throw away the very
-    rows that prove it, again and again where trainings follow one another faster than proofs.
-
-    Examples
-    --------
-    >>> judged = {"from": "2026-03-01T00:00:00+00:00", "until": "2026-03-08T00:00:00+00:00"}
-    >>> gives_way(judged | {"log_e_promote": -0.4}), gives_way(judged | {"log_e_promote": 1.2}), gives_way({})
-    (True, False, False)
-    """
-    judged = str(evidence.get("until", "")) > str(evidence.get("from", ""))
-    return judged and not evidence.get("log_e_promote", 0.0) > 0.0
 
 
 def _last_evidence(state: ModelState, version: int, now: datetime, ports: Ports) -> dict[str, Any]:
