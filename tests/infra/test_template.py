@@ -38,6 +38,7 @@ DATA_FLOW = {
     "collect_feedback",
     "join_labels",
     "learn_online",
+    "learn_live",
     "evaluate_triggers",
     "launch_training",
     "finish_training",
@@ -376,6 +377,7 @@ LOOKS_FOR_WHAT_MAY_BE_GONE = {
     "FinishTrainingRole": {"ArtifactBucket"},
     "JoinLabelsRole": {"DataBucket"},
     "LaunchTrainingRole": {"ArtifactBucket"},
+    "LearnLiveRole": {"DataBucket", "ArtifactBucket"},
     "LearnOnlineRole": {"DataBucket", "ArtifactBucket"},
     "PredictRole": {"ArtifactBucket"},
     "ReconcileRole": {"DataBucket", "ArtifactBucket"},
@@ -534,8 +536,8 @@ D, A = DataPrefix, ArtifactPrefix
 TOUCHED = {
     "StreamRole": {WRITE: {D.CAPTURES, D.GROUND_TRUTH, D.QUARANTINE}},
     "EndpointRole": {READ: {A.MODELS, A.SOURCE}, WRITE: {D.CAPTURES}},
-    "PredictRole": {READ: {A.MODELS}},
-    "ScoreShadowRole": {READ: {D.CAPTURES, A.MODELS}, WRITE: {D.CAPTURES}},
+    "PredictRole": {READ: {A.MODELS, A.ONLINE}},
+    "ScoreShadowRole": {READ: {D.CAPTURES, A.MODELS, A.ONLINE}, WRITE: {D.CAPTURES}},
     "ProfileCaptureRole": {READ: {D.CAPTURES, A.REFERENCES}, WRITE: {D.COMPACT, D.PROFILES, D.QUARANTINE}},
     "JoinLabelsRole": {
         READ: {D.GROUND_TRUTH, D.COMPACT, A.REFERENCES},
@@ -546,6 +548,7 @@ TOUCHED = {
         WRITE: {D.DECISIONS, A.ONLINE},
         DELETE: {A.ONLINE},
     },
+    "LearnLiveRole": {READ: {D.ONLINE_ROWS, A.MODELS, A.ONLINE}, WRITE: {A.ONLINE}, DELETE: {A.ONLINE}},
     "EvaluateTriggersRole": {READ: {D.PROFILES, A.REFERENCES}, WRITE: {D.PROFILES, D.DECISIONS}},
     "LaunchTrainingRole": {READ: {A.SOURCE, A.SNAPSHOTS}, WRITE: {A.SOURCE, A.SNAPSHOTS}},
     "TrainingRole": {

@@ -16,11 +16,12 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier, SGDRegressor
 from sklearn.tree import DecisionTreeClassifier
 
-from evergreen.training.leaves import TRAINED_LABELS, LeafCounts, LeafTable
-from evergreen.training.live_state import MOST_MEMBERS, Guard, LiveState, Pace, recalibrated, row_loss
+from evergreen.training.leaves import TRAINED_LABELS, ForestLeaves, LeafCounts
+from evergreen.training.live_linear import Linear
+from evergreen.training.live_state import MOST_MEMBERS, Asked, Guard, LiveState, Member, Pace, correction, row_loss
 
 LETTERS = ("a", "b", "c")
 RANDOM = np.random.default_rng(5)
@@ -36,8 +37,18 @@ def forest():
 
 
 @pytest.fixture(scope="module")
-def table(forest):
-    return LeafTable.of(forest, LETTERS)
+def leaves(forest):
+    return ForestLeaves.of(forest, LETTERS)
+
+
+@pytest.fixture(scope="module")
+def table(leaves):
+    return leaves.table
+
+
+def refreshed(counts, table, ids):
+    """What a forest says with its leaves refreshed."""
+    return counts.values(table)[ids].mean(axis=1)
 
 
 # --- leaves -----------------------------------------------------------------------------------------------------------
@@ -46,59 +57,99 @@ def table(forest):
 @pytest.mark.parametrize("estimator", [RandomForestClassifier(9, random_state=1), DecisionTreeClassifier(max_depth=4)])
 def test_a_table_answers_as_the_classifier_does(estimator):
     fitted = estimator.fit(X[:400], NAMES[:400])
-    table = LeafTable.of(fitted, LETTERS)
-    assert table.answers(table.ids(fitted, X)) == pytest.approx(fitted.predict_proba(X), abs=1e-6)
+    leaves = ForestLeaves.of(fitted, LETTERS)
+    assert leaves.table.answers(leaves.ids(fitted, X)) == pytest.approx(fitted.predict_proba(X), abs=1e-6)
 
 
 @pytest.mark.parametrize("estimator", [RandomForestRegressor(9, random_state=1), ExtraTreesRegressor(5)])
 def test_a_table_answers_as_the_regressor_does(estimator):
     fitted = estimator.fit(X[:400], VALUES[:400])
-    table = LeafTable.of(fitted, None)
-    assert table.answers(table.ids(fitted, X))[:, 0] == pytest.approx(fitted.predict(X), abs=1e-4)
+    leaves = ForestLeaves.of(fitted, None)
+    assert leaves.table.answers(leaves.ids(fitted, X))[:, 0] == pytest.approx(fitted.predict(X), abs=1e-4)
 
 
 def test_a_class_that_the_forest_never_saw_has_no_share():
     fitted = RandomForestClassifier(5, random_state=1).fit(X[NAMES != "c"], NAMES[NAMES != "c"])
-    table = LeafTable.of(fitted, LETTERS)
-    assert (table.answers(table.ids(fitted, X))[:, 2] == 0).all()
+    leaves = ForestLeaves.of(fitted, LETTERS)
+    assert (leaves.table.answers(leaves.ids(fitted, X))[:, 2] == 0).all()
 
 
 @pytest.mark.parametrize("estimator", [GradientBoostingClassifier(n_estimators=3), LogisticRegression()])
 def test_what_answers_in_another_way_has_no_table(estimator):
-    assert LeafTable.of(estimator.fit(X, NAMES), LETTERS) is None
+    assert ForestLeaves.of(estimator.fit(X, NAMES), LETTERS) is None
 
 
-def test_leaves_that_learned_nothing_answer_as_trained(forest, table):
-    ids = table.ids(forest, X)
-    assert LeafCounts.none(table).answers(table, ids) == pytest.approx(table.answers(ids))
+def test_leaves_that_learned_nothing_answer_as_trained(forest, leaves, table):
+    ids = leaves.ids(forest, X)
+    assert refreshed(LeafCounts.none(table), table, ids) == pytest.approx(table.answers(ids))
 
 
-def test_a_leaf_weighs_its_training_against_its_labels(forest, table):
-    ids = table.ids(forest, X[:1])
+def test_a_leaf_weighs_its_training_against_its_labels(forest, leaves, table):
+    ids = leaves.ids(forest, X[:1])
     taught = LeafCounts.none(table).learned(np.repeat(ids, 6, axis=0), np.full(6, 2), math.inf)
     trained = table.answers(ids)[0]
     expected = (TRAINED_LABELS * trained + 6 * np.array([0, 0, 1])) / (TRAINED_LABELS + 6)
-    assert taught.answers(table, ids)[0] == pytest.approx(expected)
+    assert refreshed(taught, table, ids)[0] == pytest.approx(expected)
 
 
-def test_after_a_half_life_a_label_counts_half(forest, table):
-    ids = table.ids(forest, X[:20])
+def test_after_a_half_life_a_label_counts_half(forest, leaves, table):
+    ids = leaves.ids(forest, X[:20])
     once = LeafCounts.none(table).learned(ids, CODES[:20], 20)
     later = once.learned(ids, CODES[:20], 20)
     assert later.totals == pytest.approx(1.5 * once.totals)
     assert later.sums == pytest.approx(1.5 * once.sums)
 
 
-def test_a_world_that_turns_is_followed_without_a_training(forest, table):
+def test_a_world_that_turns_is_followed_without_a_training(forest, leaves, table):
     turned = 2 - CODES
     counts = LeafCounts.none(table)
     for begin in range(0, 500, 50):
         rows = slice(begin, begin + 50)
-        counts = counts.learned(table.ids(forest, X[rows]), turned[rows], 300)
-    ids = table.ids(forest, X[500:])
-    refreshed = counts.answers(table, ids).argmax(1) == turned[500:]
+        counts = counts.learned(leaves.ids(forest, X[rows]), turned[rows], 300)
+    ids = leaves.ids(forest, X[500:])
+    fresh = refreshed(counts, table, ids).argmax(1) == turned[500:]
     plain = table.answers(ids).argmax(1) == turned[500:]
-    assert refreshed.mean() > 0.85 > 0.6 > plain.mean()
+    assert fresh.mean() > 0.85 > 0.6 > plain.mean()
+
+
+def test_many_labels_at_once_teach_what_they_would_teach_one_by_one(forest, leaves, table):
+    ids = leaves.ids(forest, X[:30])
+    at_once = LeafCounts.none(table).learned(ids, CODES[:30], 7)
+    one_by_one = LeafCounts.none(table)
+    for row in range(30):
+        one_by_one = one_by_one.learned(ids[row : row + 1], CODES[row : row + 1], 7)
+    assert at_once.totals == pytest.approx(one_by_one.totals, abs=2e-3)
+    assert at_once.sums == pytest.approx(one_by_one.sums, abs=2e-3)
+
+
+def test_a_leaf_whose_labels_have_faded_away_is_as_it_was_trained(forest, leaves, table):
+    counts = LeafCounts.none(table).learned(leaves.ids(forest, X[:1]), CODES[:1], 5)
+    counts = counts.learned(leaves.ids(forest, np.repeat(X[1:2], 60, axis=0)), np.repeat(CODES[1:2], 60), 5)
+    assert set(np.flatnonzero(counts.totals)) == set(leaves.ids(forest, X[1:2]).ravel())
+
+
+# --- the linear model -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_linear_model_takes_the_steps_that_scikit_learn_takes(classes):
+    labels = np.minimum(CODES, classes - 1)
+    theirs = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, shuffle=False)
+    theirs.partial_fit(X.astype(float), labels, classes=np.arange(classes))
+    ours = Linear.new(classes, X.shape[1]).learned(X, labels)
+    assert ours.answers(X) == pytest.approx(theirs.predict_proba(X.astype(float)), abs=1e-6)
+
+
+def test_so_it_does_for_values():
+    theirs = SGDRegressor(learning_rate="constant", eta0=0.005, shuffle=False)
+    theirs.partial_fit(X.astype(float), (VALUES - 2.0) / 8.0)
+    ours = Linear.new(0, X.shape[1], centre=2.0, scale=8.0).learned(X, VALUES)
+    assert ours.answers(X)[:, 0] == pytest.approx(2.0 + 8.0 * theirs.predict(X.astype(float)), abs=1e-5)
+
+
+def test_labels_that_run_away_leave_the_linear_model_as_it_was():
+    known = Linear.new(0, 3, centre=0.0, scale=1e-300).learned(X[:5], np.zeros(5))
+    assert known.learned(X, np.full(len(X), 1e300)) is known
 
 
 # --- the state --------------------------------------------------------------------------------------------------------
@@ -108,17 +159,17 @@ def lived(labels, *, batch=50, late=0, classes=3):
     """A state that was asked about the rows and learned their labels; what it said, and the state."""
     estimator = (RandomForestClassifier if classes else RandomForestRegressor)(8, max_depth=5, random_state=0)
     fitted = estimator.fit(X[:100], NAMES[:100] if classes else VALUES[:100])
-    table = LeafTable.of(fitted, LETTERS if classes else None)
-    state = LiveState(classes, 1.0 if classes else 8.0).with_member(table)
-    ids, told, waiting = table.ids(fitted, X), [], []
+    leaves = ForestLeaves.of(fitted, LETTERS if classes else None)
+    state = LiveState(classes, 1.0 if classes else 8.0).with_member(1, leaves.table)
+    asked, told, waiting = Asked({1: leaves.ids(fitted, X)}), [], []
     for begin in range(100, len(X), batch):
         rows = slice(begin, begin + batch)
-        said = state.answer([ids[rows]], [table.answers(ids[rows])])
+        said = state.answer(asked.take(rows))
         told.append(said)
         waiting.append((said, rows))
         if len(waiting) * batch > late:
             known, due = waiting.pop(0)
-            state = state.learn(known, [ids[due]], labels[due], late)
+            state = state.learn(asked.take(due), known, labels[due], late)
     return told, state
 
 
@@ -181,24 +232,29 @@ def test_who_has_answered_too_little_counts_as_the_best():
     assert new == quick > plain
 
 
-def test_of_more_than_five_members_the_lightest_leaves(table):
+def test_of_more_than_five_members_the_oldest_leaves(table):
     _, state = lived(2 - CODES)
-    first = state.members[0].number
-    for _ in range(MOST_MEMBERS):
-        state = state.with_member(table)
-    assert len(state.members) == MOST_MEMBERS
-    assert first not in {member.number for member in state.members}, "it was wrong all the time"
-    assert not [name for name in state.losses if name.endswith(f" {first}")]
+    assert state.losses["plain 1"].size
+    for number in range(2, MOST_MEMBERS + 2):
+        state = state.with_member(number, table)
+    assert [member.number for member in state.members] == [2, 3, 4, 5, 6]
+    assert not [name for name in state.losses if name.endswith(" 1")]
 
 
-def test_two_trainings_without_a_label_in_between_are_two_members(forest, table):
-    state = LiveState(3, 1.0).with_member(table).with_member(table)
-    ids = table.ids(forest, X[:4])
-    own = [table.answers(ids), np.full((4, 3), 1 / 3)]
-    said = state.answer([ids, ids], own)
-    assert [said.parts[f"plain {member.number}"].tolist() for member in state.members] == [
-        each.tolist() for each in own
-    ]
+def test_who_stays_keeps_what_it_learned_and_who_is_new_knows_nothing(table):
+    _, state = lived(CODES)
+    of_both = state.of_members([1, 7], {7: table})
+    assert of_both.members[0].counts is state.members[0].counts
+    assert not any(counts.totals.any() for counts in of_both.members[1].counts)
+    assert of_both.losses.keys() == state.losses.keys()
+
+
+def test_a_member_without_leaves_says_what_its_graph_says():
+    state = LiveState(3, 1.0).with_member(4, None)
+    own = np.full((2, 3), 1 / 3)
+    said = state.answer(Asked({}, {4: own}))
+    assert said.plain.tolist() == said.fresh.tolist() == own.tolist()
+    assert Member.new(4, None).counts == ()
 
 
 def test_a_blend_loses_at_most_what_its_parts_lose_by_their_weights():
@@ -231,13 +287,13 @@ def test_the_later_the_labels_the_longer_the_windows_and_the_slower_the_weights(
 def test_two_classes_of_which_one_is_told_too_often_are_corrected():
     true = RANDOM.random(4_000) < 0.3
     told = np.full((4_000, 2), 0.5)
-    corrected = recalibrated(told[:1], told, true.astype(float), 2)
+    corrected = correction(told, true.astype(float), 2).applied(told[:1])
     assert corrected[0, 1] == pytest.approx(0.3, abs=0.03)
 
 
 def test_many_classes_are_corrected_by_their_shares():
     true = RANDOM.choice(3, 4_000, p=[0.7, 0.2, 0.1])
-    corrected = recalibrated(np.full((1, 3), 1 / 3), np.full((4_000, 3), 1 / 3), true.astype(float), 3)
+    corrected = correction(np.full((4_000, 3), 1 / 3), true.astype(float), 3).applied(np.full((1, 3), 1 / 3))
     assert corrected[0] == pytest.approx([0.7, 0.2, 0.1], abs=0.04)
 
 
@@ -245,14 +301,14 @@ def test_a_regression_that_is_off_is_corrected_whatever_single_rows_say():
     told = RANDOM.normal(100, 20, size=(3_000, 1))
     true = 10 + 1.1 * told[:, 0] + RANDOM.normal(0, 1, 3_000)
     true[::100] = 1e6
-    corrected = recalibrated(np.array([[100.0], [120.0]]), told, true, 0)
+    corrected = correction(told, true, 0).applied(np.array([[100.0], [120.0]]))
     assert corrected[:, 0] == pytest.approx([120, 142], abs=2)
 
 
 @pytest.mark.parametrize("classes", [0, 2, 3])
 def test_too_few_rows_correct_nothing(classes):
     answers = np.full((4, classes or 1), 1 / max(classes, 1))
-    assert recalibrated(answers, answers, np.zeros(4), classes) is answers
+    assert correction(answers, np.zeros(4), classes) is None
 
 
 @given(
@@ -264,7 +320,7 @@ def test_recalibrated_answers_are_probabilities_also_after_answers_that_were_sur
     classes, hits = drawn
     seen = np.zeros((150, classes))
     seen[:, 0] = 1.0
-    corrected = recalibrated(seen[:3], seen, np.array(hits), classes)
+    corrected = correction(seen, np.array(hits), classes).applied(seen[:3])
     assert corrected.sum(axis=1) == pytest.approx(1.0)
     assert np.isfinite(corrected).all()
 

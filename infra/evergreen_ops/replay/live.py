@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.training.learner import Learner
-from evergreen.training.leaves import Ids, LeafTable, Values
-from evergreen.training.live_state import Answered, Labels, LiveState
-from evergreen.training.online_state import OnlineState
+from evergreen.training.leaves import ForestLeaves, Ids, Values
+from evergreen.training.live_linear import Linear
+from evergreen.training.live_state import Answered, Asked, Labels, LiveState
 from evergreen.training.recipe import Preparation
 from evergreen_ops.replay.recipe import StreamModel, StreamRecipe, answers
 from evergreen_ops.replay.scores import class_codes
@@ -20,7 +19,6 @@ from evergreen_ops.replay.streams import Stream
 Array = npt.NDArray[Any]
 LEARNED_AT_ONCE = 50
 """Rows between two looks for new labels."""
-_RATES = {"SGDClassifier": 0.01, "SGDRegressor": 0.005}
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class _Waiting:
     """Rows that were asked and whose labels are not known, or were not looked for."""
 
     rows: Array
+    asked: Asked
     said: Answered
-    ids: dict[int, Ids]  # of the members that there were, by their numbers
 
 
 class LiveModel:
@@ -37,44 +35,37 @@ class LiveModel:
 
     def __init__(self, stream: Stream, recipe: StreamRecipe, first: Array) -> None:
         self._stream, self._rows = stream, recipe.rows
-        schema = recipe.job.schema
-        self._classes = schema.classes
+        self._classes = recipe.job.schema.classes
+        centre, spread, scale = 0.0, 1.0, 1.0
         if self._classes is None:
             values = stream.label[first].astype(float)
             centre, spread = float(np.median(values)), float(np.abs(values - np.median(values)).mean()) or 1.0
             scale = float(np.std(values)) or 1.0
-        else:
-            centre, spread, scale = 0.0, 1.0, 1.0
-        learner = Learner.of(schema.task)
-        rate = {"learning_rate": "constant", "eta0": _RATES[learner.estimator]}
-        learner = replace(learner, params={**learner.params, **rate})
-        preparation = Preparation.learn(self._rows.take(first), standardise=True)
-        self.state = LiveState(len(self._classes or ()), spread)
-        self._linear = OnlineState(schema, preparation, learner, label_centre=centre, label_scale=scale)
-        self._models: tuple[StreamModel, ...] = ()
+        self._preparation = Preparation.learn(self._rows.take(first), standardise=True)
+        inputs = self._preparation.matrix(self._rows.take(first))
+        classes = len(self._classes or ())
+        linear = Linear.new(classes, inputs.shape[1], centre, scale).learned(inputs, self._labels(first))
+        self.state = LiveState(classes, spread, linear=linear)
+        self._models: dict[int, tuple[StreamModel, ForestLeaves | None]] = {}
         self._waiting: list[_Waiting] = []
-        for batch in np.array_split(first, max(1, len(first) // LEARNED_AT_ONCE)):
-            self._learn_linear(batch)
 
     def take(self, model: StreamModel) -> None:
         """Have a newly trained model answer from now on, with its ancestors."""
-        state = self.state.with_member(LeafTable.of(model.fitted.estimator, self._classes))
-        known = {member.number: old for member, old in zip(self.state.members, self._models, strict=True)}
-        self._models = (*(known[member.number] for member in state.members[:-1]), model)
-        self.state = state
+        number, leaves = len(self._models) + 1, ForestLeaves.of(model.fitted.estimator, self._classes)
+        self._models[number] = (model, leaves)
+        self.state = self.state.with_member(number, None if leaves is None else leaves.table)
 
     def ask(self, block: Array) -> Values:
         """Answer rows as they are asked, learning in between what has become known: the fresh answers, ``[N, K]``."""
         fresh = []
-        of_all = self._ids(block)
-        linear_matrix = self._linear.matrix(self._rows.take(block)).astype(np.float32)
+        of_all = self._asked(block, [member.number for member in self.state.members])
         for begin in range(0, len(block), LEARNED_AT_ONCE):
-            some = block[begin : begin + LEARNED_AT_ONCE]
-            if some[0]:
-                self.learn(self._stream.event_time[some[0] - 1])
-            ids = {number: leaves[begin : begin + LEARNED_AT_ONCE] for number, leaves in of_all.items()}
-            said = self._answer(some, ids, linear_matrix[begin : begin + LEARNED_AT_ONCE])
-            self._waiting.append(_Waiting(some, said, ids))
+            some = slice(begin, begin + LEARNED_AT_ONCE)
+            if block[some][0]:
+                self.learn(self._stream.event_time[block[some][0] - 1])
+            asked = of_all.take(some)
+            said = self.state.answer(asked)
+            self._waiting.append(_Waiting(block[some], asked, said))
             fresh.append(said.fresh)
         return np.concatenate(fresh)
 
@@ -91,49 +82,31 @@ class LiveModel:
         if not due:
             return
         batch = np.concatenate([waiting.rows for waiting in due])
-        ids: list[Ids | None] = []
-        for member, model in zip(self.state.members, self._models, strict=True):
-            if member.table is None:
-                ids.append(None)
-            elif all(member.number in waiting.ids for waiting in due):
-                ids.append(np.concatenate([waiting.ids[member.number] for waiting in due]))
-            else:  # asked before the member came
-                matrix = model.fitted.preparation.matrix(self._rows.take(batch))
-                ids.append(member.table.ids(model.fitted.estimator, matrix))
+        numbers = [member.number for member in self.state.members]
+        if all(number in waiting.asked.ids for number in numbers for waiting in due):
+            asked = _asked_together([waiting.asked for waiting in due], numbers)
+        else:  # asked before a member came, or of one without leaves
+            asked = self._asked(batch, numbers)
         late = sum(len(waiting.rows) for waiting in left)
-        self.state = self.state.learn(_joined([waiting.said for waiting in due]), ids, self._labels(batch), late)
-        self._learn_linear(batch)
+        self.state = self.state.learn(asked, _joined([waiting.said for waiting in due]), self._labels(batch), late)
 
-    def _ids(self, rows: Array) -> dict[int, Ids]:
+    def _asked(self, rows: Array, numbers: list[int]) -> Asked:
         taken = self._rows.take(rows)
-        return {
-            member.number: member.table.ids(model.fitted.estimator, model.fitted.preparation.matrix(taken))
-            for member, model in zip(self.state.members, self._models, strict=True)
-            if member.table is not None
-        }
-
-    def _answer(self, rows: Array, ids: dict[int, Ids], matrix: npt.NDArray[np.float32]) -> Answered:
-        own = [
-            self._own(model, rows) if member.table is None else member.table.answers(ids[member.number])
-            for member, model in zip(self.state.members, self._models, strict=True)
-        ]
-        linear = answers(self._linear.recipe(self._classes), matrix, self._classes)
-        return self.state.answer([ids.get(member.number) for member in self.state.members], own, linear)
-
-    def _own(self, model: StreamModel, rows: Array) -> Values:
-        return answers(model.fitted, model.fitted.preparation.matrix(self._rows.take(rows)), self._classes)
+        ids: dict[int, Ids] = {}
+        own: dict[int, Values] = {}
+        for number in numbers:
+            model, leaves = self._models[number]
+            matrix = model.fitted.preparation.matrix(taken)
+            if leaves is None:
+                own[number] = answers(model.fitted, matrix, self._classes)
+            else:
+                ids[number] = leaves.ids(model.fitted.estimator, matrix)
+        return Asked(ids, own, self._preparation.matrix(taken))
 
     def _labels(self, rows: Array) -> Labels:
         if self._classes is None:
             return self._stream.label[rows].astype(float)
         return class_codes(self._stream.label[rows], self._classes)
-
-    def _learn_linear(self, batch: Array) -> None:
-        taken = self._rows.take(batch)
-        actual = taken.actual
-        if self._classes is None:
-            actual = (actual - self._linear.label_centre) / self._linear.label_scale
-        self._linear = self._linear.learned(self._linear.matrix(taken), actual, rows=len(batch))
 
 
 def _some(waiting: _Waiting, rows: Array) -> _Waiting:
@@ -141,8 +114,13 @@ def _some(waiting: _Waiting, rows: Array) -> _Waiting:
         return waiting
     said = waiting.said
     parts = {name: part[rows] for name, part in said.parts.items()}
-    kept = Answered(said.plain[rows], said.fresh[rows], said.adapted[rows], parts)
-    return _Waiting(waiting.rows[rows], kept, {number: leaves[rows] for number, leaves in waiting.ids.items()})
+    kept = replace(said, plain=said.plain[rows], fresh=said.fresh[rows], adapted=said.adapted[rows], parts=parts)
+    return _Waiting(waiting.rows[rows], waiting.asked.take(rows), kept)
+
+
+def _asked_together(asked: list[Asked], numbers: list[int]) -> Asked:
+    ids = {number: np.concatenate([one.ids[number] for one in asked]) for number in numbers}
+    return Asked(ids, {}, np.concatenate([one.inputs for one in asked if one.inputs is not None]))
 
 
 def _joined(said: list[Answered]) -> Answered:

@@ -168,6 +168,12 @@ class AwsPorts:
         return DynamoOnlineStates(self._dynamodb, self.settings.online_table)
 
     @cached_property
+    def live(self) -> p.LiveStates:
+        from evergreen.aws.live_states import DynamoLiveStates
+
+        return DynamoLiveStates(self._dynamodb, self.settings.online_table)
+
+    @cached_property
     def traffic(self) -> p.TrafficMetrics:
         from evergreen.aws.traffic import CloudWatchTraffic
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evergreen.domain.checkpoints import OnlineCheckpoint, OnlinePointer
+from evergreen.domain.checkpoints import LivePointer, OnlineCheckpoint, OnlinePointer
 from evergreen.domain.model_events import AnyEvent
 from evergreen.domain.state import ModelState
 
@@ -224,6 +224,19 @@ class OnlineStates(Protocol):
         """Delete the checkpoint; no error if it is gone."""
 
 
+class LiveStates(Protocol):
+    """Where the live states of versions are."""
+
+    def read(self, model: str, version: int) -> LivePointer | None:
+        """Where the state is, as it really is; None before anything was learned."""
+
+    def recent(self, model: str, version: int) -> LivePointer | None:
+        """Where the state is, or was a moment ago: for who answers requests."""
+
+    def advance(self, before: LivePointer | None, after: LivePointer) -> None:
+        """Point to what follows the state that was read; raises ConflictingWriteError when it is another by now."""
+
+
 class TrafficMetrics(Protocol):
     """What versions answered, from CloudWatch."""
 
@@ -321,6 +334,8 @@ class Ports(Protocol):
     def feedback(self) -> FeedbackQueue: ...
     @property
     def online(self) -> OnlineStates: ...
+    @property
+    def live(self) -> LiveStates: ...
     @property
     def traffic(self) -> TrafficMetrics: ...
     def endpoint(self, spec: ModelSpec) -> Aliases:

@@ -553,6 +553,14 @@ class OnlineSpec(_Section):
         return self
 
 
+class FreshnessSpec(_Section):
+    """What a version learns from matured labels between its trainings, and answers by (kind lambda)."""
+
+    enabled: bool = Field(
+        False, description="keep a live state beside each version: its answers follow the labels, within a stated bound"
+    )
+
+
 class ModelSpec(_Section):
     """Everything Evergreen knows about a model before it has seen traffic.
 
@@ -581,6 +589,7 @@ class ModelSpec(_Section):
     shadow: ShadowSpec = ShadowSpec()
     deployment: DeploymentSpec = DeploymentSpec()
     online: OnlineSpec = OnlineSpec()
+    freshness: FreshnessSpec = FreshnessSpec()
 
     @model_validator(mode="after")
     def _task_fits(self) -> Self:
@@ -631,6 +640,11 @@ class ModelSpec(_Section):
                 )
 
     def _endpoint_fits(self) -> None:
+        if self.endpoint.kind == "sagemaker" and self.freshness.enabled:
+            raise ValueError(
+                "freshness.enabled is true, but endpoint.kind is sagemaker, whose containers keep no live state yet: "
+                "set it to false"
+            )
         share = self.deployment.canary_share
         if self.endpoint.kind == "sagemaker" and share < 1:
             raise ValueError(

@@ -142,6 +142,11 @@ ONLINE_LOSS = Metric("OnlineLoss", "None", (MODEL,))
 ONLINE_ROWS_AGAIN = _count("OnlineRowsAgain", MODEL)
 ONLINE_ROWS_IGNORED = _count("OnlineRowsIgnored", MODEL)
 
+# learn_live
+LIVE_ROWS = _count("LiveRows", MODEL)
+LIVE_ROWS_IGNORED = _count("LiveRowsIgnored", MODEL)
+LIVE_MODELS = _count("LiveModels")
+
 # update_registry, reconcile
 REGISTRY_UPDATES = _count("RegistryUpdates")
 REPAIRS = _count("Repairs")  # of every model: an alarm waits for it

@@ -1,4 +1,4 @@
-"""What is recorded of a model's online state and of its checkpoints."""
+"""What is recorded of a model's online state and of its checkpoints, and of its versions' live states."""
 
 from __future__ import annotations
 
@@ -36,6 +36,20 @@ class OnlinePointer:
     learned_until: datetime  # the newest row's
     total: Sums = (0, 0, 0, 0.0)
     days: Mapping[str, Sums] = field(default_factory=dict)  # the newest, by the day of the row
+
+
+@dataclass(frozen=True, slots=True)
+class LivePointer:
+    """Which bytes are the live state of a version now."""
+
+    model: str
+    version: int
+    number: int  # of the state: one more with each that follows
+    key: str  # in the artifact bucket
+    sha256: str
+    since: datetime  # it answers
+    rows: int  # labels learned
+    learned_until: datetime | None  # the newest request of them
 
 
 @dataclass(frozen=True, slots=True)

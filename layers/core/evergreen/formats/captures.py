@@ -31,6 +31,16 @@ class Capture:
     prediction: str | float
     probabilities: Mapping[str, float] | None  # by class label
     group: str | None = None
+    live: LiveAnswer | None = None  # None: the version answered as it was trained
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAnswer:
+    """Which live state answered, and what the version would have answered as it was trained."""
+
+    state: int
+    plain: str | float
+    plain_probabilities: Mapping[str, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,8 @@ def capture_line(capture: Capture, *, model: str, variant: str) -> bytes:
     '1'
     """
     output: dict[str, Any] = {"prediction": capture.prediction, "probabilities": capture.probabilities}
+    if capture.live is not None:
+        output["plain"] = {"prediction": capture.live.plain, "probabilities": capture.live.plain_probabilities}
     metadata: dict[str, Any] = {
         "eventId": capture.event_id,
         "inferenceId": capture.event_id,
@@ -94,6 +106,8 @@ def capture_line(capture: Capture, *, model: str, variant: str) -> bytes:
         "modelVersion": capture.version,
         "variant": variant,
     }
+    if capture.live is not None:
+        metadata["liveState"] = capture.live.state
     if capture.group:
         metadata["group"] = capture.group
     record = {
@@ -150,7 +164,8 @@ def _read_record(record: Mapping[str, Any], layout: CaptureLayout | None) -> lis
     time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     group = metadata.get("group")
     if "modelVersion" in metadata or layout is None:
-        return [_read_ours(data, event_id, time, int(metadata["modelVersion"]), group)]
+        version, state = int(metadata["modelVersion"]), metadata.get("liveState")
+        return [_read_ours(data, event_id, time, version, group, None if state is None else int(state))]
     if layout.version is None:
         raise PayloadError("the record names no modelVersion, and no version was in production then")
     rows = read_rows(data["endpointInput"], layout.schema)
@@ -162,12 +177,16 @@ def _read_record(record: Mapping[str, Any], layout: CaptureLayout | None) -> lis
     ]
 
 
-def _read_ours(data: Mapping[str, Any], event_id: str, time: datetime, version: int, group: str | None) -> Capture:
+def _read_ours(
+    data: Mapping[str, Any], event_id: str, time: datetime, version: int, group: str | None, state: int | None
+) -> Capture:
     features = orjson.loads(data["endpointInput"]["data"])
     output = orjson.loads(data["endpointOutput"]["data"])
     if not isinstance(features, dict):
         raise TypeError("endpointInput.data is not a JSON object of features")
-    return Capture(event_id, time, version, features, output["prediction"], output.get("probabilities"), group)
+    plain = None if state is None else output["plain"]
+    live = None if plain is None else LiveAnswer(state or 0, plain["prediction"], plain.get("probabilities"))
+    return Capture(event_id, time, version, features, output["prediction"], output.get("probabilities"), group, live)
 
 
 def row_ids(event_id: str, rows: int) -> list[str]:

@@ -341,6 +341,22 @@ def online_state_version(key: str) -> int:
     return int(key.rpartition("/")[2].partition("-")[0])
 
 
+def live_states_of(model: str, version: int) -> str:
+    """The prefix of a version's live states."""
+    return f"{online_of(model)}/live/v{version:06d}/"
+
+
+def live_state_key(model: str, version: int, number: int, sha256: str) -> str:
+    """Where a version's live state lies: no other bytes are ever written there.
+
+    Examples
+    --------
+    >>> live_state_key("churn", 3, 17, "5f5f")
+    'online/churn/live/v000003/0000000017-5f5f.state'
+    """
+    return f"{live_states_of(model, version)}{number:010d}-{sha256}.state"
+
+
 def online_checkpoint_key(model: str, number: int, sha256: str) -> str:
     """Where a checkpoint of a state lies; it is never written over."""
     return f"{online_of(model)}/checkpoints/{number:010d}-{sha256}.state"

@@ -15,7 +15,10 @@ from typing import Any
 
 from evergreen.errors import EvergreenError
 
-__all__ = ["ArtifactError", "canonical_json", "pack", "unpack"]
+__all__ = ["ANCESTORS", "ArtifactError", "canonical_json", "pack", "unpack"]
+
+ANCESTORS = "ancestors"
+"""Key of model.json: the numbers of the versions that live on in this one, oldest first; absent: no live state."""
 
 LARGEST_CONTENT = 2 * 1024**3
 LARGEST_JSON = 64 * 1024**2

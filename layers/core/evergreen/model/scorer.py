@@ -20,7 +20,7 @@ import numpy.typing as npt
 from evergreen.model.archive import ArtifactError, unpack
 from evergreen.model.schema import FeatureSchema, SchemaError
 
-__all__ = ["Artifact", "ArtifactError", "ArtifactHashError", "Predictions", "Scorer"]
+__all__ = ["Artifact", "ArtifactError", "ArtifactHashError", "Graph", "Predictions", "Scorer"]
 
 MODEL_FILE = "model.onnx"
 FACTS_FILE = "model.json"
@@ -166,8 +166,101 @@ class Artifact:
         return Scorer(self)
 
 
+class Graph:
+    """An ONNX graph on one thread, so that the same rows give the same bits.
+
+    Parameters
+    ----------
+    onnx
+        Its bytes.
+    schema
+        The features that it may take.
+    output
+        What it has to answer.
+    name
+        How it is called in errors.
+
+    Raises
+    ------
+    ArtifactError
+        The graph is broken, takes features that the schema does not have, or does not answer so.
+    """
+
+    def __init__(self, onnx: bytes, schema: FeatureSchema, output: str, name: str = MODEL_FILE) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        # A session lives for thousands of one-row requests of the same shape: keep its memory, skip its arena's growth.
+        options.enable_mem_pattern = True
+        try:
+            self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises its own classes, which derive from Exception alone
+            raise ArtifactError(f"{name} can't be loaded by ONNX Runtime: {error}") from error
+        inputs = {tensor.name for tensor in self._session.get_inputs()}
+        unknown, missing = inputs - set(schema.names), set(schema.names) - inputs
+        if unknown:
+            raise ArtifactError(f"{name} takes {sorted(unknown)}, which {FACTS_FILE} does not name; train again")
+        # The converter drops an input that no part of the model reads; such a feature is accepted and not passed on.
+        self.inputs = tuple(one for one in schema.names if one not in missing)
+        names = [tensor.name for tensor in self._session.get_outputs()]
+        if output not in names:
+            raise ArtifactError(f"{name} answers {names}, but a {schema.task.value} model needs {output!r}")
+        self._output = output
+
+    def run(
+        self, columns: Mapping[str, npt.NDArray[Any]], within: float | None = None, output: str = ""
+    ) -> npt.NDArray[Any]:
+        """Return what the graph answers to rows given as columns, its first axis the rows'.
+
+        Parameters
+        ----------
+        columns
+            What :meth:`evergreen.model.schema.FeatureSchema.columns` makes: one array ``[N]`` per feature, N above 0.
+        within
+            Seconds after which the graph is stopped; ``None``: never.
+        output
+            Another answer than the usual one.
+
+        Raises
+        ------
+        ArtifactError
+            A column that the graph needs is not there.
+        TimeoutError
+            The graph was stopped.
+        """
+        try:
+            feed = {name: columns[name].reshape(-1, 1) for name in self.inputs}
+        except KeyError as error:
+            raise ArtifactError(f"no column for feature {error}; the model takes {', '.join(self.inputs)}") from error
+        wanted = [output or self._output]
+        if within is None:
+            return self._session.run(wanted, feed)[0]  # type: ignore[no-any-return]
+        import onnxruntime
+
+        options, stopped = onnxruntime.RunOptions(), threading.Event()
+        options.log_severity_level = 4
+
+        def stop() -> None:
+            stopped.set()
+            options.terminate = True  # looked at between the nodes of the graph, and between the rounds of a loop
+
+        timer = threading.Timer(within, stop)
+        timer.start()
+        try:
+            return self._session.run(wanted, feed, options)[0]  # type: ignore[no-any-return]
+        except Exception as error:
+            if stopped.is_set():
+                raise TimeoutError(f"the model did not answer within {within:.0f} s") from error
+            raise
+        finally:
+            timer.cancel()
+
+
 class Scorer:
-    """A model ready to answer, on one thread, so that the same rows give the same bits.
+    """A model ready to answer.
 
     Parameters
     ----------
@@ -181,35 +274,11 @@ class Scorer:
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        # A session lives for thousands of one-row requests of the same shape: keep its memory, skip its arena's growth.
-        options.enable_mem_pattern = True
-        try:
-            self._session = onnxruntime.InferenceSession(artifact.onnx, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises its own classes, which derive from Exception alone
-            raise ArtifactError(f"{MODEL_FILE} can't be loaded by ONNX Runtime: {error}") from error
         self.schema = artifact.schema
-        inputs = {tensor.name for tensor in self._session.get_inputs()}
-        unknown, missing = inputs - set(self.schema.names), set(self.schema.names) - inputs
-        if unknown:
-            raise ArtifactError(f"{MODEL_FILE} takes {sorted(unknown)}, which {FACTS_FILE} does not name; train again")
-        # The converter drops an input that no part of the model reads; such a feature is accepted and not passed on.
-        self._inputs = tuple(name for name in self.schema.names if name not in missing)
-        self._answer = self._output()
+        output = "probabilities" if self.schema.task.is_classification else "variable"
+        self._graph = Graph(artifact.onnx, self.schema, output)
         self._classes = self.schema.classes
         self._label_of = np.array(self._classes, dtype=object) if self._classes is not None else None
-
-    def _output(self) -> list[str]:
-        wanted = "probabilities" if self.schema.task.is_classification else "variable"
-        names = [tensor.name for tensor in self._session.get_outputs()]
-        if wanted not in names:
-            raise ArtifactError(f"{MODEL_FILE} answers {names}, but a {self.schema.task.value} model needs {wanted!r}")
-        return [wanted]
 
     def score(self, columns: Mapping[str, npt.NDArray[Any]], within: float | None = None) -> Predictions:
         """Score rows given as columns.
@@ -233,40 +302,16 @@ class Scorer:
         TimeoutError
             The graph was stopped.
         """
-        try:
-            feed = {name: columns[name].reshape(-1, 1) for name in self._inputs}
-        except KeyError as error:
-            raise ArtifactError(f"no column for feature {error}; the model takes {', '.join(self._inputs)}") from error
-        if feed and not len(next(iter(feed.values()))):
+        if columns and not len(next(iter(columns.values()))):
             return self._nothing()
-        answer: npt.NDArray[Any] = self._run(feed, within)[0]
+        return self.answered(self._graph.run(columns, within))
+
+    def answered(self, answers: npt.NDArray[Any]) -> Predictions:
+        """Name the classes that probabilities ``[N, K]`` speak for, or take values ``[N, 1]``."""
         if self._label_of is None:
-            return Predictions(None, answer.reshape(-1).astype(np.float64), None)
-        labels: list[str] = self._label_of[np.round(answer, TIE_DIGITS).argmax(axis=1)].tolist()
-        return Predictions(labels, None, answer.astype(np.float64))
-
-    def _run(self, feed: Mapping[str, npt.NDArray[Any]], within: float | None) -> Any:
-        if within is None:
-            return self._session.run(self._answer, feed)
-        import onnxruntime
-
-        options, stopped = onnxruntime.RunOptions(), threading.Event()
-        options.log_severity_level = 4
-
-        def stop() -> None:
-            stopped.set()
-            options.terminate = True  # looked at between the nodes of the graph, and between the rounds of a loop
-
-        timer = threading.Timer(within, stop)
-        timer.start()
-        try:
-            return self._session.run(self._answer, feed, options)
-        except Exception as error:
-            if stopped.is_set():
-                raise TimeoutError(f"the model did not answer within {within:.0f} s") from error
-            raise
-        finally:
-            timer.cancel()
+            return Predictions(None, answers.reshape(-1).astype(np.float64), None)
+        labels: list[str] = self._label_of[np.round(answers, TIE_DIGITS).argmax(axis=1)].tolist()
+        return Predictions(labels, None, answers.astype(np.float64))
 
     def score_rows(self, rows: Sequence[Mapping[str, Any]], within: float | None = None) -> Predictions:
         """Score rows given as JSON objects; they are taken as valid (see ``FeatureSchema.validate``)."""
@@ -274,8 +319,7 @@ class Scorer:
 
     def graph_labels(self, columns: Mapping[str, npt.NDArray[Any]]) -> list[str]:
         """Return the labels the graph itself answers, for other runtimes' sake; :meth:`score` breaks ties steadily."""
-        feed = {name: columns[name].reshape(-1, 1) for name in self._inputs}
-        return [str(label) for label in self._session.run(["label"], feed)[0].tolist()]
+        return [str(label) for label in self._graph.run(columns, output="label").tolist()]
 
     def _nothing(self) -> Predictions:
         if self._classes is None:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from evergreen.model.schema import FeatureSchema
 from evergreen.model.scorer import Artifact, Scorer
 from evergreen.training.job import TrainingError
+from evergreen.training.leaves import ForestLeaves, trees_of
 from evergreen.training.read_rows import Rows
 from evergreen.training.recipe import Fitted
 
-__all__ = ["Agreement", "compare", "to_onnx"]
+__all__ = ["Agreement", "compare", "leaves_to_onnx", "to_onnx"]
 
 TARGET_OPSET = {"": 17, "ai.onnx.ml": 3}
 MAX_DIFFERENCE = 1e-5
@@ -70,7 +71,6 @@ def to_onnx(fitted: Fitted, schema: FeatureSchema) -> bytes:
         skl2onnx can't convert the estimator.
     """
     from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
     from skl2onnx.common.shape_calculator import (
         calculate_linear_classifier_output_shapes,
         calculate_linear_regressor_output_shapes,
@@ -78,15 +78,13 @@ def to_onnx(fitted: Fitted, schema: FeatureSchema) -> bytes:
 
     name, kind = type(fitted.estimator).__name__, type(fitted.estimator)
     classifies = schema.task.is_classification
-    inputs = [(number, FloatTensorType([None, 1])) for number in fitted.preparation.numbers]
-    inputs += [(category, StringTensorType([None, 1])) for category in fitted.preparation.categoricals]
     shapes = calculate_linear_classifier_output_shapes if classifies else calculate_linear_regressor_output_shapes
     forest = name in _FORESTS
     try:
         graph = convert_sklearn(
             fitted.pipeline(),
             name="evergreen",
-            initial_types=inputs,
+            initial_types=_inputs(fitted),
             options={id(fitted.estimator): {"zipmap": False}} if classifies else None,
             target_opset=TARGET_OPSET,
             custom_conversion_functions={kind: _place_forest} if forest else None,
@@ -103,6 +101,70 @@ def to_onnx(fitted: Fitted, schema: FeatureSchema) -> bytes:
         _widen(graph, fitted.classes, schema.classes)
     exported: bytes = graph.SerializeToString(deterministic=True)
     return exported
+
+
+def leaves_to_onnx(fitted: Fitted, leaves: ForestLeaves) -> bytes:
+    """Export preparation and trees as a graph that answers which leaf of each tree a row falls into.
+
+    Returns
+    -------
+    bytes
+        A graph with the inputs of :func:`to_onnx` and one output, ``leaves``: float32 ``[N, T]``, places in the leaves'
+        table, which float32 holds exactly up to 16.7 million leaves.
+    """
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.base import BaseEstimator, RegressorMixin
+
+    class LeafPlaces(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+        """Stands where the forest stands in the pipeline."""
+
+    trees = len(leaves.starts)
+
+    def shapes(operator: Any) -> None:
+        operator.outputs[0].type = FloatTensorType([None, trees])
+
+    def place(scope: Any, operator: Any, container: Any) -> None:
+        container.add_node(
+            "TreeEnsembleRegressor",
+            operator.inputs[0].full_name,
+            operator.outputs[0].full_name,
+            op_domain="ai.onnx.ml",
+            op_version=3,
+            name=_FOREST_NODE,
+            n_targets=trees,
+            post_transform="NONE",
+        )
+
+    pipeline = fitted.pipeline()
+    pipeline.steps[-1] = ("estimator", LeafPlaces())
+    graph = convert_sklearn(
+        pipeline,
+        name="evergreen",
+        initial_types=_inputs(fitted),
+        target_opset=TARGET_OPSET,
+        custom_conversion_functions={LeafPlaces: place},
+        custom_shape_calculators={LeafPlaces: shapes},
+    )
+    nodes = _nodes(fitted.estimator)
+    is_leaf = nodes["nodes_modes"] == b"LEAF"
+    tree_of = nodes["nodes_treeids"][is_leaf]
+    answers = {
+        "target_treeids": tree_of,
+        "target_nodeids": nodes["nodes_nodeids"][is_leaf],
+        "target_ids": tree_of,
+        "target_weights": np.arange(len(tree_of), dtype=np.float32),
+    }
+    _set_attributes(next(node for node in graph.graph.node if node.name == _FOREST_NODE), nodes | answers)
+    exported: bytes = graph.SerializeToString(deterministic=True)
+    return exported
+
+
+def _inputs(fitted: Fitted) -> list[tuple[str, Any]]:
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+    numbers = [(number, FloatTensorType([None, 1])) for number in fitted.preparation.numbers]
+    return numbers + [(category, StringTensorType([None, 1])) for category in fitted.preparation.categoricals]
 
 
 def compare(onnx: bytes, fitted: Fitted, schema: FeatureSchema, rows: Rows) -> Agreement:
@@ -170,23 +232,27 @@ def _place_forest(scope: Any, operator: Any, container: Any) -> None:
     )
 
 
-def _fill_forest(graph: Any, estimator: Any) -> None:
-    """Write all trees of a forest into its node, as the flat tables of TreeEnsemble (ai.onnx.ml version 3)."""
-    trees = [member.tree_ for member in getattr(estimator, "estimators_", [estimator])]
+def _nodes(estimator: Any) -> dict[str, npt.NDArray[Any]]:
+    """The trees of a forest as the flat tables of TreeEnsemble (ai.onnx.ml version 3)."""
+    trees = trees_of(estimator)
     sizes = np.array([tree.node_count for tree in trees], dtype=np.int64)
-    tree_of = np.repeat(np.arange(len(trees)), sizes)
-    node_of = np.concatenate([np.arange(size) for size in sizes])
     left = np.concatenate([tree.children_left for tree in trees])
     leaf = left < 0
-    tables: dict[str, npt.NDArray[Any]] = {
-        "nodes_treeids": tree_of,
-        "nodes_nodeids": node_of,
+    return {
+        "nodes_treeids": np.repeat(np.arange(len(trees)), sizes),
+        "nodes_nodeids": np.concatenate([np.arange(size) for size in sizes]),
         "nodes_featureids": np.where(leaf, 0, np.concatenate([tree.feature for tree in trees])),
         "nodes_truenodeids": np.where(leaf, 0, left),
         "nodes_falsenodeids": np.where(leaf, 0, np.concatenate([tree.children_right for tree in trees])),
         "nodes_values": np.where(leaf, 0.0, _rounded_down(np.concatenate([tree.threshold for tree in trees]))),
         "nodes_modes": np.where(leaf, b"LEAF", b"BRANCH_LEQ").astype(object),
     }
+
+
+def _fill_forest(graph: Any, estimator: Any) -> None:
+    """Write all trees of a forest into its node."""
+    trees, nodes = trees_of(estimator), _nodes(estimator)
+    leaf = nodes["nodes_modes"] == b"LEAF"
     answers = np.concatenate([tree.value[:, 0, :] for tree in trees])[leaf]
     if hasattr(estimator, "classes_"):
         shares = answers / answers.sum(axis=1, keepdims=True) / len(trees)
@@ -200,13 +266,13 @@ def _fill_forest(graph: Any, estimator: Any) -> None:
     else:
         which, label = np.arange(len(answers)), np.zeros(len(answers), dtype=np.int64)
         weight, prefix = answers[:, 0] / len(trees), "target"
-    tables |= {
-        f"{prefix}_treeids": tree_of[leaf][which],
-        f"{prefix}_nodeids": node_of[leaf][which],
+    nodes |= {
+        f"{prefix}_treeids": nodes["nodes_treeids"][leaf][which],
+        f"{prefix}_nodeids": nodes["nodes_nodeids"][leaf][which],
         f"{prefix}_ids": label,
         f"{prefix}_weights": weight,
     }
-    _set_attributes(next(node for node in graph.graph.node if node.name == _FOREST_NODE), tables)
+    _set_attributes(next(node for node in graph.graph.node if node.name == _FOREST_NODE), nodes)
 
 
 def _widen(graph: Any, seen: tuple[str, ...], classes: tuple[str, ...]) -> None:

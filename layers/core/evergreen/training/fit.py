@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.model.archive import canonical_json
+from evergreen.model.archive import ANCESTORS, canonical_json
 from evergreen.model.schema import FeatureSchema, SchemaError, Task
 from evergreen.model.scorer import FACTS_FILE, MODEL_FILE, Artifact, ArtifactError, Predictions
 from evergreen.statistics.losses import absolute_error, brier, codes, loss_scale
@@ -21,6 +21,7 @@ from evergreen.training.checkpoint import Checkpoints, validation_key
 from evergreen.training.export import Agreement, compare, to_onnx
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.leaks import Leak, find_leaks
+from evergreen.training.live_files import ancestors_of, live_files, numbers_of
 from evergreen.training.read_rows import Rows
 from evergreen.training.recipe import Fitted, fit, new_estimator
 from evergreen.training.reference import Validated, reference
@@ -93,6 +94,7 @@ def train(
     production: Artifact | None = None,
     *,
     not_compared: NotCompared | None = None,
+    archive: bytes = b"",
     checkpoints: Checkpoints | None = None,
     report: Callable[[str], None] = print,
 ) -> Trained:
@@ -108,6 +110,8 @@ def train(
         The version now in production, to be scored on the same validation slice.
     not_compared
         Why it is not given though there is one.
+    archive
+        Production's artifact as it is stored: its forests live on in this version, if the job says so.
     checkpoints
         Where the validation is kept, and taken from when an earlier attempt got that far. The artifact is the same.
     report
@@ -136,7 +140,7 @@ def train(
         report(f"fitting {job.estimator} on all {len(rows)} rows")
         return fit(rows, job)
 
-    beside = Beside(production, not_compared)
+    beside = Beside(production, not_compared, archive)
     split = len(rows) - held_out
     return finish(job, rows, split, answered, fit_on_all, beside, learned=facts_of(job, rows), report=report)
 
@@ -147,6 +151,7 @@ class Beside:
 
     production: Artifact | None = None
     not_compared: NotCompared | None = None
+    archive: bytes = b""  # as it is stored
 
 
 def labelled(rows: Rows, job: TrainingJob) -> Rows:
@@ -241,15 +246,29 @@ def finish(
         "onnx_disagreeing_share": agreement.disagreeing_share,
         **learned,
     }
+    live = _live(job, fitted, rows, beside_it.archive, report) if job.freshness else {}
+    if live:
+        facts[ANCESTORS] = numbers_of(live)
     described = reference(rows, validated, cycle_days=job.cycle_days)
     files = {
         MODEL_FILE: onnx,
         FACTS_FILE: canonical_json(facts),
         REFERENCE_FILE: json.dumps(described, sort_keys=True, separators=(",", ":"), allow_nan=False).encode(),
+        **live,
     }
     return Trained(
         files, fitted, schema, validation, baseline, in_production, leaks, agreement, int(learned["rows_trained"])
     )
+
+
+def _live(
+    job: TrainingJob, fitted: Fitted, rows: Rows, archive: bytes, report: Callable[[str], None]
+) -> dict[str, bytes]:
+    """What the archive holds for a live state; of an estimator without leaves less."""
+    ancestors = ancestors_of(archive, job.production_version, rows.schema) if archive else {}
+    files = live_files(fitted, rows, ancestors)
+    report(f"{len(numbers_of(files))} earlier versions live on in this one")
+    return files
 
 
 def _with_classes(rows: Rows) -> FeatureSchema:

@@ -70,6 +70,10 @@ class TrainingJob:
         empty: the job trains.
     other_labels
         ``refuse``: a label that is none of the classes fails the job; ``leave_out``: its rows are left out.
+    freshness
+        Whether the artifact holds what a live state needs.
+    production_version
+        The number of the version in production, under which it lives on in the new one.
     """
 
     model: str
@@ -91,6 +95,8 @@ class TrainingJob:
     production_sha256: str = ""
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     other_labels: str = "refuse"
+    freshness: bool = False
+    production_version: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_fraction < 1:
@@ -153,6 +159,8 @@ class TrainingJob:
             cycle_days=_number(decoded, "cycle_days", 7.0),
             checkpoint=_object(decoded, "checkpoint"),
             other_labels=_text(decoded, "other_labels") or "refuse",
+            freshness=bool(_integer(decoded, "freshness", 0)),
+            production_version=_integer(decoded, "production_version", 0),
         )
 
 

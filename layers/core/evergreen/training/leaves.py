@@ -15,6 +15,10 @@ import numpy.typing as npt
 
 TRAINED_LABELS = 2.0
 """How many labels a leaf's trained value is worth beside those that came later."""
+MOST_LEAVES = 500_000
+"""That a version's forests may have together for its labels to be learned; float32 counts to 16.7 million."""
+_FORGOTTEN = 1e-3
+"""A leaf whose labels have faded to so little is as it was trained, and takes no room where a state is stored."""
 
 Ids = npt.NDArray[np.int64]
 """Which leaf each row fell into, a column a tree: places in the table, ``[N, T]``."""
@@ -29,23 +33,41 @@ class LeafTable:
     ----------
     values
         ``[L, K]``: each leaf's probabilities in the order of the classes, or ``[L, 1]``: its value.
+    """
+
+    values: npt.NDArray[np.float32]
+
+    def answers(self, ids: Ids) -> Values:
+        """The forest's own answers, ``[N, K]``."""
+        answered: Values = self.values[ids].mean(axis=1, dtype=np.float64)
+        return answered
+
+
+@dataclass(frozen=True, eq=False)
+class ForestLeaves:
+    """The leaves of a fitted scikit-learn forest or tree, and where its rows fall.
+
+    Parameters
+    ----------
+    table
+        What they were taught.
     places
         Of each node of each tree, the leaf's place in the table; -1 for a node that splits.
     starts
         Where each tree's nodes begin in ``places``, ``[T]``.
     """
 
-    values: npt.NDArray[np.float32]
+    table: LeafTable
     places: npt.NDArray[np.int32]
     starts: Ids
 
     @classmethod
-    def of(cls, forest: Any, classes: tuple[str, ...] | None) -> LeafTable | None:
+    def of(cls, forest: Any, classes: tuple[str, ...] | None) -> ForestLeaves | None:
         """Take the leaves of a fitted scikit-learn forest or tree; None for an estimator that has none.
 
         Boosted trees have leaves too, but their values are steps, not answers.
         """
-        trees = _trees(forest)
+        trees = trees_of(forest)
         if not trees:
             return None
         nodes = [tree.node_count for tree in trees]
@@ -58,7 +80,7 @@ class LeafTable:
             values[:, [classes.index(str(label)) for label in forest.classes_]] = found / found.sum(1, keepdims=True)
         places = np.where(is_leaf, np.cumsum(is_leaf) - 1, -1).astype(np.int32)
         starts = np.concatenate([[0], np.cumsum(nodes)[:-1]]).astype(np.int64)
-        return cls(values.astype(np.float32), places, starts)
+        return cls(LeafTable(values.astype(np.float32)), places, starts)
 
     def ids(self, forest: Any, matrix: npt.NDArray[np.float32]) -> Ids:
         """Find the leaves that rows fall into.
@@ -66,21 +88,16 @@ class LeafTable:
         Parameters
         ----------
         forest
-            What the table was taken of.
+            Whose leaves these are.
         matrix
             ``[N, D]``, C-contiguous.
         """
         # The forest's own `apply` makes a task of each tree, which takes longer than a tree does for some rows.
-        nodes = np.stack([tree.apply(matrix) for tree in _trees(forest)], axis=1)
+        nodes = np.stack([tree.apply(matrix) for tree in trees_of(forest)], axis=1)
         return self.places[nodes + self.starts].astype(np.int64)
 
-    def answers(self, ids: Ids) -> Values:
-        """The forest's own answers, ``[N, K]``."""
-        answered: Values = self.values[ids].mean(axis=1, dtype=np.float64)
-        return answered
 
-
-def _trees(forest: Any) -> list[Any]:
+def trees_of(forest: Any) -> list[Any]:
     """The trees whose leaves' mean is the answer; none for an estimator that answers in another way."""
     members = getattr(forest, "estimators_", [forest])
     if not isinstance(members, list):  # boosting keeps an array
@@ -109,7 +126,9 @@ class LeafCounts:
         return cls(np.zeros_like(table.values), np.zeros(len(table.values), dtype=np.float32))
 
     def learned(self, ids: Ids, labels: npt.NDArray[Any], half_life: float) -> LeafCounts:
-        """Count a batch of labels in the leaves that their rows fell into.
+        """Count labels in the leaves that their rows fell into, each fading from when it came.
+
+        Many at once teach what they would have taught one by one.
 
         Parameters
         ----------
@@ -120,18 +139,21 @@ class LeafCounts:
         half_life
             After so many labels an old one counts half.
         """
+        trees = ids.shape[1]
         fade = np.float32(0.5 ** (len(labels) / half_life))
-        sums, totals = self.sums * fade, self.totals * fade
-        flat, trees = ids.ravel(), ids.shape[1]
+        worth = np.repeat(0.5 ** (np.arange(len(labels) - 1, -1, -1) / half_life), trees).astype(np.float32)
+        sums, totals, flat = self.sums * fade, self.totals * fade, ids.ravel()
         if np.issubdtype(labels.dtype, np.integer):
-            np.add.at(sums, (flat, np.repeat(labels, trees)), 1.0)
+            np.add.at(sums, (flat, np.repeat(labels, trees)), worth)
         else:
-            np.add.at(sums[:, 0], flat, np.repeat(labels, trees))
-        np.add.at(totals, flat, 1.0)
+            np.add.at(sums[:, 0], flat, (np.repeat(labels, trees) * worth).astype(np.float32))
+        np.add.at(totals, flat, worth)
+        forgotten = totals < _FORGOTTEN
+        sums[forgotten], totals[forgotten] = 0.0, 0.0
         return LeafCounts(sums, totals)
 
-    def answers(self, table: LeafTable, ids: Ids) -> Values:
-        """The forest's answers with its leaves refreshed, ``[N, K]``."""
-        taught = TRAINED_LABELS * table.values[ids] + self.sums[ids]
-        answered: Values = (taught / (TRAINED_LABELS + self.totals[ids])[..., None]).mean(axis=1, dtype=np.float64)
-        return answered
+    def values(self, table: LeafTable) -> npt.NDArray[np.float32]:
+        """The leaves' values with what labels have taught them, ``[L, K]``."""
+        taught = np.float32(TRAINED_LABELS) * table.values + self.sums
+        refreshed: npt.NDArray[np.float32] = taught / (np.float32(TRAINED_LABELS) + self.totals)[:, None]
+        return refreshed

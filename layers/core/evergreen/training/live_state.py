@@ -13,14 +13,17 @@ versions by their newest error, Brzezinski & Stefanowski's AUE2, IEEE TNNLS 25, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evergreen.statistics.losses import absolute_error, brier
 from evergreen.training.leaves import Ids, LeafCounts, LeafTable, Values
+from evergreen.training.live_linear import Linear
 
 MOST_MEMBERS = 5
 FEWEST_JUDGED = 50
@@ -98,7 +101,7 @@ _DELAY_ROWS = 1_000
 class Member:
     """An estimator inside a version, and what labels have taught its leaves.
 
-    Members are numbered as they come, and no number is given twice. An estimator without leaves has no table, and
+    A member has the number of the version that it was trained as. An estimator without leaves has no table, and
     nothing to refresh.
     """
 
@@ -115,6 +118,43 @@ class Member:
         """Count a batch of labels in the leaves that their rows fell into."""
         paced = zip(self.counts, pace.half_lives, strict=True)
         return replace(self, counts=tuple(count.learned(leaves, labels, half_life) for count, half_life in paced))
+
+    @cached_property
+    def _values(self) -> npt.NDArray[np.float32]:
+        """Its leaves as they were trained and refreshed, ``[L, 1 + half-lives, K]``: one look-up finds them all."""
+        table = self.table
+        if table is None:
+            raise ValueError(f"member {self.number} has no leaves")
+        return np.stack([table.values, *(counts.values(table) for counts in self.counts)], axis=1)
+
+    def answers(self, leaves: Ids) -> list[Values]:
+        """What it says, plain and refreshed, to rows that fell into these leaves: ``[N, K]`` each."""
+        said = self._values[leaves].mean(axis=1, dtype=np.float64)
+        return [said[:, kind] for kind in range(said.shape[1])]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """``N`` rows as the estimators see them, before any state: what a state answers is a function of it.
+
+    Parameters
+    ----------
+    ids
+        The leaves that the rows fell into, by the number of the member.
+    own
+        Of members without leaves their answers, ``[N, K]``.
+    inputs
+        Of the linear model, ``[N, D]``; None where there is none.
+    """
+
+    ids: Mapping[int, Ids]
+    own: Mapping[int, Values] = field(default_factory=dict)
+    inputs: npt.NDArray[Any] | None = None
+
+    def take(self, rows: Any) -> Asked:
+        """Some of the rows: a slice, a mask or places."""
+        inputs = None if self.inputs is None else self.inputs[rows]
+        return Asked({n: ids[rows] for n, ids in self.ids.items()}, {n: o[rows] for n, o in self.own.items()}, inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +177,11 @@ class Answered:
     fresh: Values
     adapted: Values
     parts: dict[str, Values]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the answers are numbers, all of them."""
+        return bool(np.isfinite(self.fresh).all())
 
     @property
     def mixed(self) -> Values:
@@ -213,6 +258,8 @@ class LiveState:
         Of the newest rows: what the state said before recalibration, ``[W, K]``, and what was true, ``[W]``.
     guard
         How much it trusts itself.
+    linear
+        The model that learns each label as it comes; None where the inputs for one are not known.
     rows
         Labels learned.
     delay
@@ -226,6 +273,7 @@ class LiveState:
     answers: Values = field(default_factory=lambda: np.zeros((0, 1)))
     labels: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     guard: Guard = field(default_factory=Guard)
+    linear: Linear | None = None
     rows: int = 0
     delay: float = 0.0
 
@@ -236,43 +284,46 @@ class LiveState:
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
-    def answer(self, ids: Sequence[Ids | None], own: Sequence[Values], linear: Values | None = None) -> Answered:
-        """Answer ``N`` rows.
-
-        Parameters
-        ----------
-        ids
-            The leaves that the rows fell into, for each member; None for one without leaves.
-        own
-            Each member's own answers, ``[N, K]``.
-        linear
-            The online model's, once it has any.
-        """
+    def answer(self, asked: Asked) -> Answered:
+        """Answer ``N`` rows, which all members were asked."""
         parts: dict[str, Values] = {}
         by_kind: dict[str, list[tuple[str, Values]]] = {kind: [] for kind in _KINDS}
-        for member, leaves, plain in zip(self.members, ids, own, strict=True):
-            for kind, said in zip(_KINDS, _said(member, leaves, plain), strict=True):
+        for member in self.members:
+            for kind, said in zip(_KINDS, _said(member, asked), strict=True):
                 by_kind[kind].append((f"{kind} {member.number}", said))
         parts |= dict(one for some in by_kind.values() for one in some)
         blends = {f"blend {kind}": self._blended(some, "blend") for kind, some in by_kind.items()}
-        if linear is not None:
-            blends["linear"] = linear
+        if self.linear is not None and self.linear.rows and asked.inputs is not None:
+            blends["linear"] = self.linear.answers(asked.inputs)
         mixed = self._blended(list(blends.items()), "mix")
-        told = {_MIXED: mixed, **self._recalibrated(mixed)}
+        told = {_MIXED: mixed}
+        for number, correction in enumerate(self._corrections):
+            told[f"recalibrated {number}"] = mixed if correction is None else correction.applied(mixed)
         adapted = self._blended(list(told.items()), "mix")
-        plain = own[-1]
+        plain = by_kind[_KINDS[0]][-1][1]
         fresh = (1.0 - self.guard.weight) * plain + self.guard.weight * adapted
         return Answered(plain, fresh, adapted, parts | blends | told)
 
     def _blended(self, parts: list[tuple[str, Values]], place: str) -> Values:
         if len(parts) == 1:
             return parts[0][1]
-        weights = self.weights([name for name, _ in parts], place)
+        weights = self.weights(tuple(name for name, _ in parts), place)
         blended: Values = np.tensordot(weights, np.stack([said for _, said in parts]), axes=1)
         return blended
 
     def weights(self, names: Sequence[str], place: str) -> npt.NDArray[np.float64]:
         """How the parts of a blend are weighed now, ``[len(names)]``; place is ``blend`` or ``mix``."""
+        key = (place, *names)
+        if key not in self._weights:
+            self._weights[key] = self._weighed(names, place)
+        return self._weights[key]
+
+    @cached_property
+    def _weights(self) -> dict[tuple[str, ...], npt.NDArray[np.float64]]:
+        """What was weighed of this state before: it is asked many times before it learns."""
+        return {}
+
+    def _weighed(self, names: Sequence[str], place: str) -> npt.NDArray[np.float64]:
         rows, rate = (
             (self.pace.blend_rows, self.pace.blend_rate)
             if place == "blend"
@@ -287,23 +338,24 @@ class LiveState:
         normed: npt.NDArray[np.float64] = weights / weights.sum()
         return normed
 
-    def _recalibrated(self, mixed: Values) -> dict[str, Values]:
-        return {
-            f"recalibrated {number}": recalibrated(mixed, self.answers[-rows:], self.labels[-rows:], self.classes)
-            for number, rows in enumerate(self.pace.calibration_rows)
-        }
+    @cached_property
+    def _corrections(self) -> list[Correction | None]:
+        return [
+            correction(self.answers[-rows:], self.labels[-rows:], self.classes) for rows in self.pace.calibration_rows
+        ]
 
     # --- learning -----------------------------------------------------------------------------------------------------
 
-    def learn(self, said: Answered, ids: Sequence[Ids | None], labels: Labels, late: int) -> LiveState:
+    def learn(self, asked: Asked, said: Answered | None, labels: Labels, late: float) -> LiveState:
         """Learn a batch of matured rows, oldest first, by what was said when they were asked.
 
         Parameters
         ----------
+        asked
+            The rows.
         said
-            What the state as it was then answered; series that it did not have yet are missing.
-        ids
-            The leaves that the rows fell into, for each member of the state as it is now.
+            What the state as it was then answered; series that it did not have yet are missing. None where it is not
+            known: the leaves and the linear model learn, and nobody is judged.
         labels
             ``[N]``.
         late
@@ -315,10 +367,19 @@ class LiveState:
         delay = self.delay + moved * (late - self.delay) if self.rows else float(late)
         pace = Pace.of_delay(delay)
         members = tuple(
-            member if leaves is None else member.learned(leaves, labels, pace)
-            for member, leaves in zip(self.members, ids, strict=True)
+            member.learned(asked.ids[member.number], labels, pace)
+            if member.table is not None and member.number in asked.ids
+            else member
+            for member in self.members
         )
-        keep = pace.longest
+        linear = self.linear
+        if linear is not None and asked.inputs is not None:
+            linear = linear.learned(asked.inputs, labels)
+        learned = replace(self, members=members, linear=linear, rows=self.rows + len(labels), delay=delay)
+        return learned if said is None else learned._judged(said, labels, pace.longest)
+
+    def _judged(self, said: Answered, labels: Labels, keep: int) -> LiveState:
+        """Note what was said and what was true, and let the guard see it."""
         told = {
             name: row_loss(answers, labels, self.classes).astype(np.float32) for name, answers in said.parts.items()
         }
@@ -333,15 +394,12 @@ class LiveState:
         answers = said.mixed if not before else np.concatenate([self.answers, said.mixed])
         return replace(
             self,
-            members=members,
             losses=losses,
             answers=answers[-keep:],
             labels=np.concatenate([self.labels, labels.astype(np.float64)])[-keep:],
             guard=self.guard.learned(
                 self._bounded(said.plain, labels).tolist(), self._bounded(said.adapted, labels).tolist()
             ),
-            rows=self.rows + now,
-            delay=delay,
         )
 
     def _bounded(self, answers: Values, labels: Labels) -> Values:
@@ -354,17 +412,39 @@ class LiveState:
 
     # --- versions -----------------------------------------------------------------------------------------------------
 
-    def with_member(self, table: LeafTable | None) -> LiveState:
-        """Take in a newly trained estimator; of more than five the lightest of the others leaves."""
-        members = (*self.members, Member.new(self.members[-1].number + 1 if self.members else 1, table))
-        if len(members) > MOST_MEMBERS:
-            names = [f"{_KINDS[0]} {member.number}" for member in members[:-1]]
-            lightest = int(np.argmin(self.weights(names, "blend")))
-            gone = members[lightest].number
-            members = (*members[:lightest], *members[lightest + 1 :])
-            losses = {name: series for name, series in self.losses.items() if not name.endswith(f" {gone}")}
-            return replace(self, members=members, losses=losses)
-        return replace(self, members=members)
+    def with_member(self, number: int, table: LeafTable | None) -> LiveState:
+        """Take in a newly trained estimator; of more than five the oldest leaves.
+
+        Parameters
+        ----------
+        number
+            Of the version that it was trained as.
+        table
+            Its leaves.
+        """
+        kept = [member for member in self.members if member.number != number][-(MOST_MEMBERS - 1) :]
+        return self.of_members([*(member.number for member in kept), number], {number: table})
+
+    def of_members(self, numbers: Sequence[int], tables: Mapping[int, LeafTable | None]) -> LiveState:
+        """The state of a version with these members, oldest first; who is new has learned nothing yet.
+
+        Parameters
+        ----------
+        numbers
+            The members.
+        tables
+            Their leaves, as the version's archive holds them; of those who stay they may be left out.
+        """
+        known = {member.number: member for member in self.members}
+        members = tuple(
+            replace(known[number], table=tables.get(number, known[number].table))
+            if number in known
+            else Member.new(number, tables[number])
+            for number in numbers
+        )
+        gone = tuple(f" {number}" for number in known if number not in numbers)
+        losses = {name: series for name, series in self.losses.items() if not (gone and name.endswith(gone))}
+        return replace(self, members=members, losses=losses)
 
 
 _KINDS = ("plain", "quick", "slow")
@@ -373,10 +453,10 @@ _FAR = 4.0
 """A regression's error of so many spreads is as bad as any, to the guard."""
 
 
-def _said(member: Member, leaves: Ids | None, plain: Values) -> list[Values]:
-    if member.table is None or leaves is None:
-        return [plain] * len(_KINDS)
-    return [plain, *(counts.answers(member.table, leaves) for counts in member.counts)]
+def _said(member: Member, asked: Asked) -> list[Values]:
+    if member.table is None:
+        return [asked.own[member.number]] * len(_KINDS)
+    return member.answers(asked.ids[member.number])
 
 
 def _mean(series: Series | None, rows: int) -> float:
@@ -403,28 +483,61 @@ def row_loss(answers: Values, labels: Labels, classes: int) -> Values:
 # --- recalibration ----------------------------------------------------------------------------------------------------
 
 
-def recalibrated(answers: Values, seen: Values, labels: npt.NDArray[np.float64], classes: int) -> Values:
-    """Correct answers by what is known of earlier ones, with a ridge towards leaving them as they are.
-
-    Two classes: intercept and slope of the logit. More: a bias for each class. A regression: offset and slope, robust
-    against single rows (Huber). With fewer than 100 rows nothing is changed.
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """How answers are corrected by what is known of earlier ones.
 
     Parameters
     ----------
-    answers
-        ``[N, K]``.
+    classes
+        How many there are; 0 for a regression.
+    offset
+        Two classes: of the logit. More: a bias for each, ``[K]``. A regression: of the value.
+    slope
+        Of the logit; of the value; not for more than two classes.
+    """
+
+    classes: int
+    offset: Any
+    slope: float = 1.0
+    centre: float = 0.0
+
+    def applied(self, answers: Values) -> Values:
+        """Answers ``[N, K]`` as corrected."""
+        if self.classes == 2:
+            likely = 1 / (1 + np.exp(-(self.offset + self.slope * _logit(answers))))
+            return np.stack([1 - likely, likely], axis=1)
+        if self.classes:
+            return _softmax(np.log(np.clip(answers, 0.003, 1)) + self.offset)
+        corrected: Values = answers + self.offset + self.slope * (answers - self.centre)
+        return corrected
+
+
+def correction(seen: Values, labels: npt.NDArray[np.float64], classes: int) -> Correction | None:
+    """Find how to correct answers, with a ridge towards leaving them as they are.
+
+    Two classes: intercept and slope of the logit. More: a bias for each class. A regression: offset and slope, robust
+    against single rows (Huber).
+
+    Parameters
+    ----------
     seen, labels
         ``W`` earlier answers, ``[W, K]``, and what was true, ``[W]``.
     classes
         How many there are; 0 for a regression.
+
+    Returns
+    -------
+    Correction or None
+        None with fewer than 100 rows.
     """
     if len(labels) < _FEWEST_CALIBRATED:
-        return answers
+        return None
     if classes == 2:
-        return _of_two(answers, seen, labels)
+        return _of_two(seen, labels)
     if classes:
-        return _of_many(answers, seen, labels.astype(np.int64))
-    return _of_values(answers, seen[:, 0], labels)
+        return _of_many(seen, labels.astype(np.int64))
+    return _of_values(seen[:, 0], labels)
 
 
 def _logit(answers: Values) -> Values:
@@ -433,7 +546,7 @@ def _logit(answers: Values) -> Values:
     return odds
 
 
-def _of_two(answers: Values, seen: Values, labels: npt.NDArray[np.float64]) -> Values:
+def _of_two(seen: Values, labels: npt.NDArray[np.float64]) -> Correction:
     x, offset, slope = _logit(seen), 0.0, 1.0
     weak = 0.05 * _PRIOR_ROWS
     for _ in range(_NEWTON_STEPS):
@@ -445,18 +558,17 @@ def _of_two(answers: Values, seen: Values, labels: npt.NDArray[np.float64]) -> V
         curvature = np.array([[weight.sum() + weak, cross], [cross, (weight * x * x).sum() + _PRIOR_ROWS]])
         step = np.linalg.solve(curvature, gradient)
         offset, slope = offset + step[0], min(max(slope + step[1], 0.2), 3.0)
-    likely = 1 / (1 + np.exp(-(offset + slope * _logit(answers))))
-    return np.stack([1 - likely, likely], axis=1)
+    return Correction(2, offset, slope)
 
 
-def _of_many(answers: Values, seen: Values, labels: npt.NDArray[np.int64]) -> Values:
+def _of_many(seen: Values, labels: npt.NDArray[np.int64]) -> Correction:
     x, bias = np.log(np.clip(seen, 0.003, 1)), np.zeros(seen.shape[1])
     true, weak = np.bincount(labels, minlength=seen.shape[1]), 0.05 * _PRIOR_ROWS
     for _ in range(_NEWTON_STEPS):
         likely = _softmax(x + bias)
         step = (true - likely.sum(0) - weak * bias) / ((likely * (1 - likely)).sum(0) + weak + 1e-6)
         bias = bias + 0.7 * step
-    return _softmax(np.log(np.clip(answers, 0.003, 1)) + bias)
+    return Correction(seen.shape[1], bias)
 
 
 def _softmax(x: Values) -> Values:
@@ -465,7 +577,7 @@ def _softmax(x: Values) -> Values:
     return normed
 
 
-def _of_values(answers: Values, seen: Values, labels: npt.NDArray[np.float64]) -> Values:
+def _of_values(seen: Values, labels: npt.NDArray[np.float64]) -> Correction:
     centre, scale = seen.mean(), seen.std() + 1e-9
     x, missed, found = (seen - centre) / scale, labels - seen, np.zeros(2)
     for _ in range(_NEWTON_STEPS + 1):
@@ -474,5 +586,4 @@ def _of_values(answers: Values, seen: Values, labels: npt.NDArray[np.float64]) -
         cross = (weight * x).sum()
         normal = np.array([[weight.sum() + _PRIOR_ROWS, cross], [cross, (weight * x * x).sum() + _PRIOR_ROWS]])
         found = np.linalg.solve(normal, np.array([(weight * missed).sum(), (weight * missed * x).sum()]))
-    corrected: Values = answers + found[0] + found[1] * (answers - centre) / scale
-    return corrected
+    return Correction(0, float(found[0]), float(found[1] / scale), float(centre))

@@ -22,6 +22,7 @@ from evergreen.model.schema import FeatureSchema, SchemaError
 from evergreen.model.scorer import Predictions
 from evergreen.training.labelled_rows import Rows
 from evergreen.training.learner import Learner, OnlineStateError
+from evergreen.training.plain_arrays import Arrays, read, taken, write
 from evergreen.training.recipe import Fitted, Preparation
 
 _FARTHEST = 10.0
@@ -30,8 +31,6 @@ _CLIP = 1e-7
 MOST_CLASSES = 200
 _VERSION = 2
 _MAGIC = b"EVGONL"
-_LENGTH = struct.Struct("<I")
-"""Of the header."""
 _NUMERIC = "biuf"
 
 Matrix = npt.NDArray[np.float64]
@@ -186,7 +185,7 @@ class OnlineState:
 
     def to_bytes(self) -> bytes:
         """Return the state as a JSON header and the arrays' bytes behind it; the same bytes for the same state."""
-        arrays = _Arrays()
+        arrays = Arrays()
         preparation = self.preparation
         header = {
             "version": _VERSION,
@@ -206,8 +205,7 @@ class OnlineState:
             "updates": self.updates,
             "rows": self.rows,
         }
-        text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-        return b"".join((_MAGIC, _LENGTH.pack(len(text)), text, *arrays.parts))
+        return write(_MAGIC, header, arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes, expected_sha256: str | None = None) -> OnlineState:
@@ -228,11 +226,7 @@ class OnlineState:
         if expected_sha256 is not None:
             check_sha256(content, expected_sha256)
         try:
-            begin = len(_MAGIC) + _LENGTH.size
-            if not content.startswith(_MAGIC):
-                raise ValueError("it does not begin as one")  # noqa: TRY301
-            (length,) = _LENGTH.unpack_from(content, len(_MAGIC))
-            header, joined = json.loads(content[begin : begin + length]), content[begin + length :]
+            header, joined = read(_MAGIC, content)
             _check_version(header["version"])
             schema, prepared = _schema(header["schema"]), header["preparation"]
             return cls(
@@ -240,13 +234,13 @@ class OnlineState:
                 preparation=Preparation(
                     schema.numbers,
                     schema.categoricals,
-                    _taken(prepared["medians"], joined),
+                    taken(prepared["medians"], joined),
                     tuple(tuple(known) for known in prepared["categories"]),
-                    _taken(prepared["centre"], joined),
-                    _taken(prepared["scale"], joined),
+                    taken(prepared["centre"], joined),
+                    taken(prepared["scale"], joined),
                 ),
                 learner=Learner(header["estimator"], header["params"], header["seed"]),
-                fitted={name: _taken(value, joined) for name, value in header["fitted"].items()},
+                fitted={name: taken(value, joined) for name, value in header["fitted"].items()},
                 label_centre=header["label_centre"],
                 label_scale=header["label_scale"],
                 updates=header["updates"],
@@ -371,42 +365,3 @@ def _copied(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy()
     return [_copied(each) for each in value] if isinstance(value, list) else value
-
-
-class _Arrays:
-    """Arrays one behind the other, and for each value the JSON that says where its parts lie."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self._length = 0
-
-    def put(self, value: Any) -> Any:
-        if isinstance(value, (np.ndarray, np.generic)):
-            array = np.asarray(value)
-            if array.dtype.kind in "OU":
-                return {"texts": [str(text) for text in array.flat], "shape": list(array.shape)}
-            content = array.tobytes()
-            placed = {"at": self._length, "dtype": array.dtype.str, "shape": list(array.shape)}
-            self.parts.append(content)
-            self._length += len(content)
-            return placed
-        if isinstance(value, (list, tuple)):
-            return {"tuple" if isinstance(value, tuple) else "list": [self.put(each) for each in value]}
-        return value
-
-
-def _taken(value: Any, joined: bytes) -> Any:
-    """Read what :class:`_Arrays` put; arrays that may be written to."""
-    if not isinstance(value, dict):
-        return value
-    if "texts" in value:
-        texts = np.empty(len(value["texts"]), dtype=object)
-        texts[:] = value["texts"]
-        return texts.reshape(value["shape"])
-    if "at" in value:
-        count = int(np.prod(value["shape"], dtype=np.int64))
-        array = np.frombuffer(joined, np.dtype(value["dtype"]), count, value["at"]).reshape(value["shape"])
-        return array.copy() if value["shape"] else array[()]
-    if "tuple" in value:
-        return tuple(_taken(each, joined) for each in value["tuple"])
-    return [_taken(each, joined) for each in value["list"]]

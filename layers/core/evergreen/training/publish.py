@@ -28,6 +28,7 @@ def publish(
     production: Artifact | None = None,
     *,
     not_compared: NotCompared | None = None,
+    archive: bytes = b"",
     report: Callable[[str], None] = print,
 ) -> Trained:
     """Export the job's checkpoint and validate it on the rows that are newer than all it has learned.
@@ -40,7 +41,7 @@ def publish(
         Labelled rows, oldest first, of the checkpoint's own time and after.
     content
         The checkpoint's bytes.
-    production, not_compared, report
+    production, not_compared, archive, report
         See :func:`evergreen.training.fit.train`.
 
     Raises
@@ -72,7 +73,7 @@ def publish(
         "checkpoint": dict(told),
     }
     answered = _answers(fitted, rows.slice(split, len(rows)))
-    beside = Beside(production, not_compared)
+    beside = Beside(production, not_compared, archive)
     return finish(job, rows, split, answered, lambda: fitted, beside, learned=facts, report=report)
 
 

@@ -49,6 +49,8 @@ HYPERPARAMETERS = (
     "source_sha256",
     "checkpoint",
     "other_labels",
+    "freshness",
+    "production_version",
 )
 _IN_PARTS = ("features_", "classes_")
 FAILURE_LENGTH = 1024
@@ -154,15 +156,17 @@ def _run(container: Container, arguments: Sequence[str] | None, environment: Map
 
 
 def _trained(job: TrainingJob, container: Container) -> Trained:
-    production, missing = _production(container, job)
+    archive = _archive(container, job)
+    production, missing = _production(container, job, archive)
     if job.checkpoint:
         rows, state = read_rows(container.training, job), _online_state(container)
-        return publish(job, rows, state, production, not_compared=missing, report=_say)
+        return publish(job, rows, state, production, not_compared=missing, archive=archive, report=_say)
     return train(
         job,
         read_rows(container.training, job),
         production,
         not_compared=missing,
+        archive=archive,
         checkpoints=None if container.checkpoints is None else Checkpoints(container.checkpoints, _say),
         report=_say,
     )
@@ -195,21 +199,17 @@ def _hyperparameters(arguments: Sequence[str] | None, environment: Mapping[str, 
     return {name: value for name, value in values.items() if name in HYPERPARAMETERS or name.startswith(_IN_PARTS)}
 
 
-def _production(container: Container, job: TrainingJob) -> tuple[Artifact | None, NotCompared | None]:
-    """Read production's artifact, or say why it can't be compared with.
+def _archive(container: Container, job: TrainingJob) -> bytes:
+    """Read production's artifact as it is stored; nothing where it is not given, or not said which bytes it is to be.
 
     Raises
     ------
     TrainingError
         Its bytes are not those that were registered: nothing is to be trained beside what somebody has changed.
     """
-    if container.production is None and not job.production_sha256:
-        return None, None
     archives = [] if container.production is None else sorted(container.production.rglob("model.tar.gz"))
-    if not archives:
-        return None, NotCompared("refused", "channel production holds no model.tar.gz")
-    if not job.production_sha256:
-        return None, NotCompared("refused", "hyperparameter production_sha256 is missing: pass the registered hash")
+    if not archives or not job.production_sha256:
+        return b""
     content = archives[0].read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != job.production_sha256:
@@ -217,10 +217,21 @@ def _production(container: Container, job: TrainingJob) -> tuple[Artifact | None
             f"production's artifact has sha256 {found}, but {job.production_sha256} is registered: it was changed; "
             "restore the object, or roll back to another version"
         )
-    try:
-        return Artifact.from_tar(content, found), None
-    except ArtifactError as error:
-        return None, NotCompared("refused", str(error))
+    return content
+
+
+def _production(container: Container, job: TrainingJob, archive: bytes) -> tuple[Artifact | None, NotCompared | None]:
+    """Load production, or say why it can't be compared with."""
+    if archive:
+        try:
+            return Artifact.from_tar(archive, job.production_sha256), None
+        except ArtifactError as error:
+            return None, NotCompared("refused", str(error))
+    if container.production is None and not job.production_sha256:
+        return None, None
+    if container.production is None or not any(container.production.rglob("model.tar.gz")):
+        return None, NotCompared("refused", "channel production holds no model.tar.gz")
+    return None, NotCompared("refused", "hyperparameter production_sha256 is missing: pass the registered hash")
 
 
 def _write_pipeline(folder: Path, trained: Trained) -> None:

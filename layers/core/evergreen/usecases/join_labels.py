@@ -154,7 +154,8 @@ def _store(table: pa.Table, file: FileKey, state: ModelState, ports: Ports, *, p
     key = file.outcomes
     etag = ports.data.put(key, outcomes.to_parquet(table))
     daily = outcomes.daily_sums(table, error_tolerance=_error_tolerance(state, ports))
-    if table.num_rows and spec_of(state).online.enabled:
+    spec = spec_of(state)
+    if table.num_rows and (spec.online.enabled or spec.freshness.enabled):
         _store_online_rows(table, file, ports)
     sums = FileSums(daily=daily, pending=pending)
     ports.catalog.add(CatalogEntry(file.model, CatalogKind.OUTCOMES, file.hour, key, table.num_rows, etag, sums))

@@ -94,6 +94,7 @@ def recipe(spec: ModelSpec) -> dict[str, Any]:
         "max_rows": training.max_rows,
         "min_rows": training.min_rows,
         "cycle_days": spec.triggers.cycle.total_seconds() / 86_400,
+        **({"freshness": 1} if spec.freshness.enabled else {}),
         **({"other_labels": "leave_out"} if spec.online.enabled and spec.online.new_classes == "learn" else {}),
     }
 
@@ -194,6 +195,7 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
         **recipe(spec),
         "trained_until": format_time(run.requested_at - spec.labels.maturity),
         "production_sha256": "" if production is None else production.sha256,
+        **({"production_version": production.number} if spec.freshness.enabled and production else {}),
         "decision_id": run.decision_id,
         "trigger": run.trigger,
         "because": _reason(state.model, run, ports)[:_LONGEST_REASON],

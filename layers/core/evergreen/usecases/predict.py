@@ -13,12 +13,12 @@ from evergreen.domain.aliases import AliasRecord
 from evergreen.domain.shares import is_among, is_captured
 from evergreen.errors import BadRequestError, what_failed
 from evergreen.formats import request_ids
-from evergreen.formats.captures import Capture, capture_line
+from evergreen.formats.captures import Capture, LiveAnswer, capture_line
 from evergreen.formats.requests import PredictRequest, parse_request
 from evergreen.model.schema import MODEL_NAME
-from evergreen.model.scorer import ArtifactError, Scorer
+from evergreen.model.scorer import ArtifactError, Predictions, Scorer
 from evergreen.ports import Ports
-from evergreen.usecases.steps.loaded_models import Model, models_of, serving
+from evergreen.usecases.steps.loaded_models import Model, Serving, models_of, serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Answer:
     failure: str = ""
     uncaptured: Sequence[str] = ()  # inference ids that could not be captured
     refused: bool = False  # the version could not be loaded: its bytes are gone, damaged or not those recorded
+    state: int | None = None  # the live state that answered; None: the version, as it was trained
+    stale: str = ""  # why the version's live state could not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,15 @@ def predict(model: str, content_type: str, body: str, *, request_id: str, now: d
         return Answer(answering.version, record.latency_ms, None, failure=what_failed(error), refused=True)
     request = parse_request(content_type, body, scorer.schema)
     try:
-        predictions = scorer.score_rows(request.rows)
+        said = _fresh(cache, model, answering, scorer, request.rows, now)
+        predictions = said.predictions or scorer.score_rows(request.rows)
     except Exception as error:  # whatever a version throws is its own failure: it is counted, and the bake sees it
         return Answer(answering.version, record.latency_ms, None, failure=what_failed(error))
-    probabilities = _by_class(scorer, predictions)
-    captures = _captures(request, predictions.predictions, probabilities, answering.version, request_id, now)
+    captures = _captures(request, scorer, predictions, said, answering.version, request_id, now)
     answer = {
         "model": model,
         "version": answering.version,
+        **({} if said.state is None else {"state": said.state}),
         "request_id": request_id,
         "predictions": [
             {"inference_id": c.event_id, "prediction": c.prediction, "probabilities": c.probabilities} for c in captures
@@ -89,7 +92,40 @@ def predict(model: str, content_type: str, body: str, *, request_id: str, now: d
     lines = [capture_line(capture, model=model, variant="production") for capture in kept]
     lost = cache.capture(lines, now) if lines else 0
     uncaptured = [capture.event_id for capture in kept] if lost else ()
-    return Answer(answering.version, record.latency_ms, answer, uncaptured=uncaptured[:lost])
+    return Answer(
+        answering.version,
+        record.latency_ms,
+        answer,
+        uncaptured=uncaptured[:lost],
+        state=said.state,
+        stale=said.stale,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """What a version's live state says; nothing where it has none, or why it could not."""
+
+    predictions: Predictions | None = None
+    plain: Predictions | None = None
+    state: int | None = None
+    stale: str = ""
+
+
+def _fresh(
+    cache: Serving, model: str, answering: Model, scorer: Scorer, rows: Sequence[Mapping[str, Any]], now: datetime
+) -> _Fresh:
+    """Answer with the version's live state. Whatever is wrong with it costs no caller an answer: the plain one is."""
+    try:
+        history = cache.live_state(model, answering, now)
+        if history is None:
+            return _Fresh()
+        said = history.of_now(rows)
+    except Exception as error:
+        return _Fresh(stale=what_failed(error))
+    if not said.is_finite:
+        return _Fresh(stale=f"state {history.now.number} says no finite numbers")
+    return _Fresh(scorer.answered(said.fresh), scorer.answered(said.plain), history.now.number)
 
 
 def describe(model: str, *, now: datetime, ports: Ports) -> Description:
@@ -139,8 +175,9 @@ def _by_class(scorer: Scorer, predictions: Any) -> list[dict[str, float] | None]
 
 def _captures(
     request: PredictRequest,
-    answers: Sequence[str | float],
-    probabilities: Sequence[Mapping[str, float] | None],
+    scorer: Scorer,
+    predictions: Predictions,
+    said: _Fresh,
     version: int,
     request_id: str,
     now: datetime,
@@ -148,9 +185,15 @@ def _captures(
     numbers = range(len(request.rows))
     inference_ids = request.inference_ids or [request_id_of(f"{request_id}/{row}", now) for row in numbers]
     groups = request.groups or [None] * len(request.rows)
+    live: list[LiveAnswer | None] = [None] * len(request.rows)
+    if said.plain is not None and said.state is not None:
+        plain: Sequence[str | float] = said.plain.predictions
+        chances_of = _by_class(scorer, said.plain)
+        live = [LiveAnswer(said.state, one, chances) for one, chances in zip(plain, chances_of, strict=True)]
+    answers: Sequence[str | float] = predictions.predictions
     return [
-        Capture(event_id, now, version, row, answer, chances, group)
-        for event_id, row, answer, chances, group in zip(
-            inference_ids, request.rows, answers, probabilities, groups, strict=True
+        Capture(event_id, now, version, row, answer, chances, group, beside)
+        for event_id, row, answer, chances, group, beside in zip(
+            inference_ids, request.rows, answers, _by_class(scorer, predictions), groups, live, strict=True
         )
     ]

@@ -9,12 +9,15 @@ from datetime import datetime
 from itertools import batched
 from time import perf_counter
 
-from evergreen.errors import what_failed
+import numpy as np
+
+from evergreen.errors import EvergreenError, what_failed
 from evergreen.formats.captures import Capture, capture_line, read_captures
 from evergreen.formats.keys import FileKey
-from evergreen.model.scorer import ArtifactError, Scorer
+from evergreen.model.scorer import ArtifactError, Predictions, Scorer
 from evergreen.ports import Ports
-from evergreen.usecases.steps.loaded_models import models_of, serving
+from evergreen.usecases.steps.live_states import LiveHistory
+from evergreen.usecases.steps.loaded_models import Model, Serving, models_of, serving
 
 BATCH = 1_000
 """Rows scored at a time; larger batches gain little (200 trees, a busy machine: 172 us a row, in 10,000 142)."""
@@ -52,13 +55,15 @@ def score_shadow(key: str, *, seconds_left: Callable[[], float], now: datetime, 
     captures = [capture for capture in captures if capture.version != record.version]
     if not captures:
         return ShadowScores(file.model, record.version, 0)
+    cache, model = serving(ports), models_of(record)[0]
     try:
-        scorer = serving(ports).scorer(models_of(record)[0], now)
+        scorer = cache.scorer(model, now)
     except (ArtifactError, FileNotFoundError) as error:  # a bucket that can't be read raises: the file comes again
         failure = what_failed(error)
         return ShadowScores(file.model, record.version, 0, len(captures), failure, refused=True)
+    shadow = _Shadow(scorer, _live_state(cache, file.model, model, now), record.version)
     started = perf_counter()
-    answered, failure = _answer(scorer, captures, record.version, record.latency_ms, seconds_left)
+    answered, failure = _answer(shadow, captures, record.latency_ms, seconds_left)
     milliseconds = (perf_counter() - started) * 1_000
     if answered:
         lines = [capture_line(capture, model=file.model, variant="shadow") for capture in answered]
@@ -68,8 +73,25 @@ def score_shadow(key: str, *, seconds_left: Callable[[], float], now: datetime, 
     return ShadowScores(file.model, record.version, rows, unanswered, failure, row_ms=milliseconds / len(captures))
 
 
+@dataclass(frozen=True, slots=True)
+class _Shadow:
+    """The version in shadow, with its live state if it has one."""
+
+    scorer: Scorer
+    live: LiveHistory | None
+    version: int
+
+
+def _live_state(cache: Serving, name: str, model: Model, now: datetime) -> LiveHistory | None:
+    """The version's live state; without one, or with one that can't be read, it answers as it was trained."""
+    try:
+        return cache.live_state(name, model, now)
+    except (EvergreenError, FileNotFoundError):
+        return None
+
+
 def _answer(
-    scorer: Scorer, captures: Sequence[Capture], version: int, latency_ms: float, seconds_left: Callable[[], float]
+    shadow: _Shadow, captures: Sequence[Capture], latency_ms: float, seconds_left: Callable[[], float]
 ) -> tuple[list[Capture], str]:
     """The rows that the version answered, in order, and why it did not answer the first of the others.
 
@@ -85,7 +107,7 @@ def _answer(
         if within <= 0:
             return answered, failure or "the function's time was up"
         try:
-            answered += _captures(scorer, batch, version, within)
+            answered += _captures(shadow, batch, within)
         except TimeoutError as error:
             return answered, failure or what_failed(error)
         except Exception as error:  # whatever a shadow throws is the shadow's failure, and nobody else's
@@ -97,15 +119,15 @@ def _answer(
     return answered, failure
 
 
-def _captures(scorer: Scorer, captures: Sequence[Capture], version: int, within: float) -> list[Capture]:
-    predictions = scorer.score_rows([capture.features for capture in captures], within)
-    classes = scorer.schema.classes
+def _captures(shadow: _Shadow, captures: Sequence[Capture], within: float) -> list[Capture]:
+    predictions = _said(shadow, captures, within)
+    classes = shadow.scorer.schema.classes
     answers: Sequence[str | float] = predictions.predictions
     return [
         Capture(
             event_id=capture.event_id,
             time=capture.time,
-            version=version,
+            version=shadow.version,
             features=capture.features,
             prediction=answer,
             probabilities=None if classes is None or row is None else dict(zip(classes, row, strict=True)),
@@ -113,3 +135,11 @@ def _captures(scorer: Scorer, captures: Sequence[Capture], version: int, within:
         )
         for capture, answer, row in zip(captures, answers, predictions.probability_rows, strict=True)
     ]
+
+
+def _said(shadow: _Shadow, captures: Sequence[Capture], within: float) -> Predictions:
+    """What the version says to each request, with its live state as that was when the request was asked."""
+    if shadow.live is None:
+        return shadow.scorer.score_rows([capture.features for capture in captures], within)
+    parts = shadow.live.answers(captures, within)
+    return shadow.scorer.answered(np.concatenate([part.fresh if part.is_finite else part.plain for part in parts]))

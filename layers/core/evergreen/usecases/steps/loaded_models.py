@@ -6,13 +6,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from evergreen.domain.aliases import AliasRecord
+from evergreen.model.archive import ANCESTORS
 from evergreen.model.scorer import Artifact, ArtifactError, Scorer
 from evergreen.ports import Artifacts, Ports
+from evergreen.usecases.steps.live_states import LiveHistory, read_live_state
+
+if TYPE_CHECKING:
+    from evergreen.training.live_stored import StoredState
+    from evergreen.training.live_version import LiveVersion
 
 ALIAS_CACHE = timedelta(seconds=5)
 REFUSAL_CACHE = timedelta(seconds=30)
@@ -47,7 +54,8 @@ def models_of(record: AliasRecord) -> tuple[Model, ...]:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     scorer: Scorer
-    size: int  # bytes of its graph
+    live: LiveVersion | None  # what its live state answers by
+    size: int  # bytes of its graphs
 
 
 class LoadedModels:
@@ -71,7 +79,7 @@ class LoadedModels:
     def __contains__(self, model: Model) -> bool:
         return model in self._ready
 
-    def get(self, model: Model) -> Scorer:
+    def get(self, model: Model) -> _Loaded:
         """The model, loaded now if it is not there yet.
 
         Raises
@@ -85,7 +93,7 @@ class LoadedModels:
         with self._lock:
             if model in self._ready:
                 self._ready.move_to_end(model)
-                return self._ready[model].scorer
+                return self._ready[model]
         return self._load(model)
 
     def load_behind(self, models: Iterable[Model]) -> None:
@@ -100,14 +108,20 @@ class LoadedModels:
         with suppress(Exception):  # whoever asks for the model loads it again, and is told why it can't be
             self._load(model)
 
-    def _load(self, model: Model) -> Scorer:
-        artifact = Artifact.from_tar(self._artifacts.get(model.artifact, model.sha256), model.sha256)
+    def _load(self, model: Model) -> _Loaded:
+        content = self._artifacts.get(model.artifact, model.sha256)
+        artifact = Artifact.from_tar(content, model.sha256)
         size = len(artifact.onnx)
         self._make_room(size)
-        scorer = artifact.scorer()
+        live = None
+        if ANCESTORS in artifact.facts:
+            from evergreen.training.live_version import LiveVersion  # no other model needs it
+
+            live = LiveVersion.from_tar(content, model.sha256, model.version)
+        loaded = _Loaded(artifact.scorer(), live, size + (0 if live is None else live.size))
         with self._lock:
-            self._ready[model] = _Loaded(scorer, size)
-        return scorer
+            self._ready[model] = loaded
+        return loaded
 
     def _make_room(self, size: int) -> None:
         """Let go of models before another is loaded: while it is, its memory is needed twice."""
@@ -125,6 +139,15 @@ class _Seen:
     awaits: bool = False  # a newer record's models are being loaded
 
 
+@dataclass(frozen=True, slots=True)
+class _SeenState:
+    at: datetime
+    sha256: str  # of the state that was pointed to; empty: there is none
+    state: StoredState | None
+    refused: Exception | None
+    refused_at: datetime
+
+
 class Serving:
     """What answers: aliases for seconds, and the models behind them."""
 
@@ -133,6 +156,7 @@ class Serving:
         self._models = LoadedModels(ports.kept_artifacts, limit)
         self._seen: OrderedDict[Hashable, _Seen] = OrderedDict()
         self._refused: OrderedDict[Model, tuple[datetime, Exception]] = OrderedDict()
+        self._live: OrderedDict[Hashable, _SeenState] = OrderedDict()
         self._uncaptured_at: datetime | None = None
 
     def alias(self, model: str, alias: str, now: datetime) -> AliasRecord | None:
@@ -162,6 +186,48 @@ class Serving:
         return all(one in self._models for one in models_of(seen.record))
 
     def scorer(self, model: Model, now: datetime) -> Scorer:
+        """The version's model, hash-checked when it is loaded; raises what :meth:`_loaded` raises."""
+        return self._loaded(model, now).scorer
+
+    def live_version(self, model: Model, now: datetime) -> LiveVersion | None:
+        """What the version's live state answers by, if it has one; raises what :meth:`_loaded` raises."""
+        return self._loaded(model, now).live
+
+    def live_state(self, name: str, model: Model, now: datetime) -> LiveHistory | None:
+        """The version with its live state, at most :data:`ALIAS_CACHE` old; None: it answers as it was trained.
+
+        Raises
+        ------
+        LiveStateError, FileNotFoundError
+            Its bytes are not those recorded, or gone; not read again for :data:`REFUSAL_CACHE`.
+        """
+        version = self.live_version(model, now)
+        if version is None:
+            return None
+        seen = self._live.get((name, model.version))
+        if seen is None or not timedelta(0) <= now - seen.at < ALIAS_CACHE:
+            seen = self._look(name, model.version, seen, version, now)
+            self._live[name, model.version] = seen
+            _forget_oldest(self._live)
+        if seen.refused is not None:
+            raise seen.refused.with_traceback(None)
+        return None if seen.state is None else LiveHistory(self._ports, name, version, seen.state)
+
+    def _look(self, name: str, number: int, seen: _SeenState | None, version: LiveVersion, now: datetime) -> _SeenState:
+        from evergreen.training.live_stored import LiveStateError
+
+        pointer = self._ports.live.recent(name, number)
+        sha256 = "" if pointer is None else pointer.sha256
+        known = seen is not None and seen.sha256 == sha256
+        if seen is not None and known and (seen.refused is None or now - seen.refused_at < REFUSAL_CACHE):
+            return replace(seen, at=now)
+        try:
+            state = None if pointer is None else read_live_state(self._ports, pointer, version)
+        except (LiveStateError, FileNotFoundError) as error:
+            return _SeenState(now, sha256, None, error, now)
+        return _SeenState(now, sha256, state, None, now)
+
+    def _loaded(self, model: Model, now: datetime) -> _Loaded:
         """The version's model, hash-checked when it is loaded.
 
         One that was refused is not read again for :data:`REFUSAL_CACHE`: each request would fetch all of it.

@@ -1,0 +1,186 @@
+"""Learn matured labels for every version that answers, or may answer soon: their answers follow the world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from evergreen.domain.applied_spec import spec_of
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, whole_hour
+from evergreen.domain.checkpoints import LivePointer
+from evergreen.domain.state import ModelState, Version, VersionStatus
+from evergreen.domain.uris import split_uri
+from evergreen.errors import ConflictingWriteError
+from evergreen.formats.outcome_lines import from_json_lines
+from evergreen.model.schema import FeatureSchema, Task
+from evergreen.ports import Ports
+from evergreen.spec import ModelSpec
+from evergreen.training.live_stored import LiveFile, LiveRow, StoredState, learned, started
+from evergreen.training.live_version import LiveVersion
+from evergreen.usecases.steps.live_states import (
+    LATE,
+    LiveHistory,
+    horizon_of,
+    put_live_state,
+    read_live_state,
+    sweep_live_states,
+)
+from evergreen.usecases.steps.loaded_models import Model, serving
+
+_HOUR = timedelta(hours=1)
+_MOST_ROWS = 20_000
+"""Learned by a version in one tick; the rest waits for the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedLive:
+    """What became of one version's live state."""
+
+    version: int
+    number: int  # of the state
+    rows: int  # learned now
+    ignored: int = 0  # that can't be learned: features or label do not fit
+    lost_a_race: bool = False  # somebody else learned meanwhile: nothing is lost
+
+
+def learn_live(model: str, *, now: datetime, ports: Ports) -> list[LearnedLive]:
+    """Learn what has matured since the last time, once for each version that answers or may answer soon.
+
+    Called twice, or by two at once, one write wins; whoever died left nothing but a file that the next one sweeps.
+
+    Raises
+    ------
+    LiveStateError
+        A state's bytes are not those that were recorded.
+    """
+    state = ports.ledger.read(model)
+    spec = spec_of(state)
+    if not spec.freshness.enabled:
+        return []
+    done = []
+    for version in living(state):
+        found = _learn(version, state, spec, now, ports)
+        if found is not None:
+            done.append(found)
+    return done
+
+
+def living(state: ModelState) -> list[Version]:
+    """The versions whose answers are to be fresh: production, a candidate, and where a rollback leads; oldest first."""
+    numbers = {state.production, None if state.shadow is None else state.shadow.version}
+    for version in (state.waiting_candidate, state.last_known_good()):
+        numbers.add(None if version is None else version.number)
+    if state.bake is not None:
+        numbers.add(state.bake.replaced)
+    if state.repoint is not None:
+        numbers |= {state.repoint.version, state.repoint.instead_of}
+    approved = {version.number for version in state.versions if version.status is VersionStatus.APPROVED}
+    return [version for version in state.versions if version.number in numbers | approved]
+
+
+def _learn(version: Version, state: ModelState, spec: ModelSpec, now: datetime, ports: Ports) -> LearnedLive | None:
+    ready = _ready(version, now, ports)
+    if ready is None:
+        return None
+    pointer = ports.live.read(spec.model, version.number)
+    if pointer is None:
+        return _start(version, ready, state, spec, now, ports)
+    before = read_live_state(ports, pointer, ready)
+    files, ignored = _files(before, spec, now, ports)
+    if not files or now <= before.since:
+        sweep_live_states(ports, pointer, before)
+        return LearnedLive(version.number, before.number, 0, ignored)
+    history = LiveHistory(ports, spec.model, ready, before)
+    late = _asked_since(before.learned_until or before.since, spec.model, now, ports)
+    after = learned(before, pointer.sha256, files, version=ready, load=history.load, late=late, now=now)
+    return _kept(pointer, before, after, ignored, spec.model, ports)
+
+
+def _kept(
+    pointer: LivePointer | None, before: StoredState | None, after: StoredState, ignored: int, model: str, ports: Ports
+) -> LearnedLive:
+    rows = after.state.rows - (0 if before is None else before.state.rows)
+    try:
+        written = put_live_state(ports, pointer, after, model)
+    except ConflictingWriteError:
+        return LearnedLive(after.version, after.number, 0, lost_a_race=True)
+    sweep_live_states(ports, written, after)
+    return LearnedLive(after.version, after.number, rows, ignored)
+
+
+def _ready(version: Version, now: datetime, ports: Ports) -> LiveVersion | None:
+    """The version, ready to be asked; None for one whose archive holds nothing for a live state."""
+    key = split_uri(version.artifact)[1]
+    return serving(ports).live_version(Model(version.number, key, version.sha256), now)
+
+
+def _start(
+    version: Version, ready: LiveVersion, state: ModelState, spec: ModelSpec, now: datetime, ports: Ports
+) -> LearnedLive:
+    """A version's first state: it answers from now on, and learns from the next time on."""
+    parent = None
+    production = state.production_version
+    if production is not None and production.number in ready.numbers[:-1]:
+        pointer, theirs = ports.live.read(spec.model, production.number), _ready(production, now, ports)
+        if pointer is not None and theirs is not None:
+            parent = read_live_state(ports, pointer, theirs)
+    first = started(ready, version.number, parent, now=now, horizon=horizon_of(spec))
+    found = _kept(None, None, first, 0, spec.model, ports)
+    return LearnedLive(found.version, found.number, 0, lost_a_race=found.lost_a_race)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _files(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) -> tuple[list[LiveFile], int]:
+    """The files to learn, in the order of the hours, and how many of their rows can't be learned."""
+    schema = spec.feature_schema()
+    files: list[LiveFile] = []
+    rows = ignored = 0
+    for entry in _matured(before, spec, now, ports):
+        if rows >= _MOST_ROWS:
+            break
+        found = _rows_of(entry, ports)
+        fitting = [row for row in found if fits(row, schema)]
+        files.append(LiveFile(_name(entry), fitting))
+        rows, ignored = rows + len(fitting), ignored + len(found) - len(fitting)
+    return files, ignored
+
+
+def _matured(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) -> list[CatalogEntry]:
+    """Files that have not been learned yet, and all of whose labels have come."""
+    matured = now - spec.labels.maturity
+    start = matured - spec.labels.maturity - LATE
+    entries = ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, start, now + _HOUR)
+    ready = [entry for entry in entries if entry.sums.newest is not None and entry.sums.newest <= matured]
+    return [entry for entry in ready if not before.knows_file(_name(entry))]
+
+
+def _name(entry: CatalogEntry) -> str:
+    return f"{entry.key} {entry.etag}"
+
+
+def _rows_of(entry: CatalogEntry, ports: Ports) -> Sequence[LiveRow]:
+    """The rows of a file; none where the bucket no longer keeps it."""
+    try:
+        rows = from_json_lines(ports.data.get(entry.key))
+    except FileNotFoundError:
+        return ()
+    return [LiveRow(row.event_id, row.time, row.features, row.actual) for row in rows]
+
+
+def fits(row: LiveRow, schema: FeatureSchema) -> bool:
+    """Whether a row's features and label are what the model takes: no other row is the worse for one that isn't."""
+    if schema.task is Task.REGRESSION:
+        if isinstance(row.actual, str) or not abs(row.actual) < float("inf"):
+            return False
+    elif str(row.actual) not in (schema.classes or ()):
+        return False
+    return not schema.validate(row.features)
+
+
+def _asked_since(time: datetime, model: str, now: datetime, ports: Ports) -> float:
+    """How many requests were captured after a time."""
+    entries = ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, whole_hour(time) + _HOUR, now + _HOUR)
+    return float(sum(entry.rows for entry in entries))

@@ -1,0 +1,136 @@
+"""Where a version's live state lies, how its bytes are read, and what answered a request at its time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from evergreen.domain.checkpoints import LivePointer
+from evergreen.errors import EvergreenError
+from evergreen.formats.keys import live_state_key, live_states_of, online_state_version
+from evergreen.ports import Ports
+
+if TYPE_CHECKING:
+    from evergreen.formats.captures import Capture
+    from evergreen.spec import ModelSpec
+    from evergreen.training.live_state import Answered
+    from evergreen.training.live_stored import Earlier, StoredState
+    from evergreen.training.live_version import LiveVersion
+
+LATE = timedelta(days=2)
+"""A label file is joined again this long after its labels' maturity."""
+
+
+class LiveStateGoneError(EvergreenError, FileNotFoundError):
+    """The bytes that were pointed to are gone: somebody has moved the state on in between. Read the pointer again."""
+
+
+def horizon_of(spec: ModelSpec) -> timedelta:
+    """How long ago a row may have been asked that is still learned: twice the maturity, and what is joined late."""
+    return 2 * spec.labels.maturity + LATE
+
+
+def read_live_state(ports: Ports, pointer: LivePointer, version: LiveVersion) -> StoredState:
+    """Read the state that is pointed to.
+
+    Raises
+    ------
+    LiveStateError
+        Its bytes are not those that were recorded, or can't be read.
+    LiveStateGoneError
+        Somebody has moved the state on.
+    """
+    from evergreen.training.live_stored import StoredState
+
+    try:
+        body = ports.artifacts.get(pointer.key)
+    except FileNotFoundError as error:
+        raise LiveStateGoneError(str(error)) from error
+    return StoredState.from_bytes(body, pointer.sha256, version)
+
+
+def put_live_state(ports: Ports, before: LivePointer | None, state: StoredState, model: str) -> LivePointer:
+    """Write a state where nobody else's can be, and point to it; raises ConflictingWriteError."""
+    body = state.to_bytes()
+    digest = hashlib.sha256(body).hexdigest()
+    pointer = LivePointer(
+        model=model,
+        version=state.version,
+        number=state.number,
+        key=live_state_key(model, state.version, state.number, digest),
+        sha256=digest,
+        since=state.since,
+        rows=state.state.rows,
+        learned_until=state.learned_until,
+    )
+    ports.artifacts.put(pointer.key, body)
+    ports.live.advance(before, pointer)
+    return pointer
+
+
+def sweep_live_states(ports: Ports, pointer: LivePointer, state: StoredState) -> None:
+    """Delete states that answered no row that may still be learned, and those of who lost a race.
+
+    A write that is still under way is of a newer state, or will lose.
+    """
+    kept = {pointer.key}
+    kept |= {live_state_key(pointer.model, pointer.version, each.number, each.sha256) for each in state.earlier}
+    for key in list(ports.artifacts.keys(live_states_of(pointer.model, pointer.version))):
+        if key not in kept and online_state_version(key) <= pointer.number:
+            ports.artifacts.delete(key)
+
+
+@dataclass(frozen=True, eq=False)
+class LiveHistory:
+    """A version with its state now, and the earlier ones as they are asked for.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    version
+        Ready to be asked.
+    now
+        Its state.
+    """
+
+    ports: Ports
+    model: str
+    version: LiveVersion
+    now: StoredState
+
+    def load(self, earlier: Earlier) -> StoredState | None:
+        """An earlier state; None where it is gone, or no longer what it was."""
+        from evergreen.training.live_stored import LiveStateError, StoredState
+
+        key = live_state_key(self.model, self.now.version, earlier.number, earlier.sha256)
+        try:
+            return StoredState.from_bytes(self.ports.artifacts.get(key), earlier.sha256, self.version)
+        except (FileNotFoundError, LiveStateError):
+            return None
+
+    def of_now(self, rows: Sequence[Mapping[str, Any]]) -> Answered:
+        """What the version says to rows that are asked now."""
+        return self.now.state.answer(self.version.asked(rows, self.now.preparation))
+
+    def answers(self, captures: Sequence[Capture], within: float | None = None) -> list[Answered]:
+        """What the version says to each request as its state was then, one after the other's time.
+
+        Requests from before its first state are answered by that.
+        """
+        found: list[Answered] = []
+        for place, some in groupby(captures, key=lambda capture: self._place(capture.time)):
+            state = self.now if place is None else self.load(place) or self.now
+            asked = self.version.asked([capture.features for capture in some], state.preparation, within)
+            found.append(state.state.answer(asked))
+        return found
+
+    def _place(self, time: datetime) -> Earlier | None:
+        place = self.now.of_time(time)
+        if isinstance(place, int):
+            return None
+        return place if place is not None else next(iter(self.now.earlier), None)
