@@ -189,6 +189,7 @@ def infer_spec(stream: Stream) -> ModelSpec:
                 "ops_bake_longest": time_for(5, at_least=6 * _HOUR),
                 "quality_bake": time_for(500, share=1 / 10, at_least=2 * cycle),
             },
+            "freshness": {"enabled": True},
         }
     )
 

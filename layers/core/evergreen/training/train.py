@@ -145,6 +145,7 @@ def _run(container: Container, arguments: Sequence[str] | None, environment: Map
     trained = _trained(job, container)
     container.model.mkdir(parents=True, exist_ok=True)
     for name, content in sorted(trained.files.items()):
+        (container.model / name).parent.mkdir(exist_ok=True)
         (container.model / name).write_bytes(content)
     _write_pipeline(container.output_data, trained)
     for line in metric_lines(trained):
