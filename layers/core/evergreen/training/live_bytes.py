@@ -126,7 +126,7 @@ def put_state(state: LiveState, arrays: Arrays) -> dict[str, Any]:
             }
             for member in state.members
         ],
-        "losses": {name: arrays.put(series) for name, series in state.losses.items()},
+        "losses": {name: arrays.put(series) for name, series in sorted(state.losses.items())},
         "answers": arrays.put(state.answers),
         "labels": arrays.put(state.labels),
         "guard": state.guard.weight,

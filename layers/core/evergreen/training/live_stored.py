@@ -329,7 +329,8 @@ def _new_rows(
     rows: Sequence[LiveRow], known: Mapping[str, npt.NDArray[Any]], oldest: int
 ) -> tuple[list[LiveRow], Mapping[str, npt.NDArray[Any]]]:
     """The rows to learn, oldest first, each id once; and what is known after it."""
-    distinct = {row.event_id: row for row in rows}
+    last = {row.event_id: row for row in rows}
+    distinct = {row.event_id: row for row in sorted(last.values(), key=lambda row: (row.time, row.event_id))}
     hashes = _hashes(list(distinct))
     times = np.array([round((row.time - _EPOCH) / _MICROSECOND) for row in distinct.values()], dtype=np.int64)
     new = ~np.isin(hashes, known["rows"]) & (times >= oldest)
@@ -339,7 +340,7 @@ def _new_rows(
         "rows": np.concatenate([known["rows"], hashes[new]])[-_MOST_KNOWN:],
         "times": np.concatenate([known["times"], times[new]])[-_MOST_KNOWN:],
     }
-    return sorted(kept, key=lambda row: (row.time, row.event_id)), after
+    return kept, after
 
 
 def _remembered(known: Mapping[str, npt.NDArray[Any]], oldest: int) -> Mapping[str, npt.NDArray[Any]]:
