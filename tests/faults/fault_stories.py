@@ -55,12 +55,12 @@ def story(function, look=_world):
 
 
 @cache
-def an_artifact(seed=0):
+def an_artifact(seed=0, *, freshness=False):
     """A model.tar.gz as a training job leaves it: older than forty, or not. Trained in a child: no thread stays."""
-    return in_a_child(lambda: _trained(seed))
+    return in_a_child(lambda: _trained(seed, freshness))
 
 
-def _trained(seed):
+def _trained(seed, freshness):
     from evergreen.model.archive import pack
     from evergreen.training.fit import train
     from evergreen.training.job import TrainingJob
@@ -74,7 +74,7 @@ def _trained(seed):
     actual = np.array(["0", "1"], dtype=object)[(age + random.normal(0, 2, count) > 40).astype(int)]
     rows = Rows(schema, times, {"age": age}, {"plan": Category(plan, ("a", "b"))}, actual)
     params = {"n_estimators": 5, "max_depth": 3}
-    job = TrainingJob("churn", schema, "RandomForestClassifier", params, seed=seed, cycle_days=2.0)
+    job = TrainingJob("churn", schema, "RandomForestClassifier", params, seed=seed, cycle_days=2.0, freshness=freshness)
     return pack(scored_beside_production(dict(train(job, rows, report=lambda line: None).files)))
 
 
@@ -104,9 +104,10 @@ def recorded(cloud, kind, *, time=NOW, model="churn", **fields):
     ledger.record(ledger.read(model), kind(time=time, actor="ada", because="a story", **fields))
 
 
-def registered(cloud, seed=0, *, time=NOW - 10 * DAY, model="churn"):
+def registered(cloud, seed=0, *, time=NOW - 10 * DAY, model="churn", freshness=False):
     """A version that was trained elsewhere."""
-    return bring.register_version(model, an_artifact(seed), "trained", "ada", now=time, ports=cloud.ports)
+    artifact = an_artifact(seed, freshness=freshness)
+    return bring.register_version(model, artifact, "trained", "ada", now=time, ports=cloud.ports)
 
 
 def promoted(cloud, version, *, time=NOW - 10 * DAY, model="churn"):
@@ -606,6 +607,7 @@ def labels_meet_captures_or_wait_or_can_not_be_read(cloud):
 
 
 AT_ONCE = {"enabled": True, "labels": "at_once"}
+KEEPS_FRESH = {"freshness": {"enabled": True}, "labels": {"classes": ["0", "1"], "maturity": "1d"}}
 LEARNS = {"online": {"enabled": True}, "training": {"min_rows": 20}}
 
 
@@ -676,6 +678,20 @@ def a_checkpoint_is_proven_better_while_a_retraining_is_open(cloud):
 def a_checkpoint_is_no_better(cloud):
     in_production(cloud, **LEARNS | {"online": LEARNS["online"] | {"checkpoint": "20d"}})
     learned_days(cloud, 9)
+    return {"time": at(NOW)}
+
+
+@story("learn_live")
+def labels_have_matured_for_a_version_and_another_has_no_state_yet(cloud):
+    cloud.applied(**SHORT_CYCLES, **KEEPS_FRESH)
+    promoted(cloud, registered(cloud, time=NOW - 10 * DAY, freshness=True), time=NOW - 10 * DAY)
+    passed(cloud, 1, time=NOW - 10 * DAY + HOUR)
+    cloud.call("learn_live", {"time": at(NOW - 5 * DAY)})
+    for day in (4, 3):
+        asked = [(f"o{day}-{i}", float(30 + i % 20), i % 2) for i in range(60)]
+        captured(cloud, NOW - day * DAY, asked)
+        cloud.call("join_labels", labelled(cloud, NOW - day * DAY + HOUR, asked))
+    registered(cloud, 1, time=NOW - 2 * DAY, freshness=True)
     return {"time": at(NOW)}
 
 

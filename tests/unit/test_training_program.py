@@ -92,6 +92,24 @@ def test_a_job_leaves_an_artifact_metrics_and_no_failure(container, capsys):
     assert found == told
 
 
+def test_a_job_whose_version_is_to_be_kept_fresh_leaves_its_leaves_and_those_of_production(container):
+    first = arguments(freshness="1")
+    assert main(first, variables(container)) == 0
+    archive = pack(
+        {
+            str(path.relative_to(container / "model")): path.read_bytes()
+            for path in (container / "model").rglob("*")
+            if path.is_file()
+        }
+    )
+    registered = given_production(container, archive)
+    second = arguments(freshness="1", seed="1", production_sha256=registered, production_version="3")
+    assert main(second, variables(container)) == 0
+    left = sorted(path.name for path in (container / "model/live").iterdir())
+    assert left == ["3.leaves", "3.onnx", "own.leaves", "own.onnx", "start"]
+    assert json.loads((container / "model/model.json").read_text())["ancestors"] == [3]
+
+
 def test_hyperparameters_the_toolkit_decoded_win_over_mangled_arguments(container):
     decoded = {**HYPERPARAMETERS, "features": FEATURES, "params": {"n_estimators": 3}, "seed": 7}
     environment = variables(container, SM_HPS=json.dumps(decoded))
