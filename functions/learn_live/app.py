@@ -45,6 +45,11 @@ def _report(model: str, learned: Sequence[LearnedLive]) -> None:
     found.flush_metrics()
     for each in learned:
         logger.info(
-            "learned", model=model, version=each.version, state=each.number, rows=each.rows, ignored=each.ignored,
+            "learned",
+            model=model,
+            version=each.version,
+            state=each.number,
+            rows=each.rows,
+            ignored=each.ignored,
             lost_a_race=each.lost_a_race,
         )

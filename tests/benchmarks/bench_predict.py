@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from botocore.client import BaseClient
 from http_load import SHADOWS, served
-from small_cloud import CHURN, open_cloud
+from small_cloud import CHURN, NOW, open_cloud
 from tipping_model import a_model
 
 from evergreen.domain.aliases import AliasRecord
@@ -26,18 +27,23 @@ from evergreen.model.archive import pack
 from evergreen.model.schema import FeatureSchema
 from evergreen.model.scorer import Artifact
 from evergreen.training.export import to_onnx
+from evergreen.training.fit import train
 from evergreen.training.job import TrainingJob
+from evergreen.training.live_stored import LiveFile, LiveRow, StoredState, learned, started
+from evergreen.training.live_version import LiveVersion
 from evergreen.training.read_rows import Rows
 from evergreen.training.recipe import fit
+from evergreen.usecases.steps.live_states import put_live_state
 
 FEATURES, ROWS = 20, 20_000
 REQUESTS = 2_000  # of each kind of shadow
 TURNS = 5
 ROUNDS = 2_000
+FIVE_PARAMS = {"n_estimators": 40, "max_depth": 20, "min_samples_leaf": 5}
 MEMORY = """
 import hashlib, json, pathlib, re, sys
 import numpy, onnxruntime
-from evergreen.scoring import Artifact
+from evergreen.model.scorer import Artifact
 
 def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1_024
@@ -66,6 +72,52 @@ def forest() -> bytes:
     return pack({"model.onnx": to_onnx(fit(rows, job), schema), "model.json": facts})
 
 
+def some_rows(seed: int, count: int) -> Rows:
+    rng = np.random.default_rng(seed)
+    names = [f"n{i:02}" for i in range(FEATURES)]
+    schema = FeatureSchema.of("binary", dict.fromkeys(names, "number"), ["0", "1"])
+    columns = {name: rng.normal(size=count) for name in names}
+    label = sum(columns[name] for name in names[:5]) + rng.normal(size=count) * 1.5 > 0
+    hours = np.arange(count, dtype=np.int64) * 3_600_000_000
+    return Rows(schema, hours, columns, {}, np.array(["0", "1"], dtype=object)[label.astype(int)])
+
+
+@pytest.fixture(scope="module")
+def five_members() -> bytes:
+    """The newest of five versions of 40 trees each, which all live on in it."""
+    archive = b""
+    for number in range(1, 6):
+        rows = some_rows(number, 5_000)
+        job = TrainingJob(
+            "churn", rows.schema, "RandomForestClassifier", FIVE_PARAMS, freshness=True, production_version=number - 1
+        )
+        archive = pack(train(job, rows, archive=archive, report=lambda _: None).files)
+    return archive
+
+
+def learned_state(archive: bytes, rows: int, *, now: datetime) -> StoredState:
+    """The live state of version 5 once it has learned rows, a hundred at a time."""
+    version = LiveVersion.from_tar(archive, hashlib.sha256(archive).hexdigest(), 5)
+    assert version is not None
+    state = started(version, 5, None, now=now, horizon=timedelta(days=30))
+    for begin in range(0, rows, 100):
+        some = [
+            LiveRow(f"r{i}", state.since, a_row(i), str(int(sum(list(a_row(i).values())[:5]) > 0)))
+            for i in range(begin, begin + 100)
+        ]
+        body = hashlib.sha256(state.to_bytes()).hexdigest()
+        state = learned(
+            state,
+            body,
+            [LiveFile(f"{begin}", some)],
+            version=version,
+            load=lambda _: None,
+            late=100.0,
+            now=state.since + timedelta(minutes=1),
+        )
+    return state
+
+
 def a_row(number: int = 0) -> dict[str, float]:
     rng = np.random.default_rng(number)
     return {f"n{i:02}": float(rng.normal()) for i in range(FEATURES)}
@@ -76,10 +128,13 @@ def percentiles(milliseconds: list[float]) -> tuple[float, float]:
 
 
 @pytest.mark.benchmark
+@pytest.mark.parametrize("kind", ["forest", "five_members"])
 def test_the_handler_all_but_the_network(
-    forest: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The real handler; the clients' calls, which are the network, are timed and taken off."""
+    archive: bytes = request.getfixturevalue(kind)
+    version = {"forest": 1, "five_members": 5}[kind]
     spent = spent_working = 0.0
 
     def timed(method: Any) -> Any:
@@ -96,9 +151,11 @@ def test_the_handler_all_but_the_network(
 
     took, worked, called = [], [], []
     with open_cloud() as cloud:
-        key, sha256 = "models/churn/v1/output/model.tar.gz", hashlib.sha256(forest).hexdigest()
-        cloud.ports.artifacts.put(key, forest)
-        cloud.ports.aliases.repoint(AliasRecord("churn", "production", 1, key, sha256, 1))
+        key, sha256 = "models/churn/v1/output/model.tar.gz", hashlib.sha256(archive).hexdigest()
+        cloud.ports.artifacts.put(key, archive)
+        cloud.ports.aliases.repoint(AliasRecord("churn", "production", version, key, sha256, 1))
+        if kind == "five_members":
+            put_live_state(cloud.ports, None, learned_state(archive, 3_000, now=NOW), "churn")
         monkeypatch.setattr(BaseClient, "_make_api_call", timed(BaseClient._make_api_call))
         event = cloud.event("http_predict")
         for number in range(ROUNDS + 50):
@@ -119,11 +176,48 @@ def test_the_handler_all_but_the_network(
         "calls, answered by moto": called,
     }
     with capsys.disabled():
-        print(f"\npredict's handler, warm, one row, 200 trees of depth 20, {ROUNDS:,} requests, without the network")
+        what = {"forest": "200 trees of depth 20", "five_members": "five members of 40 trees and their live state"}[
+            kind
+        ]
+        print(f"\npredict's handler, warm, one row, {what}, {ROUNDS:,} requests, without the network")
         print(f"{'':24}{'p50 ms':>9}{'p99 ms':>9}   (targets 2 and 5)")
         for name, milliseconds in figures.items():
             middle, slowest = percentiles(milliseconds[50:])
             print(f"{name:24}{middle:9.2f}{slowest:9.2f}")
+
+
+@pytest.mark.benchmark
+def test_what_learning_and_answering_with_a_live_state_cost(five_members: bytes) -> None:
+    state = learned_state(five_members, 3_000, now=NOW)
+    version = LiveVersion.from_tar(five_members, hashlib.sha256(five_members).hexdigest(), 5)
+    assert version is not None
+    sha256, body = "", state.to_bytes()
+    some = [LiveRow(f"n{i}", state.since, a_row(i), "1") for i in range(100)]
+    told = {}
+    for name, work in {
+        "learn 100 rows": lambda: learned(
+            state, sha256, [LiveFile("new", some)], version=version, load=lambda _: None, late=100.0, now=state.since
+        ),
+        "write the state": state.to_bytes,
+        "read the state": lambda: StoredState.from_bytes(body, hashlib.sha256(body).hexdigest(), version),
+    }.items():
+        started_at = time.process_time()
+        for _ in range(5):
+            work()
+        told[name] = (time.process_time() - started_at) / 5 * 1e3
+    print(f"\nan archive of five members {len(five_members) / 1e6:.1f} MB, a state {len(body) / 1e6:.2f} MB")
+    print(", ".join(f"{name} {milliseconds:.1f} ms" for name, milliseconds in told.items()))
+    many = some_rows(9, 10_000)
+    rows = [dict(zip(many.numbers, values, strict=True)) for values in zip(*many.numbers.values(), strict=True)]
+    fitted = fit(some_rows(5, 5_000), TrainingJob("churn", many.schema, "RandomForestClassifier", FIVE_PARAMS))
+    began = time.process_time()
+    state.state.answer(version.asked(rows, state.preparation))
+    fresh = time.process_time() - began
+    began = time.process_time()
+    matrix = fitted.preparation.matrix(Rows.of_json(many.schema, rows, [""] * len(rows)))
+    for _ in range(5):
+        fitted.probabilities(matrix, ("0", "1"))
+    print(f"10,000 rows: fresh {fresh:.2f} s, five such forests of scikit-learn {time.process_time() - began:.2f} s")
 
 
 @pytest.mark.benchmark

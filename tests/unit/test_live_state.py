@@ -249,6 +249,14 @@ def test_who_stays_keeps_what_it_learned_and_who_is_new_knows_nothing(table):
     assert of_both.losses.keys() == state.losses.keys()
 
 
+def test_a_row_is_answered_the_same_to_the_last_bit_alone_and_among_many(forest, leaves):
+    ids = leaves.ids(forest, X)
+    state = LiveState(3, 1.0).with_member(1, leaves.table).learn(Asked({1: ids[:200]}), None, CODES[:200], 0)
+    among = state.answer(Asked({1: ids})).fresh
+    alone = [state.answer(Asked({1: ids[row : row + 1]})).fresh[0].tolist() for row in range(0, 600, 20)]
+    assert among[::20].tolist() == alone
+
+
 def test_a_member_without_leaves_says_what_its_graph_says():
     state = LiveState(3, 1.0).with_member(4, None)
     own = np.full((2, 3), 1 / 3)

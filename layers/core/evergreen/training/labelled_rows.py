@@ -25,6 +25,19 @@ class Category:
     codes: npt.NDArray[np.int64]
     values: tuple[str, ...]
 
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Category:
+        """Take a column of texts.
+
+        Examples
+        --------
+        >>> Category.of(["b", "", "b"]).values
+        ('', 'b')
+        """
+        values = sorted(set(texts))
+        code = {value: index for index, value in enumerate(values)}
+        return cls(np.array([code[text] for text in texts], dtype=np.int64), tuple(values))
+
     def texts(self) -> npt.NDArray[Any]:
         """Return the column as object (str) ``[N]``."""
         values = np.empty(len(self.values), dtype=object)
@@ -74,18 +87,24 @@ class Rows:
         >>> rows.numbers["x"].tolist(), rows.categories["plan"].values, rows.categories["plan"].codes.tolist()
         ([1.0, nan], ('a', 'b'), [1, 0])
         """
-        categories = {}
-        for name in schema.categoricals:
-            texts = [row.get(name) or MISSING_CATEGORY for row in rows]
-            values = sorted(set(texts))
-            code = {value: index for index, value in enumerate(values)}
-            categories[name] = Category(np.array([code[text] for text in texts], dtype=np.int64), tuple(values))
         return cls(
             schema,
             np.array([round(time.timestamp() * 1_000_000) for time in times] or [0] * len(rows), dtype=np.int64),
             {name: np.array([row.get(name) for row in rows], dtype=np.float64) for name in schema.numbers},
-            categories,
+            {name: Category.of([row.get(name) or MISSING_CATEGORY for row in rows]) for name in schema.categoricals},
             np.array(actual, dtype=object if schema.task.is_classification else np.float64),
+        )
+
+    @classmethod
+    def of_columns(cls, schema: FeatureSchema, columns: Columns) -> Rows:
+        """Take the model's inputs (:meth:`FeatureSchema.columns`) of rows that have no label yet."""
+        count = len(next(iter(columns.values())))
+        return cls(
+            schema,
+            np.zeros(count, dtype=np.int64),
+            {name: columns[name] for name in schema.numbers},
+            {name: Category.of(columns[name].tolist()) for name in schema.categoricals},
+            np.zeros(count),
         )
 
     def __len__(self) -> int:

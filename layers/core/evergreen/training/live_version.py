@@ -132,8 +132,7 @@ class LiveVersion:
                 own[member.number] = said.reshape(len(rows), -1).astype(np.float64)
             else:
                 ids[member.number] = np.rint(said).astype(np.int64)
-        labels: list[Any] = [""] * len(rows) if self.schema.task.is_classification else [0.0] * len(rows)
-        return Asked(ids, own, preparation.matrix(Rows.of_json(self.schema, rows, labels)))
+        return Asked(ids, own, preparation.matrix(Rows.of_columns(self.schema, columns)))
 
 
 def _member(name: str | int, number: str | int, files: Files, schema: FeatureSchema) -> _Loaded:
