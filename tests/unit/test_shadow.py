@@ -262,3 +262,49 @@ def test_a_candidate_that_answered_is_judged_by_its_answers(share):
 
 def test_what_the_sentinel_proves_does_not_wait_for_requests_that_it_did_not_answer():
     assert answering(0.5, shadow=SENTINEL).verdict == "promote"
+
+
+# --- candidates in which production lives on --------------------------------------------------------------------------
+
+
+def nested(outcomes, *, after=3 * DAY, share=1.0, nests=True, shadow=CHALLENGER, **spec):
+    return decide(shadow, a_spec(**spec), outcomes, START + after, answered_share=share, nests=nests)
+
+
+SAME = pairs([0.0] * 40, [0.0] * 40, at=START + DAY / 2)
+
+
+def test_a_candidate_in_which_production_lives_on_is_promoted_once_it_has_answered_for_a_day():
+    decision = nested(SAME)
+    assert decision.verdict == "promote"
+    assert decision.because.startswith("production lives on in it, and it answered 100.0% of the requests: ")
+    assert decision.evidence["proof"] == "nested"
+    assert nested(SAME, after=DAY).verdict == "need_more_data", "the labels of its first day have not matured"
+
+
+def test_any_other_candidate_owes_the_proof():
+    assert nested(SAME, nests=False).verdict == "need_more_data"
+    assert nested(SAME, proof="better").verdict == "need_more_data"
+
+
+def test_one_that_is_proven_worse_is_not_promoted():
+    worse = pairs([0.0] * 400, [1.0] * 200 + [0.0] * 200, at=START + DAY / 2)
+    decision = nested(worse)
+    assert decision.verdict == "keep"
+    assert "but it is proven worse" in decision.because
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_one_that_did_not_answer_is_not_promoted(share):
+    assert nested(SAME, share=share).verdict == "need_more_data"
+    assert nested(SAME, share=share, after=40 * DAY).verdict == "keep"
+
+
+def test_the_sentinel_never_takes_over_without_a_proof():
+    assert nested(SAME, after=9 * DAY, shadow=SENTINEL).verdict == "need_more_data"
+
+
+def test_not_worse_is_a_loss_of_the_least_gain_ruled_out():
+    alike = pairs([1.0, 0.0] * 2_000, [0.0, 1.0] * 2_000)
+    assert judged(alike, spec=a_spec(min_gain=0.1)).verdict != "promote"
+    assert judged(alike, spec=a_spec(min_gain=0.1, proof="not_worse")).verdict == "promote"

@@ -471,6 +471,12 @@ class Metric(StrEnum):
 class ShadowSpec(_Section):
     """The proof a candidate owes (STATISTICS, shadow verdict)."""
 
+    proof: Literal["nested", "not_worse", "better"] = Field(
+        "nested",
+        description="better: a gain above the margin is proven; not_worse: a loss of min_gain is ruled out; nested: a "
+        "candidate in which production lives on (freshness) is promoted after a day on the same requests unless it is "
+        "proven worse, any other one owes the proof of better",
+    )
     metric: Metric | None = Field(
         None,
         description="the loss compared a row; None: accuracy, or absolute_error for regression. macro_f1 is no loss a "

@@ -93,6 +93,7 @@ class CandidateRegistered(Event):
     trained_until: datetime | None
     reference: str
     gate: dict[str, Any]
+    ancestors: tuple[int, ...] | None = field(default=None, metadata=ADDED_LATER)  # versions that live on in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

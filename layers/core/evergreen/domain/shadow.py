@@ -81,6 +81,7 @@ class Rules:
     `margin` and `min_gain` are in the metric's unit for accuracy, Brier and macro-F1, and shares of `loss_scale` for
     absolute error and cost. `loss_scale` is the loss difference that counts in full: larger ones are clipped to it. It
     has to be known before the rows are (STATISTICS: the 99.9th percentile of the reference's differences).
+    `nested`: the candidate holds production's own members, weighed by what they cost; it need not be proven better.
     """
 
     metric: Metric = Metric.ACCURACY
@@ -93,13 +94,16 @@ class Rules:
     max_time: timedelta = timedelta(days=28)
     loss_scale: float = 1.0
     least_answered: float = 0.98
+    nested: bool = False
 
     @classmethod
-    def of(cls, spec: ModelSpec, *, loss_scale: float = 1.0) -> Rules:
-        """The rules that a spec sets."""
+    def of(cls, spec: ModelSpec, *, loss_scale: float = 1.0, nests: bool = False) -> Rules:
+        """The rules that a spec sets, for a candidate in which production lives on or does not."""
+        not_worse = spec.shadow.proof == "not_worse"
         return cls(
+            nested=nests and spec.shadow.proof == "nested",
             metric=spec.shadow_metric,
-            margin=spec.shadow.margin,
+            margin=min(spec.shadow.margin, -spec.shadow.min_gain) if not_worse else spec.shadow.margin,
             alpha=spec.shadow.alpha,
             min_gain=spec.shadow.min_gain,
             cycle=spec.shadow.cycle,
@@ -140,10 +144,13 @@ class Whole:
 
     @classmethod
     def of(cls, shadow: Shadow, rules: Rules) -> Whole:
-        """A challenger is judged by whole cycles; the sentinel by days: a bad version must not stay for a week."""
+        """A challenger is judged by whole cycles; the sentinel by days: a bad version must not stay for a week.
+
+        So is a candidate in which production lives on: what it is to show is that it answers.
+        """
         match shadow.role:
             case ShadowRole.CHALLENGER:
-                return cls(rules.cycle)
+                return cls(min(rules.cycle, timedelta(days=1)) if rules.nested else rules.cycle)
             case ShadowRole.SENTINEL:
                 return cls(min(rules.cycle, timedelta(days=1)), SENTINEL_DAYS)
 
@@ -153,9 +160,9 @@ class Whole:
         return since + (spans if spans >= self.fewest else 0) * self.step
 
 
-def judged_until(shadow: Shadow, spec: ModelSpec, now: datetime) -> datetime:
+def judged_until(shadow: Shadow, spec: ModelSpec, now: datetime, *, nests: bool = False) -> datetime:
     """The end of what is judged of a shadow now; its beginning when that is nothing yet."""
-    rules = Rules.of(spec)
+    rules = Rules.of(spec, nests=nests)
     return Whole.of(shadow, rules).until(shadow.since, rules.maturity, now)
 
 
@@ -299,9 +306,14 @@ def decide(
     loss_scale: float = 1.0,
     answered: int | None = None,
     answered_share: float | None = None,
+    nests: bool = False,
 ) -> ShadowDecision:
-    """Judge the version in shadow against production, with the spec's rules; see :func:`judge`."""
-    rules = Rules.of(spec, loss_scale=loss_scale)
+    """Judge the version in shadow against production, with the spec's rules; see :func:`judge`.
+
+    A candidate in which production lives on (``nests``) is promoted once it has answered for a day, unless it is proven
+    worse by then.
+    """
+    rules = Rules.of(spec, loss_scale=loss_scale, nests=nests and shadow.role is ShadowRole.CHALLENGER)
     versions = {"version": shadow.version, "judged_against": shadow.judged_against}
     found = judge(
         outcomes,
@@ -313,7 +325,22 @@ def decide(
         # The sentinel has shown in production that it answers, and what it proves must not wait.
         answered_share=answered_share if shadow.role is ShadowRole.CHALLENGER else None,
     )
+    if rules.nested:
+        found = _nested(found, rules, answered_share)
     return replace(found, evidence=versions | found.evidence)
+
+
+def _nested(found: ShadowDecision, rules: Rules, answered_share: float | None) -> ShadowDecision:
+    evidence = found.evidence | {"proof": "nested"}
+    if found.verdict == Verdict.PROMOTE:
+        return replace(found, evidence=evidence)
+    worse = evidence["interval"][1] < 0.0
+    if worse:
+        return ShadowDecision("keep", f"production lives on in it, but it is proven worse: {found.because}", evidence)
+    if evidence["until"] == evidence["from"] or answered_share is None or answered_share < rules.least_answered:
+        return replace(found, evidence=evidence)
+    because = f"production lives on in it, and it answered {answered_share:.1%} of the requests: {found.because}"
+    return ShadowDecision("promote", because, evidence)
 
 
 def _group_index(group: NDArray[Any]) -> NDArray[np.int64] | None:

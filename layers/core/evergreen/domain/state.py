@@ -64,6 +64,7 @@ class Version:
     trained_until: datetime | None = None
     reference: str = ""  # s3 key of reference.json
     promoted_at: datetime | None = None
+    ancestors: tuple[int, ...] = ()  # the versions that live on in it
 
     @property
     def seen_until(self) -> datetime:

@@ -94,14 +94,17 @@ def compare_shadow(
             ports.schedules.remove(schedule)
         return None
     spec = spec_of(state)
+    nests = spec.freshness.enabled and shadow.judged_against in state.version(shadow.version).ancestors
+    until = judged_until(shadow, spec, now, nests=nests)
     decision = decide(
         shadow,
         spec,
         _paired(state, shadow, spec, now, ports),
         now,
         loss_scale=_loss_scale(state, shadow, ports),
-        answered=_answered(model, shadow, judged_until(shadow, spec, now), ports),
-        answered_share=_answered_share(model, shadow, judged_until(shadow, spec, now), ports),
+        answered=_answered(model, shadow, until, ports),
+        answered_share=_answered_share(model, shadow, until, ports),
+        nests=nests,
     )
     # Noted before it is acted on: once the version is out of the shadow, a second delivery judges nothing.
     found = {"model": model, "time": now.isoformat(), "verdict": decision.verdict, "because": decision.because}

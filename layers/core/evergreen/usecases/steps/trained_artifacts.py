@@ -15,7 +15,7 @@ from evergreen.domain.state import ModelState
 from evergreen.domain.transitions import gives_way, next_version
 from evergreen.domain.uris import split_uri
 from evergreen.formats.keys import reference_key
-from evergreen.model.archive import ArtifactError, unpack
+from evergreen.model.archive import ANCESTORS, ArtifactError, unpack
 from evergreen.model.schema import FeatureSchema, SchemaError
 from evergreen.ports import Ports
 from evergreen.usecases.steps.notes import newest_notes
@@ -47,6 +47,11 @@ class TrainedArtifact:
         """The newest row that it was trained on, where it says so."""
         until = self.model.get("trained_until")
         return None if until is None else datetime.fromisoformat(until)
+
+    @property
+    def ancestors(self) -> tuple[int, ...]:
+        """The versions that live on in it."""
+        return tuple(self.model.get(ANCESTORS) or ())
 
 
 def read_artifact(ports: Ports, uri: str) -> TrainedArtifact:
@@ -93,6 +98,9 @@ def _require_facts(facts: dict[str, Any]) -> None:
         raise ArtifactError(f"model.json of the artifact can't be read: {error}") from error
     if not timed:
         raise ArtifactError(f"trained_until of model.json is {until!r}, a time without its offset: add it")
+    ancestors = facts.get(ANCESTORS) or []
+    if not isinstance(ancestors, list) or not all(type(number) is int for number in ancestors):
+        raise ArtifactError(f"{ANCESTORS} of model.json is {ancestors!r}: write a list of version numbers")
     for name in ("error_tolerance", "loss_scale"):
         value = facts.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
@@ -181,4 +189,5 @@ def candidate_event(
         trained_until=artifact.trained_until,
         reference=reference,
         gate=gate,
+        ancestors=artifact.ancestors or None,
     )
