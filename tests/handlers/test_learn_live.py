@@ -1,6 +1,7 @@
 """Versions learn matured labels between their trainings, and answer by what they learned."""
 
 import hashlib
+import json
 from datetime import timedelta
 
 import pytest
@@ -198,3 +199,49 @@ def test_the_bytes_that_are_pointed_to_are_those_that_were_written(world):
     pointer = world.pointer_of()
     body = world.ports.artifacts.get(pointer.key)
     assert hashlib.sha256(body).hexdigest() == pointer.sha256
+
+
+# --- a candidate in which production lives on -------------------------------------------------------------------------
+
+
+def shadowed_day(world, version, *, leaves_at):
+    """A day of requests that the version in shadow answers too, of labels, and of ticks."""
+    for number in range(3):
+        time = world.now + 8 * number * HOUR
+        world.requests(time, leaves_at, flipped=False)
+        event = world.arrived(f"captures/{MODEL}/production/{time:%Y/%m/%d/%H}/part.jsonl", world.answered)
+        world.call("score_shadow", event)
+        (key,) = world.ports.data.keys(f"captures/{MODEL}/shadow/{time:%Y/%m/%d/%H}/")
+        world.call("profile_capture", world.arrived(key, world.ports.data.get(key).splitlines()))
+    world.now += DAY
+    world.tick()
+
+
+def test_a_candidate_in_which_production_lives_on_is_promoted_after_its_first_day(world):
+    for _ in range(3):
+        world.day(leaves_at=TURNED)
+    world.register(trained_archive("second", archive=trained_archive("first"), production=1), "second")
+    (registered,) = [e for e in world.ports.ledger.history(MODEL).documents if e.get("ancestors")]
+    assert registered["ancestors"] == [1]
+    world.call("compare_shadow", world.told("CandidateRegistered"))
+    since = world.now
+    for _ in range(2):
+        shadowed_day(world, 2, leaves_at=TURNED)
+    (schedule,) = [name for name in world.schedules() if "challenger" in name]
+    payload = json.loads(world.schedule(schedule)["Target"]["Input"])
+    world.call("compare_shadow", payload | {"time": stamp(since + 2 * DAY)})
+    promoted = world.told("PromotionApproved")["detail"]["body"]
+    assert "production lives on in it, and it answered 100.0% of the requests" in promoted
+
+
+def test_a_shadow_answers_with_its_live_state_as_it_was_then(world):
+    for _ in range(3):
+        world.day(leaves_at=TURNED)
+    world.register(trained_archive("second", archive=trained_archive("first"), production=1), "second")
+    world.call("compare_shadow", world.told("CandidateRegistered"))
+    world.tick()
+    shadowed_day(world, 2, leaves_at=TURNED)
+    keys = list(world.ports.data.keys(f"captures/{MODEL}/shadow/"))
+    said = [capture for key in keys for capture in read_captures(world.ports.data.get(key))[0]]
+    young = [capture for capture in said if capture.features["age"] < 35]
+    assert sum(capture.prediction == "1" for capture in young) / len(young) > 0.9, "as trained it says that they stay"
