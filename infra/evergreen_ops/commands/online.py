@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from evergreen.domain.applied_spec import spec_of
 from evergreen_ops.console import (
     WHERE,
     AsJson,
@@ -38,8 +39,15 @@ def add(app: typer.Typer) -> None:
         + "evergreen online status churn\n\n  evergreen online status churn --json"
     )(status)
     online.command(
-        help="Take the online state back to a checkpoint: what was learned since is forgotten, newer checkpoints are "
-        "dropped. Versions are not touched: for those, see `evergreen rollback`."
+        help="Compute the live states of a model's versions again, each from the one before and the stored rows, as "
+        "far as they are kept, and compare the hashes. Exit code 1 where one differs."
+        + WHERE
+        + "evergreen online verify churn\n\n  evergreen online verify churn --json"
+    )(verify)
+    online.command(
+        help="Take the online state back to a checkpoint, or the live state of a version to an earlier one: what was "
+        "learned since is forgotten, newer checkpoints are dropped. Versions are not touched: for those, see "
+        "`evergreen rollback`."
         + WHERE
         + 'evergreen online revert churn --reason "labels of 3 March were flipped"\n\n  '
         + 'evergreen online revert churn --to 12 --reason "labels of 3 March were flipped" --yes'
@@ -49,10 +57,21 @@ def add(app: typer.Typer) -> None:
 
 def status(model: Model, stack: StackName = None, local: Local = False, as_json: AsJson = False) -> None:
     """Show the online state; see the help above, which the command shows."""
+    from evergreen.usecases.people.live import read_live_status
     from evergreen.usecases.people.online import read_online_status
 
     with work(stack, local) as at:
         found = read_online_status(model, now=current_time(), ports=at.ports)
+        live = read_live_status(model, now=current_time(), ports=at.ports)
+    if live:
+        found = {"model": model, "live": live}
+        if as_json:
+            print_json(found)
+            return
+        for each in live:
+            show_rows(_live_rows(each))
+            say("")
+        return
     if as_json:
         print_json(found)
         return
@@ -79,6 +98,31 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if found["further_classes"]:
         named = ", ".join(found["further_classes"])
         yield "new classes", f"{named}: versions answer them once they are in labels.classes"
+
+
+def _live_rows(live: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield f"version {live['version']}", f"state {live['state']} answers since {minute(live['since'])}"
+    until = live["learned_until"]
+    yield "learned", f"{live['rows']:,} rows" + ("" if until is None else f", until {minute(until)}")
+    if live["goes_on_from"]:
+        yield "goes on from", live["goes_on_from"]
+    shares = ", ".join(f"{weight:.0%} version {number}" for number, weight in live["members"].items())
+    yield "members", f"{shares}; {live['trust']:.0%} of each answer is what was learned"
+    for name, title in (("lately", "last 7 days"), ("over_all", "60 days")):
+        yield title, _worth(live[name])
+    yield "may cost", f"{live['may_cost']:.1f} at most, as a sum of losses, whatever the labels are"
+
+
+def _worth(sums: dict[str, Any]) -> str:
+    """What was said fresh beside what would have been said plain."""
+    if not sums["rows"]:
+        return "no labelled requests yet"
+    loss = f"loss {sums['fresh_loss']:.4g} instead of {sums['plain_loss']:.4g}"
+    if "fresh_accuracy" not in sums:
+        return f"{loss} on {sums['rows']:,} rows"
+    return (
+        f"{sums['fresh_accuracy']:.1%} right instead of {sums['plain_accuracy']:.1%} of {sums['rows']:,} rows; {loss}"
+    )
 
 
 def _predicted(sums: dict[str, Any]) -> str:
@@ -109,11 +153,35 @@ def _print_checkpoints(checkpoints: list[dict[str, Any]]) -> None:
     show(table)
 
 
+def verify(model: Model, stack: StackName = None, local: Local = False, as_json: AsJson = False) -> None:
+    """Compute live states again; see the help above, which the command shows."""
+    from dataclasses import asdict
+
+    from evergreen.usecases.people.live import verify_live_states
+
+    with work(stack, local) as at:
+        steps = verify_live_states(model, now=current_time(), ports=at.ports)
+    same = sum(step.found == "same" for step in steps)
+    if as_json:
+        print_json({"model": model, "states": [asdict(step) for step in steps]})
+    else:
+        for step in steps:
+            if step.because:
+                say(f"version {step.version}, state {step.state}: {step.because}")
+        say(f"{model}: {same:,} of {len(steps):,} states follow from the rows they learned")
+    if any(step.found == "differs" for step in steps):
+        raise typer.Exit(1)
+
+
 def revert(
     model: Model,
     reason: Reason,
     to: Annotated[
-        int | None, typer.Option(min=1, help="The checkpoint; by default the newest one that the state is not.")
+        int | None,
+        typer.Option(min=1, help="The checkpoint or state; by default the newest one that the state is not."),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Whose live state; by default that of the version in production.")
     ] = None,
     yes: Yes = False,
     stack: StackName = None,
@@ -121,10 +189,27 @@ def revert(
     as_json: AsJson = False,
 ) -> None:
     """Revert the online state; see the help above, which the command shows."""
+    from evergreen.usecases.people.live import choose_live_state, revert_live_state
     from evergreen.usecases.people.revert_online import choose_checkpoint, revert_online
 
     because = reason_of(reason)
     with work(stack, local) as at:
+        state = at.ports.ledger.read(model)
+        if spec_of(state).freshness.enabled:
+            history, place = choose_live_state(state, to, version, now=current_time(), ports=at.ports)
+            confirm(
+                f"The live state of version {history.now.version} of {model} goes back to state {place.number} of "
+                f"{minute(place.since)}; what was learned since is lost.",
+                yes=yes,
+            )
+            written = revert_live_state(
+                model, place.number, because, at.actor, now=current_time(), ports=at.ports, version=version
+            )
+            if as_json:
+                print_json({"model": model, "version": written.version, "state": written.number, "rows": written.rows})
+            else:
+                say(f"{model} learns on from state {place.number}, which is state {written.number} now")
+            return
         target = choose_checkpoint(model, to, ports=at.ports)
         confirm(
             f"The online state of {model} goes back to checkpoint {target.number} of "

@@ -646,6 +646,8 @@ class ModelSpec(_Section):
                 )
 
     def _endpoint_fits(self) -> None:
+        if self.online.enabled and self.freshness.enabled:
+            raise ValueError("online.enabled and freshness.enabled are both true: set online.enabled to false")
         if self.endpoint.kind == "sagemaker" and self.freshness.enabled:
             raise ValueError(
                 "freshness.enabled is true, but endpoint.kind is sagemaker, whose containers keep no live state yet: "

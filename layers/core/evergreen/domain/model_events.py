@@ -208,10 +208,11 @@ class DifferenceRepaired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnlineStateReverted(Event):
-    """A person took the online state back to a checkpoint; versions stay as they are."""
+    """A person took the online state back to a checkpoint, or a live state to an earlier one; versions stay."""
 
     checkpoint: int
     sha256: str  # of the state that is learned on from
+    version: int | None = field(default=None, metadata=ADDED_LATER)  # whose live state it is
 
 
 AnyEvent = (

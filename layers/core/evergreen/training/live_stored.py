@@ -29,7 +29,7 @@ from evergreen.training.live_version import LiveVersion
 from evergreen.training.plain_arrays import Arrays, read, taken, write
 from evergreen.training.recipe import Preparation
 
-__all__ = ["Earlier", "LiveFile", "LiveRow", "LiveStateError", "StoredState", "learned", "started"]
+__all__ = ["Earlier", "LiveFile", "LiveRow", "LiveStateError", "StoredState", "learned", "reverted", "started"]
 
 _MAGIC, _VERSION = b"EVGLIVE", 1
 _DAYS_KEPT = 60
@@ -125,6 +125,8 @@ class StoredState:
         Rows that had been asked and were not learned.
     parent
         What the version's first state went on from: ``version 3, state 17``; empty: from its training.
+    reverted_to
+        The earlier state whose knowledge this one has, where a person took it back; 0: it learned.
     """
 
     version: int
@@ -140,6 +142,7 @@ class StoredState:
     horizon: timedelta = timedelta(days=30)
     late: float = 0.0
     parent: str = ""
+    reverted_to: int = 0
 
     def knows_file(self, name: str) -> bool:
         """Whether the rows of a file were learned."""
@@ -172,6 +175,7 @@ class StoredState:
             "horizon": self.horizon.total_seconds(),
             "late": self.late,
             "parent": self.parent,
+            "reverted_to": self.reverted_to,
             "preparation": put_preparation(self.preparation, arrays),
             "state": put_state(self.state, arrays),
         }
@@ -223,6 +227,7 @@ class StoredState:
                 horizon=timedelta(seconds=header["horizon"]),
                 late=header["late"],
                 parent=header["parent"],
+                reverted_to=header["reverted_to"],
             )
         except UNREADABLE as error:
             raise LiveStateError(f"the live state can't be read ({error}); revert to an earlier one") from error
@@ -322,6 +327,30 @@ def learned(
         earlier=_still_needed((*before.earlier, Earlier(before.number, before.since, sha256)), now - before.horizon),
         days={day: days[day] for day in sorted(days)[-_DAYS_KEPT:]},
         late=late,
+        reverted_to=0,
+    )
+
+
+def reverted(before: StoredState, sha256: str, to: StoredState, *, now: datetime) -> StoredState:
+    """The state that knows what an earlier one knew; what was learned since is not learned again.
+
+    Parameters
+    ----------
+    before, sha256
+        The state, and the hash of its bytes.
+    to
+        The earlier one.
+    now
+        From when on the new state answers.
+    """
+    return replace(
+        before,
+        number=before.number + 1,
+        since=now,
+        state=to.state,
+        files=(),
+        earlier=_still_needed((*before.earlier, Earlier(before.number, before.since, sha256)), now - before.horizon),
+        reverted_to=to.number,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,12 +11,11 @@ from evergreen.domain.checkpoints import LivePointer
 from evergreen.domain.state import ModelState, Version, VersionStatus
 from evergreen.domain.uris import split_uri
 from evergreen.errors import ConflictingWriteError
-from evergreen.formats.outcome_lines import from_json_lines
-from evergreen.model.schema import FeatureSchema, Task
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
-from evergreen.training.live_stored import LiveFile, LiveRow, StoredState, learned, started
+from evergreen.training.live_stored import LiveFile, StoredState, learned, started
 from evergreen.training.live_version import LiveVersion
+from evergreen.usecases.steps.live_rows import rows_that_fit
 from evergreen.usecases.steps.live_states import (
     LATE,
     LiveHistory,
@@ -141,10 +139,9 @@ def _files(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) ->
     for entry in _matured(before, spec, now, ports):
         if rows >= _MOST_ROWS:
             break
-        found = _rows_of(entry, ports)
-        fitting = [row for row in found if fits(row, schema)]
+        fitting, others = rows_that_fit(entry.key, schema, ports) or ([], 0)
         files.append(LiveFile(_name(entry), fitting))
-        rows, ignored = rows + len(fitting), ignored + len(found) - len(fitting)
+        rows, ignored = rows + len(fitting), ignored + others
     return files, ignored
 
 
@@ -159,25 +156,6 @@ def _matured(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) 
 
 def _name(entry: CatalogEntry) -> str:
     return f"{entry.key} {entry.etag}"
-
-
-def _rows_of(entry: CatalogEntry, ports: Ports) -> Sequence[LiveRow]:
-    """The rows of a file; none where the bucket no longer keeps it."""
-    try:
-        rows = from_json_lines(ports.data.get(entry.key))
-    except FileNotFoundError:
-        return ()
-    return [LiveRow(row.event_id, row.time, row.features, row.actual) for row in rows]
-
-
-def fits(row: LiveRow, schema: FeatureSchema) -> bool:
-    """Whether a row's features and label are what the model takes: no other row is the worse for one that isn't."""
-    if schema.task is Task.REGRESSION:
-        if isinstance(row.actual, str) or not abs(row.actual) < float("inf"):
-            return False
-    elif str(row.actual) not in (schema.classes or ()):
-        return False
-    return not schema.validate(row.features)
 
 
 def _asked_since(time: datetime, model: str, now: datetime, ports: Ports) -> float:
