@@ -56,6 +56,9 @@ def _answer(request: HttpRequest) -> dict[str, Any]:
     telemetry.add(metrics, telemetry.LATENCY, milliseconds)
     if answer.refused:
         telemetry.add(metrics, telemetry.REFUSED_ARTIFACTS, 1)
+    if answer.stale:
+        telemetry.add(metrics, telemetry.STALE_ANSWERS, 1)
+        logger.warning("the live state could not answer", version=answer.version, because=answer.stale)
     if answer.uncaptured:  # what was asked and answered is in no log: the ids say which rows have no capture
         telemetry.add(metrics, telemetry.UNCAPTURED_ROWS, len(answer.uncaptured))
         logger.error("rows were not captured", request_id=request_id, inference_ids=answer.uncaptured)

@@ -294,6 +294,12 @@ def test_one_that_is_proven_worse_is_not_promoted():
     assert "but it is proven worse" in decision.because
 
 
+def test_one_that_has_lost_a_little_is_looked_at_again():
+    lost = pairs([0.0] * 48, [1.0] * 2 + [0.0] * 46, at=START + DAY / 2)
+    assert nested(lost).verdict == "need_more_data"
+    assert nested(lost, after=40 * DAY).verdict == "keep"
+
+
 @pytest.mark.parametrize("share", [None, 0.5])
 def test_one_that_did_not_answer_is_not_promoted(share):
     assert nested(SAME, share=share).verdict == "need_more_data"

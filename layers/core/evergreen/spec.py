@@ -474,8 +474,8 @@ class ShadowSpec(_Section):
     proof: Literal["nested", "not_worse", "better"] = Field(
         "nested",
         description="better: a gain above the margin is proven; not_worse: a loss of min_gain is ruled out; nested: a "
-        "candidate in which production lives on (freshness) is promoted after a day on the same requests unless it is "
-        "proven worse, any other one owes the proof of better",
+        "candidate in which production lives on (freshness) is promoted once it has answered the same requests for a "
+        "day and lost nothing by it, any other one owes the proof of better",
     )
     metric: Metric | None = Field(
         None,

@@ -61,6 +61,7 @@ ERRORS = _count("Errors", MODEL, VERSION)
 SLOW_REQUESTS = _count("SlowRequests", MODEL, VERSION)
 LATENCY = Metric("Latency", "Milliseconds", (MODEL, VERSION))
 REFUSED_ARTIFACTS = _count("RefusedArtifacts", MODEL, VERSION)  # score_shadow counts them too
+STALE_ANSWERS = _count("StaleAnswers", MODEL, VERSION)  # a live state could not answer: the version did, as trained
 UNCAPTURED_ROWS = _count("UncapturedRows", MODEL, VERSION)
 FAILED_REQUESTS = _count("FailedRequests", FUNCTION)  # one alarm watches every model
 DESCRIPTIONS = _count("Descriptions")

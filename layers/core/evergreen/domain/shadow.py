@@ -310,8 +310,8 @@ def decide(
 ) -> ShadowDecision:
     """Judge the version in shadow against production, with the spec's rules; see :func:`judge`.
 
-    A candidate in which production lives on (``nests``) is promoted once it has answered for a day, unless it is proven
-    worse by then.
+    A candidate in which production lives on (``nests``) is promoted once it has answered for a day and lost nothing by
+    it; one that has lost is looked at again each day.
     """
     rules = Rules.of(spec, loss_scale=loss_scale, nests=nests and shadow.role is ShadowRole.CHALLENGER)
     versions = {"version": shadow.version, "judged_against": shadow.judged_against}
@@ -337,7 +337,8 @@ def _nested(found: ShadowDecision, rules: Rules, answered_share: float | None) -
     worse = evidence["interval"][1] < 0.0
     if worse:
         return ShadowDecision("keep", f"production lives on in it, but it is proven worse: {found.because}", evidence)
-    if evidence["until"] == evidence["from"] or answered_share is None or answered_share < rules.least_answered:
+    answered = answered_share is not None and answered_share >= rules.least_answered
+    if evidence["until"] == evidence["from"] or evidence["gain"] < 0.0 or not answered:
         return replace(found, evidence=evidence)
     because = f"production lives on in it, and it answered {answered_share:.1%} of the requests: {found.because}"
     return ShadowDecision("promote", because, evidence)
