@@ -50,7 +50,7 @@ def test_of_too_many_models_those_go_that_were_not_asked_for_longest(shelf):
 def test_a_model_larger_than_all_that_may_be_kept_answers_alone(shelf):
     models = LoadedModels(shelf, limit=1)
     for key in ("m0", "m1"):
-        assert models.get(shelf.model(key)).score_rows([ROW | {"age": 70}]).labels == ["1"]
+        assert models.get(shelf.model(key)).scorer.score_rows([ROW | {"age": 70}]).labels == ["1"]
     assert shelf.model("m0") not in models
 
 
@@ -58,8 +58,8 @@ def test_a_model_that_is_loaded_behind_is_there_when_it_is_asked_for(shelf):
     models = LoadedModels(shelf)
     models.load_behind([shelf.model("m0"), shelf.model("m1")])
     models.load_behind([shelf.model("m0")])
-    assert models.get(shelf.model("m0")).score_rows([ROW]).labels == ["1"]
-    assert models.get(shelf.model("m1")).score_rows([ROW]).labels == ["0"]
+    assert models.get(shelf.model("m0")).scorer.score_rows([ROW]).labels == ["1"]
+    assert models.get(shelf.model("m1")).scorer.score_rows([ROW]).labels == ["0"]
     assert sorted(shelf.asked) == ["m0", "m1"]
 
 

@@ -22,6 +22,7 @@ CALLS = {
     "finish_training": "training_job_failed",
     "join_labels": "s3_object_created",
     "launch_training": "schedule_retry_training",
+    "learn_live": "schedule_evaluate",
     "learn_online": "sqs_feedback",
     "predict": "http_predict",
     "profile_capture": "s3_object_created",

@@ -221,7 +221,7 @@ MUTANTS = (
     ),
     off(
         "a training job scores nothing beside a production that was changed",
-        Change("evergreen.training.train._production", never("if found != job.production_sha256")),
+        Change("evergreen.training.train._archive", never("if found != job.production_sha256")),
         killed_by=f"{TAMPERING}::test_a_job_trains_nothing_beside_a_production_that_was_changed",
     ),
     off(

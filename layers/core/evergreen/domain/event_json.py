@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, get_args
 
@@ -36,9 +36,18 @@ def _adapter(name: str) -> TypeAdapter[Any]:
     return TypeAdapter(ModelState if name == "ModelState" else EVENT_TYPES[name])
 
 
-def _unsaid(item: ModelState | AnyEvent) -> set[str]:
-    """Fields that were added later and say nothing."""
-    return {f.name for f in fields(item) if ADDED_LATER.items() <= f.metadata.items() and getattr(item, f.name) is None}
+def _unsaid(item: Any) -> dict[str, Any]:
+    """Fields that were added later and say nothing, also of what stands in a list, as pydantic's ``exclude``."""
+    found: dict[str, Any] = {}
+    for field in fields(item):
+        value = getattr(item, field.name)
+        if ADDED_LATER.items() <= field.metadata.items() and value is None:
+            found[field.name] = True
+        elif isinstance(value, tuple):
+            inside = {place: _unsaid(each) for place, each in enumerate(value) if is_dataclass(each)}
+            if inside := {place: unsaid for place, unsaid in inside.items() if unsaid}:
+                found[field.name] = inside
+    return found
 
 
 def state_to_json(state: ModelState) -> bytes:

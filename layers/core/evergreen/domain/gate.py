@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evergreen.domain.state import Version
+from evergreen.model.archive import ANCESTORS
 from evergreen.model.schema import FeatureSchema, SchemaError
 from evergreen.spec import GateMetric, ModelSpec
 
@@ -156,7 +157,16 @@ def _not_worse(
     compared = facts.get("production_sha256")
     if compared and compared != production.sha256:
         because += f" (version {production.number} has taken production's place since: the shadow compares with it)"
+    if not passed and _nests(spec, facts, production):
+        passed, because = True, f"{because}; production lives on in it, so the shadow compares them"
     return _check("not_worse", passed, because, metric=metric.value, score=new, threshold=old)
+
+
+def _nests(spec: ModelSpec, facts: Mapping[str, Any], production: Version) -> bool:
+    """Whether production's own estimator answers in the candidate too, and weighs by what it costs."""
+    ancestors = facts.get(ANCESTORS)
+    known = isinstance(ancestors, list) and production.number in ancestors
+    return known and spec.freshness.enabled and spec.shadow.proof == "nested"
 
 
 def _uncompared(

@@ -64,7 +64,7 @@ class Version:
     trained_until: datetime | None = None
     reference: str = ""  # s3 key of reference.json
     promoted_at: datetime | None = None
-    ancestors: tuple[int, ...] = ()  # the versions that live on in it
+    ancestors: tuple[int, ...] | None = field(default=None, metadata=ADDED_LATER)  # the versions that live on in it
 
     @property
     def seen_until(self) -> datetime:

@@ -287,7 +287,7 @@ def _register(state: ModelState, event: CandidateRegistered, refuse: _Refusal) -
         rows_trained=event.rows_trained,
         trained_until=event.trained_until,
         reference=event.reference,
-        ancestors=event.ancestors or (),
+        ancestors=event.ancestors,
     )
     run = None if state.run is not None and state.run.decision_id == event.decision_id else state.run
     return replace(state, versions=_kept(state, (*state.versions, version)), run=run)

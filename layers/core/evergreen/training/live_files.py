@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.model.schema import FeatureSchema
+from evergreen.statistics.losses import absolute_error
 from evergreen.training.export import leaves_to_onnx
 from evergreen.training.labelled_rows import Rows
 from evergreen.training.leaves import MOST_LEAVES, ForestLeaves
@@ -97,7 +98,7 @@ def start_of(rows: Rows) -> LiveStart:
     labels: Any = taught.actual
     if classes is None:
         centre, scale = float(np.median(rows.actual)), float(np.std(rows.actual)) or 1.0
-        spread = float(np.abs(rows.actual - centre).mean()) or 1.0
+        spread = float(absolute_error(np.full(len(rows), centre), rows.actual).mean()) or 1.0
     else:
         code = {label: number for number, label in enumerate(classes)}
         labels = np.array([code[label] for label in taught.actual.tolist()], dtype=np.int64)

@@ -358,12 +358,12 @@ def _new_rows(
     rows: Sequence[LiveRow], known: Mapping[str, npt.NDArray[Any]], oldest: int
 ) -> tuple[list[LiveRow], Mapping[str, npt.NDArray[Any]]]:
     """The rows to learn, oldest first, each id once; and what is known after it."""
-    last = {row.event_id: row for row in rows}
-    distinct = {row.event_id: row for row in sorted(last.values(), key=lambda row: (row.time, row.event_id))}
-    hashes = _hashes(list(distinct))
-    times = np.array([round((row.time - _EPOCH) / _MICROSECOND) for row in distinct.values()], dtype=np.int64)
+    _, from_the_end = np.unique(_hashes([row.event_id for row in rows])[::-1], return_index=True)
+    distinct = sorted((rows[-1 - place] for place in from_the_end), key=lambda row: (row.time, row.event_id))
+    hashes = _hashes([row.event_id for row in distinct])
+    times = np.array([round((row.time - _EPOCH) / _MICROSECOND) for row in distinct], dtype=np.int64)
     new = ~np.isin(hashes, known["rows"]) & (times >= oldest)
-    kept = [row for row, is_new in zip(distinct.values(), new, strict=True) if is_new]
+    kept = [row for row, is_new in zip(distinct, new, strict=True) if is_new]
     after = {
         **known,
         "rows": np.concatenate([known["rows"], hashes[new]])[-_MOST_KNOWN:],

@@ -94,7 +94,8 @@ def compare_shadow(
             ports.schedules.remove(schedule)
         return None
     spec = spec_of(state)
-    nests = spec.freshness.enabled and shadow.judged_against in state.version(shadow.version).ancestors
+    ancestors = state.version(shadow.version).ancestors or ()
+    nests = spec.freshness.enabled and shadow.judged_against in ancestors
     until = judged_until(shadow, spec, now, nests=nests)
     decision = decide(
         shadow,
