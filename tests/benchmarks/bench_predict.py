@@ -102,7 +102,7 @@ def learned_state(archive: bytes, rows: int, *, now: datetime) -> StoredState:
     state = started(version, 5, None, now=now, horizon=timedelta(days=30))
     for begin in range(0, rows, 100):
         some = [
-            LiveRow(f"r{i}", state.since, a_row(i), str(int(sum(list(a_row(i).values())[:5]) > 0)))
+            LiveRow(f"r{i}", state.since, state.since, a_row(i), str(int(sum(list(a_row(i).values())[:5]) > 0)))
             for i in range(begin, begin + 100)
         ]
         body = hashlib.sha256(state.to_bytes()).hexdigest()
@@ -192,7 +192,7 @@ def test_what_learning_and_answering_with_a_live_state_cost(five_members: bytes)
     version = LiveVersion.from_tar(five_members, hashlib.sha256(five_members).hexdigest(), 5)
     assert version is not None
     sha256, body = "", state.to_bytes()
-    some = [LiveRow(f"n{i}", state.since, a_row(i), "1") for i in range(100)]
+    some = [LiveRow(f"n{i}", state.since, state.since, a_row(i), "1") for i in range(100)]
     told = {}
     for name, work in {
         "learn 100 rows": lambda: learned(

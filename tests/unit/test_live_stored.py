@@ -1,6 +1,7 @@
 """A live state as it is stored: rows are learned once and in order, whatever comes again and however it is split."""
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -10,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from live_world import people, trained_archive
 
-from evergreen.training.live_stored import Earlier, LiveFile, LiveRow, LiveStateError, StoredState, learned, started
+from evergreen.training.live_stored import (
+    Delays,
+    Earlier,
+    LiveFile,
+    LiveRow,
+    LiveStateError,
+    StoredState,
+    learned,
+    started,
+)
 from evergreen.training.live_version import LiveVersion
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -31,7 +41,13 @@ def version(number=1):
 def rows(first, last, *, minutes=10):
     """Rows of a world that has turned: everybody leaves who stayed before, and the other way round."""
     return [
-        LiveRow(f"row-{i}", BEGIN + i * timedelta(minutes=minutes), PEOPLE[i], str(int(AGES[i] < 40)))
+        LiveRow(
+            f"row-{i}",
+            BEGIN + i * timedelta(minutes=minutes),
+            BEGIN + i * timedelta(minutes=minutes) + HOUR,
+            PEOPLE[i],
+            str(int(AGES[i] < 40)),
+        )
         for i in range(first, last)
     ]
 
@@ -95,7 +111,7 @@ def test_rows_of_a_file_are_learned_by_time_whatever_their_order_in_it():
 
 def test_of_an_id_that_a_file_holds_twice_the_last_label_counts():
     (row,) = rows(0, 1)
-    wrong = LiveRow(row.event_id, row.time, row.features, "10"[int(row.actual)])
+    wrong = replace(row, actual="10"[int(row.actual)])
     one = Chain(begun()).learn(LiveFile("a", [wrong, row])).state
     other = Chain(begun()).learn(LiveFile("a", [row])).state
     assert one.to_bytes() == other.to_bytes()
@@ -193,3 +209,33 @@ def test_the_state_of_now_names_itself_among_the_earlier_ones_of_the_next():
     chain = Chain(begun())
     sha256 = hashlib.sha256(chain.state.to_bytes()).hexdigest()
     assert chain.learn(LiveFile("a", rows(0, 2))).state.earlier == (Earlier(1, BEGIN, sha256),)
+
+
+# --- how long labels take ---------------------------------------------------------------------------------------------
+
+
+def delayed(hours, count):
+    return [LiveRow(f"d{i}", BEGIN, BEGIN + hours * HOUR, {}, "1") for i in range(count)]
+
+
+def test_labels_are_waited_for_as_long_as_all_but_one_in_a_thousand_take():
+    delays = Delays().seen(delayed(3, 5_000) + delayed(40, 2))
+    assert 3 * HOUR <= delays.matured_after(7 * DAY) < 3.4 * HOUR
+    slow = Delays().seen(delayed(3, 5_000) + delayed(40, 20))
+    assert 40 * HOUR <= slow.matured_after(7 * DAY) < 46 * HOUR
+
+
+def test_nothing_is_waited_for_longer_than_the_spec_says():
+    assert Delays().seen(delayed(300, 5_000)).matured_after(7 * DAY) == 7 * DAY
+    assert Delays().seen(delayed(3, 900)).matured_after(7 * DAY) == 7 * DAY, "too few to say"
+
+
+def test_labels_that_come_to_take_longer_are_waited_for_soon():
+    delays = Delays().seen(delayed(3, 5_000))
+    assert delays.seen(delayed(30, 100)).matured_after(7 * DAY) >= 30 * HOUR
+
+
+@given(st.floats(-1e6, 1e9))
+def test_no_delay_is_too_short_or_too_long_to_be_counted(seconds):
+    row = LiveRow("d", BEGIN, BEGIN + timedelta(seconds=seconds), {}, "1")
+    assert Delays().seen([row]).counts.sum() == 1

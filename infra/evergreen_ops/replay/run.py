@@ -82,7 +82,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
     from local_cloud.cloud import LocalCloud
 
     screen.say(f"deploying {plan.template.name} into the local cloud")
-    parameters = stack_parameters(plan.spec, plan.stream.span, mlflow.url)
+    parameters = stack_parameters(plan.spec, plan.stream.span, plan.step, mlflow.url)
     with LocalCloud.deploy(
         plan.template, start=plan.base.until, parameters=parameters, work_dir=folder / "cloud"
     ) as cloud:
@@ -114,8 +114,10 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
     )
 
 
-def stack_parameters(spec: ModelSpec, span: timedelta, mlflow_uri: str) -> Mapping[str, str]:
+def stack_parameters(spec: ModelSpec, span: timedelta, step: timedelta, mlflow_uri: str) -> Mapping[str, str]:
     """Return the template's parameters: triggers are checked seven times a cycle, at most hourly and 400 times in all.
+
+    Live states learn at each step, at most hourly: that is when labels come.
 
     Captures are kept no longer than a label, or a checkpoint's trial, may still need them: a year of them would fill
     the machine's memory.
@@ -123,7 +125,7 @@ def stack_parameters(spec: ModelSpec, span: timedelta, mlflow_uri: str) -> Mappi
     Examples
     --------
     >>> from evergreen_ops.replay.specs import bundled_spec
-    >>> stack_parameters(bundled_spec(), timedelta(days=364), "")["EvaluationSchedule"]
+    >>> stack_parameters(bundled_spec(), timedelta(days=364), timedelta(hours=12), "")["EvaluationSchedule"]
     'rate(1 day)'
     """
     between = max(spec.triggers.cycle / EVALUATIONS_A_CYCLE, span / MOST_EVALUATIONS, timedelta(hours=1))
@@ -132,7 +134,7 @@ def stack_parameters(spec: ModelSpec, span: timedelta, mlflow_uri: str) -> Mappi
     needed = spec.labels.maturity + (spec.online.trial + spec.online.cycle if spec.online.enabled else timedelta(0))
     return {
         "EvaluationSchedule": rate,
-        "OnlineSchedule": rate,
+        "OnlineSchedule": _rate(max(1, step // timedelta(hours=1))) if spec.freshness.enabled else rate,
         "ReconcileSchedule": rate,
         "CaptureRetentionDays": str(SHORTEST_RETENTION_DAYS + math.ceil(needed / timedelta(days=1))),
         "MlflowTrackingUri": mlflow_uri,

@@ -23,7 +23,7 @@ BURST = 2
 REFILL_ROWS, REFILLS = 5_000, 4  # a training for so many labelled rows, or for a quarter of a short stream
 NEW_ROWS = 500
 _ABOUT = 1.05  # a round number may be that much beyond what it is to fit in
-STEPS = 500
+STEPS, MOST_STEPS, ROWS_A_STEP = 500, 1_000, 50
 
 _MINUTE, _HOUR, _DAY, _WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 _ROUND = sorted(
@@ -113,7 +113,7 @@ def base_of(stream: Stream, base_until: datetime | None = None) -> Base:
 
 
 def default_step(stream: Stream) -> timedelta:
-    """Return the time between two batches of requests: about 500 of them in the stream's span.
+    """Return the time between two batches of requests: about 50 rows, but 500 to 1,000 batches in the stream's span.
 
     Examples
     --------
@@ -122,7 +122,8 @@ def default_step(stream: Stream) -> timedelta:
     >>> default_step(read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month"))
     datetime.timedelta(seconds=7200)
     """
-    wanted = stream.span / STEPS
+    fifty_rows = timedelta(days=ROWS_A_STEP / stream.rows_per_day)
+    wanted = min(max(fifty_rows, stream.span / MOST_STEPS), stream.span / STEPS)
     return min(_STEPS, key=lambda step: max(step / wanted, wanted / step))
 
 

@@ -37,6 +37,9 @@ _MOST_KNOWN = 200_000
 """Ids of rows that are remembered: where more come within the horizon, one that comes again late is learned again."""
 _MOST_FILES = 20_000
 _AT_ONCE = 1_000
+_SHORTEST, _GROWTH, _BINS = 60.0, 1.125, 160
+_DELAYS_REMEMBERED, _FEWEST_DELAYS = 20_000, 1_000
+"""After so many labels a delay counts half; how many must have been seen for them to say anything."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -56,10 +59,11 @@ class Earlier:
 
 @dataclass(frozen=True)
 class LiveRow:
-    """A request whose label has matured."""
+    """A request whose label is known."""
 
     event_id: str
     time: datetime
+    label_time: datetime
     features: Mapping[str, Any]
     actual: str | float
 
@@ -90,6 +94,43 @@ class Day:
             self.fresh_loss + other.fresh_loss,
             self.plain_loss + other.plain_loss,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Delays:
+    """How long labels took: counts by length, of which old ones fade.
+
+    Parameters
+    ----------
+    counts
+        Labels by their delay, in bins that grow by an eighth, from a minute on; float32 ``[160]``.
+    """
+
+    counts: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(_BINS, dtype=np.float32))
+
+    def seen(self, rows: Sequence[LiveRow]) -> Delays:
+        """Count the delays of rows that were learned."""
+        seconds = np.array([(row.label_time - row.time).total_seconds() for row in rows], dtype=np.float64)
+        bins = np.ceil(np.log(np.maximum(seconds, _SHORTEST) / _SHORTEST) / np.log(_GROWTH)).astype(np.int64)
+        new = np.bincount(np.minimum(bins, _BINS - 1), minlength=_BINS)
+        return Delays((self.counts * np.float32(0.5 ** (len(rows) / _DELAYS_REMEMBERED)) + new).astype(np.float32))
+
+    def matured_after(self, longest: timedelta) -> timedelta:
+        """How long a label takes, but for one in a thousand; ``longest`` while fewer than 1,000 were seen.
+
+        Examples
+        --------
+        >>> a_day = [LiveRow("a", _EPOCH, _EPOCH + timedelta(hours=20), {}, "1")] * 2_000
+        >>> Delays().seen(a_day).matured_after(timedelta(days=7)) < timedelta(hours=23)
+        True
+        >>> Delays().matured_after(timedelta(days=7))
+        datetime.timedelta(days=7)
+        """
+        total = float(self.counts.sum())
+        if total < _FEWEST_DELAYS:
+            return longest
+        enough = int(np.searchsorted(np.cumsum(self.counts), 0.999 * total))
+        return min(longest, timedelta(seconds=round(_SHORTEST * _GROWTH ** min(enough, _BINS - 1))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +168,8 @@ class StoredState:
         What the version's first state went on from: ``version 3, state 17``; empty: from its training.
     reverted_to
         The earlier state whose knowledge this one has, where a person took it back; 0: it learned.
+    delays
+        How long the labels took that were learned.
     """
 
     version: int
@@ -143,6 +186,7 @@ class StoredState:
     late: float = 0.0
     parent: str = ""
     reverted_to: int = 0
+    delays: Delays = field(default_factory=Delays)
 
     def knows_file(self, name: str) -> bool:
         """Whether the rows of a file were learned."""
@@ -176,6 +220,7 @@ class StoredState:
             "late": self.late,
             "parent": self.parent,
             "reverted_to": self.reverted_to,
+            "delays": arrays.put(self.delays.counts),
             "preparation": put_preparation(self.preparation, arrays),
             "state": put_state(self.state, arrays),
         }
@@ -228,6 +273,7 @@ class StoredState:
                 late=header["late"],
                 parent=header["parent"],
                 reverted_to=header["reverted_to"],
+                delays=Delays(taken(header["delays"], joined)),
             )
         except UNREADABLE as error:
             raise LiveStateError(f"the live state can't be read ({error}); revert to an earlier one") from error
@@ -264,6 +310,7 @@ def started(
         state=version.going_on_from(parent.state),
         learned_until=parent.learned_until,
         known=parent.known,
+        delays=parent.delays,
         horizon=horizon,
         parent=f"version {parent.version}, state {parent.number}",
     )
@@ -300,9 +347,10 @@ def learned(
     """
     oldest = round((now - before.horizon - _EPOCH) / _MICROSECOND)
     known, state, days = _remembered(before.known, oldest), before.state, dict(before.days)
-    until = before.learned_until
+    until, delays = before.learned_until, before.delays
     for file in files:
         rows, known = _new_rows(file.rows, known, oldest)
+        delays = delays.seen(rows) if rows else delays
         for place, some in groupby(rows, key=lambda row: before.of_time(row.time)):
             batch = list(some)
             then = before if place == before.number else load(place) if isinstance(place, Earlier) else None
@@ -328,6 +376,7 @@ def learned(
         days={day: days[day] for day in sorted(days)[-_DAYS_KEPT:]},
         late=late,
         reverted_to=0,
+        delays=delays,
     )
 
 

@@ -146,9 +146,9 @@ def _files(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) ->
 
 
 def _matured(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) -> list[CatalogEntry]:
-    """Files that have not been learned yet, and all of whose labels have come."""
-    matured = now - spec.labels.maturity
-    start = matured - spec.labels.maturity - LATE
+    """Files that have not been learned yet, and all of whose requests are older than labels take."""
+    matured = now - before.delays.matured_after(spec.labels.maturity)
+    start = now - 2 * spec.labels.maturity - LATE
     entries = ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, start, now + _HOUR)
     ready = [entry for entry in entries if entry.sums.newest is not None and entry.sums.newest <= matured]
     return [entry for entry in ready if not before.knows_file(_name(entry))]
