@@ -373,3 +373,36 @@ def test_the_bound_grows_with_what_it_is_compared_with():
     bounds = [Guard().bound(1_000, switches) for switches in range(4)]
     assert all(one < other for one, other in pairwise(bounds))
     assert Guard().bound(1_000) < Guard().bound(100_000) < 15
+
+
+# --- held back --------------------------------------------------------------------------------------------------------
+
+
+def test_a_state_that_is_proven_worse_says_what_the_version_says():
+    state = LiveState(2, 1.0).with_member(1, None)
+    own = np.array([[0.6, 0.4]])
+    assert not state.is_held_back
+    worse = replace(state, lost=np.ones(40, dtype=np.float32), guard=Guard(0.9), losses={})
+    assert worse.is_held_back
+    said = worse.answer(Asked({}, {1: own}))
+    assert said.fresh.tolist() == said.plain.tolist()
+
+
+def test_it_is_heard_again_once_it_has_been_right():
+    state = replace(LiveState(2, 1.0), lost=np.ones(40, dtype=np.float32))
+    again = replace(state, lost=np.concatenate([state.lost, -np.ones(40, dtype=np.float32)]))
+    assert state.is_held_back
+    assert not again.is_held_back
+
+
+@pytest.mark.parametrize("lost", [[1.0] * 19, [1.0, -1.0] * 200, [-1.0] * 300, []])
+def test_it_takes_a_proof(lost):
+    assert not replace(LiveState(2, 1.0), lost=np.array(lost, dtype=np.float32)).is_held_back
+
+
+def test_what_it_would_have_said_is_counted_while_it_is_held_back():
+    labels = 2 - CODES
+    _, state = lived(labels)
+    assert len(state.lost) == 500
+    assert state.lost.sum() < 0, "it was right where the version was wrong"
+    assert not state.is_held_back

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ def _some(waiting: _Waiting, rows: Array) -> _Waiting:
         return waiting
     said = waiting.said
     parts = {name: part[rows] for name, part in said.parts.items()}
-    kept = replace(said, plain=said.plain[rows], fresh=said.fresh[rows], adapted=said.adapted[rows], parts=parts)
+    kept = Answered(said.plain[rows], said.fresh[rows], said.guarded[rows], said.adapted[rows], parts)
     return _Waiting(waiting.rows[rows], waiting.asked.take(rows), kept)
 
 
@@ -131,6 +131,7 @@ def _joined(said: list[Answered]) -> Answered:
     return Answered(
         plain=np.concatenate([one.plain for one in said]),
         fresh=np.concatenate([one.fresh for one in said]),
+        guarded=np.concatenate([one.guarded for one in said]),
         adapted=np.concatenate([one.adapted for one in said]),
         parts=parts,
     )

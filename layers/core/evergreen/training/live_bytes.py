@@ -130,6 +130,7 @@ def put_state(state: LiveState, arrays: Arrays) -> dict[str, Any]:
         "answers": arrays.put(state.answers),
         "labels": arrays.put(state.labels),
         "guard": state.guard.weight,
+        "lost": arrays.put(state.lost),
         "rows": state.rows,
         "delay": state.delay,
         **put_start(state, arrays),
@@ -148,6 +149,7 @@ def take_state(placed: Mapping[str, Any], joined: bytes) -> LiveState:
         answers=taken(placed["answers"], joined),
         labels=taken(placed["labels"], joined),
         guard=Guard(placed["guard"]),
+        lost=taken(placed["lost"], joined),
         rows=placed["rows"],
         delay=placed["delay"],
     )

@@ -31,6 +31,8 @@ FEWEST_JUDGED = 50
 _TREE_BY_TREE = 50
 """From so many rows on leaves are looked up a tree at a time."""
 _FEWEST_CALIBRATED = 100
+_FEWEST_LOST, _PROVEN = 20.0, 3.0
+"""Rows where just one of the fresh and the plain answer was right, and standard errors, to hold a state back."""
 _PRIOR_ROWS = 100.0
 """How many rows speak for leaving the answers as they are when they are recalibrated."""
 _NEWTON_STEPS = 4
@@ -176,6 +178,8 @@ class Answered:
         The newest member's own answers, ``[N, K]``.
     fresh
         The state's answers.
+    guarded
+        What its guard lets it say; `fresh` is the plain answer instead while it is held back.
     adapted
         What the state would say without its guard.
     parts
@@ -184,6 +188,7 @@ class Answered:
 
     plain: Values
     fresh: Values
+    guarded: Values
     adapted: Values
     parts: dict[str, Values]
 
@@ -267,6 +272,9 @@ class LiveState:
         Of the newest rows: what the state said before recalibration, ``[W, K]``, and what was true, ``[W]``.
     guard
         How much it trusts itself.
+    lost
+        Of the newest rows, oldest first, whether the guarded answer was wrong where the plain one was right (1), or the
+        other way round (-1); for a regression how much farther off it was, in spreads. ``[W]``.
     linear
         The model that learns each label as it comes; None where the inputs for one are not known.
     rows
@@ -282,6 +290,7 @@ class LiveState:
     answers: Values = field(default_factory=lambda: np.zeros((0, 1)))
     labels: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     guard: Guard = field(default_factory=Guard)
+    lost: Series = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     linear: Linear | None = None
     rows: int = 0
     delay: float = 0.0
@@ -290,6 +299,18 @@ class LiveState:
     def pace(self) -> Pace:
         """How quickly it follows."""
         return Pace.of_delay(self.delay)
+
+    @cached_property
+    def is_held_back(self) -> bool:
+        """Whether it was proven worse than the plain answers on the newest rows: then these are what it says.
+
+        The guard weighs losses, and a probability can be better where the class is worse. So classes are counted too:
+        the signed count over its standard error, on rows where just one of the two was right, is above 3. What it would
+        have said is counted on, so that it is heard again once it has been right.
+        """
+        lost = self.lost[-self.pace.mix_rows :].astype(np.float64)
+        squares = float((lost * lost).sum())
+        return squares >= _FEWEST_LOST and float(lost.sum()) > _PROVEN * math.sqrt(squares)
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
@@ -310,8 +331,8 @@ class LiveState:
             told[f"recalibrated {number}"] = mixed if correction is None else correction.applied(mixed)
         adapted = self._blended(list(told.items()), "mix")
         plain = by_kind[_KINDS[0]][-1][1]
-        fresh = (1.0 - self.guard.weight) * plain + self.guard.weight * adapted
-        return Answered(plain, fresh, adapted, parts | blends | told)
+        guarded = (1.0 - self.guard.weight) * plain + self.guard.weight * adapted
+        return Answered(plain, plain if self.is_held_back else guarded, guarded, adapted, parts | blends | told)
 
     def _blended(self, parts: list[tuple[str, Values]], place: str) -> Values:
         if len(parts) == 1:
@@ -409,7 +430,15 @@ class LiveState:
             guard=self.guard.learned(
                 self._bounded(said.plain, labels).tolist(), self._bounded(said.adapted, labels).tolist()
             ),
+            lost=np.concatenate([self.lost, self._lost(said, labels)])[-keep:],
         )
+
+    def _lost(self, said: Answered, labels: Labels) -> Series:
+        if self.classes:
+            wrong = [(answers.argmax(axis=1) != labels).astype(np.float32) for answers in (said.guarded, said.plain)]
+            return np.asarray(wrong[0] - wrong[1], dtype=np.float32)
+        far = [row_loss(answers, labels, 0) / self.spread for answers in (said.guarded, said.plain)]
+        return np.clip(far[0] - far[1], -1.0, 1.0).astype(np.float32)
 
     def _bounded(self, answers: Values, labels: Labels) -> Values:
         """Losses between 0 and 1 that are exp-concave: the Brier score, or the square of a clipped scaled error."""
