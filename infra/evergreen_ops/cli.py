@@ -20,6 +20,7 @@ from evergreen_ops.commands import (
     replay,
     show,
     train,
+    tune,
     verdict,
 )
 from evergreen_ops.console import REFUSED, WRONG_USE, complain
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order of the help.
-for group in (replay, verdict, drift, apply, show, decide, local, mlflow, online, monitor, train, lineage):
+for group in (replay, tune, verdict, drift, apply, show, decide, local, mlflow, online, monitor, train, lineage):
     group.add(app)
 
 

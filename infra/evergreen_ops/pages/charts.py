@@ -78,6 +78,22 @@ class Pair:
     now: float
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Something that costs and is worth something: browsers show ``title`` on hover, ``label`` is written beside it.
+
+    ``low`` and ``high`` are the ends of what its worth may be; ``style`` is its class: chosen, front, other.
+    """
+
+    title: str
+    label: str
+    cost: float
+    worth: float
+    low: float
+    high: float
+    style: str
+
+
 # --- lines over time --------------------------------------------------------------------------------------------------
 
 
@@ -300,6 +316,76 @@ def _marker(frame: _Frame, marker: Marker) -> str:
     return (
         f'<g class="mark {marker.style}"><title>{escape(marker.title)}</title>'
         f'<line x1="{x}" x2="{x}" y1="{y + 6}" y2="{frame.height - frame.bottom + 4}"/>{shape}</g>'
+    )
+
+
+# --- what is paid against what is had ---------------------------------------------------------------------------------
+
+
+def tradeoff_chart(
+    points: Sequence[Point], *, width: int, height: int, label: str, costs: str, worths: str, percent: bool
+) -> str:
+    """Draw points by cost and worth, with a line through those of the front, the cheapest first.
+
+    Parameters
+    ----------
+    points : sequence of Point
+        At least one; those of style chosen and front are joined.
+    label : str
+        What the drawing shows, for those who can't see it.
+    costs, worths : str
+        What the axes are.
+    percent : bool
+        Write worths as percentages.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+
+    Examples
+    --------
+    >>> points = [Point("never", "never", 0, 0.7, 0.69, 0.71, "front"), Point("b", "", 9, 0.8, 0.8, 0.8, "chosen")]
+    >>> tradeoff_chart(points, width=300, height=200, label="l", costs="rows", worths="accuracy", percent=True)[:38]
+    '<svg viewBox="0 0 300 200" role="img" '
+    """
+    left, right, top, bottom = 56, 76, 24, 40
+    up = round_ticks(min(each.low for each in points), max(each.high for each in points), wanted=5)
+    along = round_ticks(0.0, max([1.0, *(each.cost for each in points)]), wanted=max(width // 160, 2))
+
+    def x(cost: float) -> float:
+        return round(left + 8 + (cost - along[0]) / (along[-1] - along[0]) * (width - left - 8 - right), 1)
+
+    def y(worth: float) -> float:
+        return round(height - bottom - (worth - up[0]) / (up[-1] - up[0]) * (height - top - bottom), 1)
+
+    parts = [
+        f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(tick)}" y2="{y(tick)}"/>'
+        f'<text x="{left - 5}" y="{y(tick) + 4}" text-anchor="end">{_worth(tick, percent=percent)}</text>'
+        for tick in up
+    ]
+    parts += [
+        f'<text x="{x(tick)}" y="{height - bottom + 16}" text-anchor="middle">{tick:,.6g}</text>' for tick in along
+    ]
+    parts.append(f'<text x="{width - right}" y="{height - 6}" text-anchor="end">{escape(costs)}</text>')
+    parts.append(f'<text x="4" y="14">{escape(worths)}</text>')
+    joined = sorted((each for each in points if each.style != "other"), key=lambda each: (each.cost, each.worth))
+    line = " ".join(f"{x(each.cost)},{y(each.worth)}" for each in joined)
+    parts.append(f'<polyline class="line ours" points="{line}"/>')
+    parts += [_point(each, x(each.cost), y(each.worth), y(each.low), y(each.high)) for each in points]
+    return _svg(width, height, "".join(parts), label)
+
+
+def _worth(tick: float, *, percent: bool) -> str:
+    return f"{tick:.1%}" if percent else f"{tick:.4g}"
+
+
+def _point(point: Point, x: float, y: float, low: float, high: float) -> str:
+    return (
+        f'<g class="point {point.style}"><title>{escape(point.title)}</title>'
+        f'<line x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>'
+        f'<circle cx="{x}" cy="{y}" r="{7 if point.style == "chosen" else 4}"/>'
+        f'<text x="{x + 9}" y="{y - 6}">{escape(point.label)}</text></g>'
     )
 
 

@@ -75,6 +75,8 @@ class PolicyResult:
     peak_rss_mb: float
     actual: Array = field(repr=False)
     predicted: Array = field(repr=False)
+    probabilities: Array | None = field(repr=False, default=None)  # of the classes, in their order
+    scored: Array | None = field(repr=False, default=None)  # the stream's rows that these are of
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for summary.json; every training is a promotion and nothing is ever rolled back."""
@@ -225,6 +227,8 @@ class _Simulation:
             peak_rss_mb=own_peak_mb(),
             actual=actual,
             predicted=predicted,
+            probabilities=probabilities,
+            scored=scored,
         )
 
     def _answered(self, block: Array) -> Array:

@@ -147,7 +147,7 @@ def infer_spec(stream: Stream) -> ModelSpec:
     refill = min(REFILL_ROWS, max(stream.rows // REFILLS, NEW_ROWS))
 
     def time_for(rows: int, *, share: float = 1.0, at_least: timedelta = _MINUTE) -> str:
-        return format_duration(max(_rounded(timedelta(days=rows / stream.rows_per_day), share * stream.span), at_least))
+        return format_duration(max(_rounded(_time_for(stream, rows), share * stream.span), at_least))
 
     classification = stream.task != "regression"
     return ModelSpec.parse(
@@ -167,7 +167,7 @@ def infer_spec(stream: Stream) -> ModelSpec:
                     "refill_every": time_for(refill, share=1 / REFILLS, at_least=cycle),
                 },
                 "cooldown": time_for(NEW_ROWS, share=1 / 20),
-                "monthly_budget": BURST + math.ceil(30 * stream.rows_per_day / refill),  # tokens are scarcer
+                "monthly_budget": _budget(stream, refill),
                 "performance": {"look_back": time_for(500, share=1 / 10, at_least=cycle)},
                 "schedule": {
                     "every": time_for(refill, share=1 / REFILLS, at_least=cycle),
@@ -193,6 +193,69 @@ def infer_spec(stream: Stream) -> ModelSpec:
             "freshness": {"enabled": True},
         }
     )
+
+
+def with_pace(spec: ModelSpec, stream: Stream, refill_rows: int | None) -> ModelSpec:
+    """Return the spec with a training for so many labelled rows, or with none but for a model that is proven worse.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    stream : Stream
+        Its pace turns rows into times.
+    refill_rows : int or None
+        Rows that bring a token back and, being new, start a training. None: neither rows, age nor drift start one.
+
+    Returns
+    -------
+    ModelSpec
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from evergreen_ops.replay.streams import read_table
+    >>> stream = read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month")
+    >>> triggers = with_pace(infer_spec(stream), stream, 2_000).triggers
+    >>> triggers.tokens.refill_rows, triggers.new_data.min_new_samples, format_duration(triggers.schedule.longest_age)
+    (2000, 2000, '4d')
+    """
+    document = spec.to_json()
+    triggers = document["triggers"]
+    if refill_rows is None:
+        for name in ("data_drift", "prediction_shift", "new_data"):
+            triggers[name]["enabled"] = False
+        triggers["schedule"] = {"every": None, "longest_age": None}
+        return ModelSpec.parse(document)
+    between = _time_for(stream, refill_rows)
+    pace = format_duration(_plain(between))
+    triggers["tokens"] |= {"refill_rows": refill_rows, "refill_every": pace}
+    triggers["new_data"] = {"enabled": True, "min_new_samples": refill_rows}
+    triggers["schedule"] = {"every": pace, "longest_age": pace}
+    triggers["monthly_budget"] = _budget(stream, refill_rows)
+    triggers["cooldown"] = format_duration(min(spec.triggers.cooldown, _plain(between / 2)))
+    document["training"]["min_new_rows"] = min(spec.training.min_new_rows, refill_rows)
+    return ModelSpec.parse(document)
+
+
+def _budget(stream: Stream, refill_rows: int) -> int:
+    """Trainings in 30 days that are never too few: tokens are scarcer."""
+    return BURST + math.ceil(30 * stream.rows_per_day / refill_rows)
+
+
+def _time_for(stream: Stream, rows: int) -> timedelta:
+    return timedelta(days=rows / stream.rows_per_day)
+
+
+def _plain(duration: timedelta) -> timedelta:
+    """About the same in whole days, hours or minutes: at least ten of them, or a minute.
+
+    Examples
+    --------
+    >>> _plain(timedelta(days=15, hours=23)), _plain(timedelta(hours=40, seconds=9)), _plain(timedelta(seconds=2))
+    (datetime.timedelta(days=16), datetime.timedelta(days=1, seconds=57600), datetime.timedelta(seconds=60))
+    """
+    unit = next((unit for unit in (_DAY, _HOUR) if duration >= 10 * unit), _MINUTE)
+    return max(round(duration / unit), 1) * unit
 
 
 def _cycle(stream: Stream) -> timedelta:
