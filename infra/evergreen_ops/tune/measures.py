@@ -101,7 +101,8 @@ def _values(
         assert classes is not None
         assert probabilities is not None
         return brier(probabilities, class_codes(actual, classes))
-    return (actual == predicted).astype(float)
+    correct: Floats = (actual == predicted).astype(float)
+    return correct
 
 
 def score(measure: Measure, sums: Floats) -> Floats:

@@ -14,10 +14,11 @@ from rich.text import Text
 from evergreen_ops.pages.charts import Point, tradeoff_chart
 from evergreen_ops.pages.page import page
 from evergreen_ops.timeline import words
+from evergreen_ops.tune.confirming import Confirmed
 from evergreen_ops.tune.costs import assumptions
 from evergreen_ops.tune.judging import DRAWS, LEVEL
 from evergreen_ops.tune.measures import Measure, measures_of
-from evergreen_ops.tune.tuning import Confirmed, Judged, Tuned
+from evergreen_ops.tune.tuning import Judged, Tuned
 
 NARROW, WIDE = (350, 300), (980, 420)
 PAGE, SPEC, FIGURES = "tune.html", "spec.yaml", "tune.json"
@@ -163,7 +164,16 @@ def _cells(tuned: Tuned, each: Judged) -> tuple[str, ...]:
 
 def _confirmed_head(tuned: Tuned) -> tuple[str, ...]:
     name = tuned.plan.measure.label
-    return ("last fifth", "max rows", "estimator", "rows", f"offline {name}", f"replayed {name}", "its retrainings")
+    return (
+        "last fifth",
+        "max rows",
+        "estimator",
+        "rows",
+        f"offline {name}",
+        f"replayed {name}",
+        "retrainings",
+        "replayed",
+    )
 
 
 def _confirmed_cells(tuned: Tuned, each: Confirmed) -> tuple[str, ...]:
@@ -172,6 +182,7 @@ def _confirmed_cells(tuned: Tuned, each: Confirmed) -> tuple[str, ...]:
         *(candidate.name, f"{candidate.max_rows:,}", _short(candidate.estimator), f"{each.rows:,}"),
         f"{each.offline[measure]:.4f}",
         "-" if each.replayed is None else f"{each.replayed[measure]:.4f}",
+        f"{each.offline_trainings}",
         "-" if each.replayed_trainings is None else f"{each.replayed_trainings}",
     )
 

@@ -14,13 +14,12 @@ import numpy.typing as npt
 
 from evergreen.errors import UsageError
 from evergreen.spec import ModelSpec
-from evergreen_ops.replay import run as replays
 from evergreen_ops.replay.policies import PolicyResult
-from evergreen_ops.replay.progress import Moment, Screen
+from evergreen_ops.replay.progress import Screen
 from evergreen_ops.replay.specs import Base, for_replay
 from evergreen_ops.replay.streams import Stream
-from evergreen_ops.timeline import Line
 from evergreen_ops.tune.candidates import Candidate, Choices, first_round, second_round, spec_of
+from evergreen_ops.tune.confirming import Confirmed, Proof, held_out, replay_all
 from evergreen_ops.tune.costs import dollars_a_month, instance_seconds
 from evergreen_ops.tune.judging import Recommendation, draw, front, recommend
 from evergreen_ops.tune.measures import Measure, block_sums, blocks_of, score, values_of
@@ -94,24 +93,6 @@ class Judged:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """What a candidate got on the rows that chose nothing: offline, and in a full replay if there was one."""
-
-    candidate: Candidate
-    rows: int
-    offline: dict[str, float]
-    replayed: dict[str, float] | None = None
-    replayed_trainings: int | None = None
-    replayed_rows_trained: int | None = None
-    replay_seconds: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        names = ("rows", "offline", "replayed", "replayed_trainings", "replayed_rows_trained", "replay_seconds")
-        return self.candidate.to_json() | {name: getattr(self, name) for name in names}
-
-
 @dataclass(frozen=True)
 class Tuned:
     """A finished tuning. The judged are in the order of `candidates`, the first is ``never``."""
@@ -171,10 +152,9 @@ def tune(plan: Plan, screen: Screen) -> Tuned:
     told = tuned.recommendation
     shown = dict.fromkeys(tuned.judged[place].candidate for place in (told.chosen, told.runner_up, 0))
     runs = run_all(tuple(shown), whole, plan.jobs, screen, "the same on the last rows, offline")
-    confirmed = [_held_out(run.candidate, run.result, cut, plan.stream) for run in runs if run.result]
-    for place in range(min(plan.confirm, len(confirmed))):
-        confirmed[place] = _replayed(confirmed[place], plan, here, cut, screen)
-    return replace(tuned, confirmed=tuple(confirmed))
+    confirmed = [held_out(run.candidate, run.result, cut, plan.stream) for run in runs if run.result]
+    replayed = replay_all(confirmed[: plan.confirm], Proof(whole, cut, plan.step, plan.template), plan.jobs, screen)
+    return replace(tuned, confirmed=(*replayed, *confirmed[plan.confirm :]))
 
 
 def first_rows(stream: Stream, base: Base) -> int:
@@ -220,7 +200,8 @@ def _judged(plan: Plan, runs: Sequence[Run]) -> Tuned:
     """Judge all that could be run by the same blocks of rows."""
     done = [(run.candidate, run.result) for run in runs if run.result is not None]
     results = [result for _, result in done]
-    rows = _scored(results[0])
+    rows = results[0].scored
+    assert rows is not None
     blocks = blocks_of(plan.stream, rows)
     days = float((plan.stream.event_time[rows[-1]] - plan.stream.event_time[plan.base.rows]) / np.timedelta64(1, "D"))
     sums = [_sums(plan.measure, blocks, result, plan.stream) for result in results]
@@ -246,59 +227,5 @@ def _judged(plan: Plan, runs: Sequence[Run]) -> Tuned:
     return Tuned(plan, tuple(judged), told, int(blocks[-1]) + 1, len(rows), failed)
 
 
-def _scored(result: PolicyResult) -> Array:
-    assert result.scored is not None
-    return result.scored
-
-
 def _sums(measure: Measure, blocks: Array, result: PolicyResult, stream: Stream) -> Array:
     return block_sums(measure, blocks, result.actual, result.predicted, result.probabilities, stream.classes)
-
-
-def _held_out(candidate: Candidate, result: PolicyResult, cut: int, stream: Stream) -> Confirmed:
-    last = _scored(result) >= cut
-    probabilities = None if result.probabilities is None else result.probabilities[last]
-    values = values_of(result.actual[last], result.predicted[last], probabilities, stream.classes)
-    return Confirmed(candidate, int(last.sum()), values)
-
-
-def _replayed(offline: Confirmed, plan: Plan, here: ModelSpec, cut: int, screen: Screen) -> Confirmed:
-    """Replay a candidate through the deployed template, and look at the same last rows."""
-    screen.say(f"replaying {offline.candidate.name} in full, to confirm it")
-    spec = spec_of(offline.candidate, here, plan.stream)
-    replay = replays.replay(
-        replays.Plan(stream=plan.stream, spec=spec, base=plan.base, step=plan.step, template=plan.template),
-        _Bar(screen),
-    )
-    rows, served, summary = replay.scored, replay.served, replay.summary()
-    rows = rows[rows >= cut]
-    probabilities = None if served.probabilities is None else served.probabilities[rows]
-    return replace(
-        offline,
-        replayed=values_of(plan.stream.label[rows], served.predictions[rows], probabilities, plan.stream.classes),
-        replayed_trainings=summary["trainings"],
-        replayed_rows_trained=summary["rows_trained"],
-        replay_seconds=replay.wall_seconds,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Bar:
-    """A screen without a replay's timeline: the bar is enough where two replays only confirm."""
-
-    screen: Screen
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    def tell(self, line: Line) -> None:
-        """Nothing."""
-
-    def begin(self, title: str, total: int) -> None:
-        self.screen.begin(title, total)
-
-    def show(self, moment: Moment) -> None:
-        self.screen.show(moment)
-
-    def count(self, rows: int, note: str) -> None:
-        self.screen.count(rows, note)
