@@ -118,6 +118,21 @@ def test_a_tuning_recommends_a_spec_and_says_how_sure_it_is(
     assert found["recommended"]["policy"] in page
 
 
+def test_without_json_it_is_a_table_and_sentences(
+    turning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--every", "500", "--estimators", "none", "--freshness", "off", "--measure", "kappa", "--price", "36")
+    assert evergreen(monkeypatch, "tune", turning, *options, "--confirm", "0", "--jobs", "1", "--out", tmp_path) == 0
+    told = capsys.readouterr().out
+    words = told.split()
+    assert words.index("kappa") < words.index("accuracy") < words.index("Brier")
+    assert words.index("every:500") < words.index("never")
+    assert "recommended: every:500 on" in told
+    assert "at $36 an hour" in told
+    assert "fresh" not in told
+    assert f"spec: {tmp_path / 'spec.yaml'}" in told
+
+
 @pytest.mark.slow
 def test_what_was_found_offline_is_confirmed_by_a_full_replay(
     turning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

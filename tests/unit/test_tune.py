@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -15,9 +16,12 @@ from evergreen.errors import UsageError
 from evergreen.spec import ModelSpec
 from evergreen_ops.pages.charts import Point, tradeoff_chart
 from evergreen_ops.replay.policies import simulate
+from evergreen_ops.replay.progress import PlainScreen
 from evergreen_ops.replay.recipe import StreamRecipe
+from evergreen_ops.replay.run import TEMPLATE
 from evergreen_ops.replay.specs import base_of, infer_spec
 from evergreen_ops.replay.streams import Stream, read_table
+from evergreen_ops.tune import tuning
 from evergreen_ops.tune.candidates import (
     MOST_RUNS,
     Candidate,
@@ -32,6 +36,7 @@ from evergreen_ops.tune.candidates import (
 from evergreen_ops.tune.costs import price_an_hour
 from evergreen_ops.tune.judging import draw, front, recommend
 from evergreen_ops.tune.measures import Measure, block_sums, blocks_of, score
+from evergreen_ops.tune.report import of_the_proof
 from evergreen_ops.tune.running import History, run
 
 FOREST, EXTRA, LINEAR = "RandomForestClassifier", "ExtraTreesClassifier", "LogisticRegression"
@@ -250,6 +255,49 @@ def test_a_candidate_that_cannot_be_trained_says_why():
     )
     assert done.result is None
     assert "n_estimators" in done.because
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    """A tuning of two policies."""
+    stream = paced(2_000)
+    spec = infer_spec(stream)
+    choices = Choices((500,), (False,), (spec.training.max_rows,), (spec.estimator,))
+    return tuning.tune(
+        tuning.Plan(
+            stream=stream,
+            spec=spec,
+            base=base_of(stream),
+            choices=choices,
+            measure=Measure.BRIER,
+            price=0.115,
+            jobs=1,
+            confirm=0,
+            step=timedelta(hours=6),
+            template=TEMPLATE,
+        ),
+        PlainScreen(),
+    )
+
+
+def test_every_judged_policy_is_told_with_what_it_costs(tuned):
+    never, every = tuned.judged
+    assert (never.candidate.name, never.dollars_a_month, every.trainings) == ("never", 0.0, 2)
+    days = 1_100 / 500
+    assert every.dollars_a_month == pytest.approx(
+        (2 * 90 + every.rows_trained / 1_000) / 3_600 * 0.115 * 30.4 / days, 0.01
+    )
+    assert all(each.behind >= 0 for each in tuned.judged)
+
+
+def test_a_cadence_that_the_deployed_loop_did_not_keep_is_told(tuned):
+    held = tuned.confirmed[0]
+    told = [
+        list(of_the_proof(replace(tuned, confirmed=(replace(held, offline_trainings=25, replayed_trainings=number),))))
+        for number in (None, 9, 22)
+    ]
+    assert [len(sentences) for sentences in told] == [0, 1, 0]
+    assert "9 times, not 25" in told[1][0]
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------

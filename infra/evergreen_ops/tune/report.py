@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from evergreen.durations import format_duration
 from evergreen_ops.pages.charts import Point, tradeoff_chart
 from evergreen_ops.pages.page import page
 from evergreen_ops.timeline import words
@@ -21,6 +22,7 @@ from evergreen_ops.tune.measures import Measure, measures_of
 from evergreen_ops.tune.tuning import Judged, Tuned
 
 NARROW, WIDE = (350, 300), (980, 420)
+MUCH_RARER = 0.75
 PAGE, SPEC, FIGURES = "tune.html", "spec.yaml", "tune.json"
 
 
@@ -38,6 +40,7 @@ def summary(tuned: Tuned, folder: Path) -> Group:
     parts: list[Table | Text] = [table, Text()]
     parts += [Text(sentence) for sentence in sentences(tuned)]
     parts += [Text(), _table(_confirmed_head(tuned), [_confirmed_cells(tuned, each) for each in tuned.confirmed])]
+    parts += [Text(sentence) for sentence in of_the_proof(tuned)]
     parts += [Text(), Text(f"spec: {folder / SPEC}"), Text(f"picture: {folder / PAGE}")]
     return Group(*parts)
 
@@ -71,6 +74,18 @@ def sentences(tuned: Tuned) -> Iterator[str]:
         yield f"left out: {run.candidate.name} of {run.candidate.estimator}: {run.because}"
 
 
+def of_the_proof(tuned: Tuned) -> Iterator[str]:
+    """Say where the deployed loop trained more seldom than was simulated."""
+    watched = format_duration(tuned.plan.spec.deployment.quality_bake)
+    for each in tuned.confirmed:
+        if each.replayed_trainings is not None and each.replayed_trainings < MUCH_RARER * each.offline_trainings:
+            yield (
+                f"the deployed loop trained {each.candidate.name} {each.replayed_trainings} times, not "
+                f"{each.offline_trainings}: nothing is trained while a new version is watched "
+                f"(deployment.quality_bake {watched}), or judged"
+            )
+
+
 def described(judged: Judged) -> str:
     """Return a policy in words."""
     candidate = judged.candidate
@@ -100,6 +115,7 @@ difference to the best. Hover a point to read it.</p>
 {_html_table(_head(tuned), rows)}
 <h2>The last fifth, which chose nothing</h2>
 {_html_table(_confirmed_head(tuned), confirmed)}
+{"".join(f'<p class="soft">{escape(sentence[0].upper() + sentence[1:])}.</p>' for sentence in of_the_proof(tuned))}
 <details><summary>The recommended spec</summary><pre>{escape(tuned.spec.to_yaml())}</pre></details>
 """
     return page(f"tune {name}", body)
@@ -108,7 +124,7 @@ difference to the best. Hover a point to read it.</p>
 def _chart(tuned: Tuned, width: int, height: int) -> str:
     measure = tuned.plan.measure
     return tradeoff_chart(
-        [_point(tuned, each) for each in tuned.judged],
+        [_point(tuned, each, named=_is_named(tuned, place, width)) for place, each in enumerate(tuned.judged)],
         width=width,
         height=height,
         label=f"{measure.label} of each policy against the rows it was trained on",
@@ -118,13 +134,18 @@ def _chart(tuned: Tuned, width: int, height: int) -> str:
     )
 
 
-def _point(tuned: Tuned, each: Judged) -> Point:
+def _is_named(tuned: Tuned, place: int, width: int) -> bool:
+    """On a phone there is room for two names: the recommended one, and never, which is the first."""
+    return place in (0, tuned.recommendation.chosen) or (width > NARROW[0] and tuned.judged[place].on_front)
+
+
+def _point(tuned: Tuned, each: Judged, *, named: bool) -> Point:
     measure = tuned.plan.measure
     worth = each.values[measure.value]
     style = "chosen" if each is tuned.chosen else "front" if each.on_front else "other"
     return Point(
         title=f"{described(each)}: {_value(measure, each)}, {each.rows_trained:,} rows, {_dollars(each)} a month",
-        label="" if style == "other" else each.candidate.name,
+        label=each.candidate.name if named else "",
         cost=each.rows_trained,
         worth=worth,
         low=worth - each.standard_error,
