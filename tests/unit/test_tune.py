@@ -207,6 +207,14 @@ def test_the_cheapest_within_one_standard_error_is_recommended():
     assert told.runner_up == 1 - told.chosen
 
 
+def test_a_saving_of_less_than_a_tenth_is_no_reason_to_take_the_worse_one():
+    random = np.random.default_rng(7)
+    drawn = random.normal(0.8, 0.01, (3, 500))
+    goods = [0.801, 0.800, 0.799]
+    assert recommend([100.0, 95.0, 99.0], goods, drawn, never=2).chosen == 0
+    assert recommend([100.0, 90.0, 99.0], goods, drawn, never=2).chosen == 1
+
+
 def test_a_dear_candidate_that_is_better_for_sure_is_recommended():
     better = np.array([[20.0, 100.0]] * 50)
     worse = better + np.array([5.0, 0.0])

@@ -15,6 +15,8 @@ Floats = npt.NDArray[np.float64]
 DRAWS = 2_000
 LEVEL = 0.9
 """How often an interval holds what it is about."""
+ALIKE = 1.1
+"""Costs up to a tenth above the least are alike: what they save is not worth an answer that may be worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def draw(measure: Measure, sums: Sequence[Floats], *, draws: int = DRAWS, seed: 
 
 
 def recommend(costs: Sequence[float], goods: Sequence[float], drawn: Floats, never: int) -> Recommendation:
-    """Recommend the cheapest candidate within one standard error of the best.
+    """Recommend the cheapest candidate within one standard error of the best; of costs that are alike, the better one.
 
     Parameters
     ----------
@@ -121,7 +123,9 @@ def recommend(costs: Sequence[float], goods: Sequence[float], drawn: Floats, nev
     best = max(places, key=lambda place: (goods[place], -costs[place]))
     errors = [float(np.std(drawn[best] - drawn[place])) for place in places]
     good_enough = [place for place in places if goods[best] - goods[place] <= errors[place]]
-    chosen = min(good_enough, key=lambda place: (costs[place], -goods[place]))
+    least = min(costs[place] for place in good_enough)
+    cheap = [place for place in good_enough if costs[place] <= ALIKE * least]
+    chosen = max(cheap, key=lambda place: (goods[place], -costs[place]))
     others = [place for place in places if place != chosen]
     runner_up = max(others, key=lambda place: (goods[place], -costs[place])) if others else chosen
     against_never = drawn[chosen] - drawn[never]
