@@ -15,7 +15,7 @@ from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.training.live_stored import LiveFile, StoredState, learned, started
 from evergreen.training.live_version import LiveVersion
-from evergreen.usecases.steps.live_rows import rows_that_fit
+from evergreen.usecases.steps.live_rows import kept_rows
 from evergreen.usecases.steps.live_states import (
     LATE,
     LiveHistory,
@@ -85,13 +85,16 @@ def _learn(version: Version, state: ModelState, spec: ModelSpec, now: datetime, 
     if pointer is None:
         return _start(version, ready, state, spec, now, ports)
     before = read_live_state(ports, pointer, ready)
-    files, ignored = _files(before, spec, now, ports)
+    matured = now - before.delays.matured_after(spec.labels.maturity)
+    files, ignored = _files(before, spec, matured, now, ports)
     if not files or now <= before.since:
         sweep_live_states(ports, pointer, before)
         return LearnedLive(version.number, before.number, 0, ignored)
     history = LiveHistory(ports, spec.model, ready, before)
     late = _asked_since(before.learned_until or before.since, spec.model, now, ports)
-    after = learned(before, pointer.sha256, files, version=ready, load=history.load, late=late, now=now)
+    after = learned(
+        before, pointer.sha256, files, version=ready, load=history.load, late=late, matured=matured, now=now
+    )
     return _kept(pointer, before, after, ignored, spec.model, ports)
 
 
@@ -131,27 +134,29 @@ def _start(
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _files(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) -> tuple[list[LiveFile], int]:
-    """The files to learn, in the order of the hours, and how many of their rows can't be learned."""
+def _files(
+    before: StoredState, spec: ModelSpec, matured: datetime, now: datetime, ports: Ports
+) -> tuple[list[LiveFile], int]:
+    """The files to learn of, in the order of the hours, and how many of their rows can't be learned.
+
+    A file stays open until all of its rows were asked longer ago than labels take.
+    """
     schema = spec.feature_schema()
     files: list[LiveFile] = []
     rows = ignored = 0
-    for entry in _matured(before, spec, now, ports):
+    start = now - 2 * spec.labels.maturity - LATE
+    for entry in ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, start, now + _HOUR):
         if rows >= _MOST_ROWS:
             break
-        fitting, others = rows_that_fit(entry.key, schema, ports) or ([], 0)
-        files.append(LiveFile(_name(entry), fitting))
-        rows, ignored = rows + len(fitting), ignored + others
+        if before.knows_file(_name(entry)):
+            continue
+        fitting, others = kept_rows(entry.key, entry.etag, schema, ports) or ((), 0)
+        file = LiveFile(_name(entry), fitting)
+        if before.gains_by(file, matured):
+            files.append(file)
+            rows += len(fitting)
+            ignored += others if file.has_matured(matured) else 0
     return files, ignored
-
-
-def _matured(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) -> list[CatalogEntry]:
-    """Files that have not been learned yet, and all of whose requests are older than labels take."""
-    matured = now - before.delays.matured_after(spec.labels.maturity)
-    start = now - 2 * spec.labels.maturity - LATE
-    entries = ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, start, now + _HOUR)
-    ready = [entry for entry in entries if entry.sums.newest is not None and entry.sums.newest <= matured]
-    return [entry for entry in ready if not before.knows_file(_name(entry))]
 
 
 def _name(entry: CatalogEntry) -> str:
