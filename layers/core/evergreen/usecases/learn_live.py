@@ -23,6 +23,7 @@ from evergreen.usecases.steps.live_states import (
     put_live_state,
     read_live_state,
     sweep_live_states,
+    sweep_the_others,
 )
 from evergreen.usecases.steps.loaded_models import Model, serving
 
@@ -57,10 +58,12 @@ def learn_live(model: str, *, now: datetime, ports: Ports) -> list[LearnedLive]:
     if not spec.freshness.enabled:
         return []
     done = []
-    for version in living(state):
+    versions = living(state)
+    for version in versions:
         found = _learn(version, state, spec, now, ports)
         if found is not None:
             done.append(found)
+    sweep_the_others(ports, model, {version.number for version in versions})
     return done
 
 
