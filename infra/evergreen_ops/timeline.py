@@ -176,3 +176,20 @@ def words(name: object) -> str:
     'data drift'
     """
     return str(name).replace("_", " ")
+
+
+def fresh_beside_plain(sums: Mapping[str, Any]) -> str:
+    """Tell what was said to labelled requests, fresh, beside what the version would have said as it was trained.
+
+    Examples
+    --------
+    >>> fresh_beside_plain({"rows": 900, "fresh_loss": 31.5, "plain_loss": 40.25})
+    'loss 31.5 instead of 40.25 on 900 rows'
+    """
+    if not sums["rows"]:
+        return "no labelled requests yet"
+    loss = f"loss {sums['fresh_loss']:.4g} instead of {sums['plain_loss']:.4g}"
+    if "fresh_accuracy" not in sums:
+        return f"{loss} on {sums['rows']:,} rows"
+    right = f"{sums['fresh_accuracy']:.1%} right instead of {sums['plain_accuracy']:.1%}"
+    return f"{right} of {sums['rows']:,} rows; {loss}"

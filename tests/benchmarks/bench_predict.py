@@ -113,6 +113,7 @@ def learned_state(archive: bytes, rows: int, *, now: datetime) -> StoredState:
             version=version,
             load=lambda _: None,
             late=100.0,
+            matured=state.since,
             now=state.since + timedelta(minutes=1),
         )
     return state
@@ -196,7 +197,14 @@ def test_what_learning_and_answering_with_a_live_state_cost(five_members: bytes)
     told = {}
     for name, work in {
         "learn 100 rows": lambda: learned(
-            state, sha256, [LiveFile("new", some)], version=version, load=lambda _: None, late=100.0, now=state.since
+            state,
+            sha256,
+            [LiveFile("new", some)],
+            version=version,
+            load=lambda _: None,
+            late=100.0,
+            matured=state.since,
+            now=state.since,
         ),
         "write the state": state.to_bytes,
         "read the state": lambda: StoredState.from_bytes(body, hashlib.sha256(body).hexdigest(), version),

@@ -156,6 +156,19 @@ def test_states_that_answered_nothing_which_may_still_be_learned_are_deleted(wor
     assert 2 < len(numbers) < world.pointer_of().number
 
 
+def test_of_a_version_that_learns_no_more_the_last_state_is_kept(world):
+    for number in (2, 3):
+        for _ in range(3):
+            world.day()
+        world.register(trained_archive(f"job {number}"), f"job {number}")
+        world.promote(number)
+    for _ in range(2):
+        world.day()
+    kept = [key for key in world.states() if "/v000001/" in key]
+    assert kept == [world.pointer_of(1).key]
+    assert len([key for key in world.states() if "/v000002/" in key]) > 1, "a rollback would lead there"
+
+
 def test_a_label_that_can_not_be_learned_costs_no_other_row(world):
     world.requests(world.now, 40.0, flipped=False, labels=False)
     captures, _ = read_captures(b"\n".join(world.answered))

@@ -80,6 +80,8 @@ LAUNCH = "tests/handlers/test_launch_training.py"
 TRIGGERS = "tests/unit/test_triggers.py"
 NEWEST = "tests/handlers/test_newest_training.py"
 LEARNED = "tests/handlers/test_learn_online.py"
+LEARNED_LIVE = "tests/handlers/test_learn_live.py"
+LIVE = "tests/unit/test_live_stored.py"
 GUARD = "tests/unit/test_online_guard.py"
 MOVED = "tests/handlers/test_moved_endpoints.py"
 GUARDED = f"{MOVED}::test_a_promotion_is_guarded_and_a_rollback_is_not"
@@ -287,6 +289,54 @@ MUTANTS = (
             replaced("[row for row in rows if row.name not in known]", "list(rows)"),
         ),
         killed_by=f"{LEARNED}::test_a_row_that_comes_again_in_another_batch_is_learned_once",
+    ),
+    off(
+        "a live state learns a row once, whatever file it comes in",
+        Change(
+            "evergreen.training.live_stored._new_rows",
+            replaced('~np.isin(hashes, known["rows"]) & (times >= oldest)', "times >= oldest"),
+        ),
+        killed_by=(
+            f"{LIVE}::test_a_row_is_learned_once_however_often_its_file_comes",
+            f"{LEARNED_LIVE}::test_a_label_that_comes_again_in_another_file_is_learned_once",
+        ),
+    ),
+    off(
+        "of two live states that were learned at once one counts",
+        Change(
+            "evergreen.aws.live_states.DynamoLiveStates.advance",
+            replaced('"sha256 = :read"', '"sha256 = :read OR attribute_exists(sk)"'),
+        ),
+        killed_by=f"{LEARNED_LIVE}::test_of_two_who_learn_at_once_one_wins_and_nothing_is_lost",
+    ),
+    off(
+        "a live state that was changed answers nobody",
+        Change("evergreen.training.live_stored.StoredState.from_bytes", never("if actual != expected_sha256")),
+        killed_by=f"{LIVE}::test_one_flipped_bit_and_the_bytes_are_refused",
+    ),
+    off(
+        "rows are judged by the state that answered them",
+        Change(
+            "evergreen.training.live_stored.StoredState.of_time",
+            replaced("(each for each in reversed(self.earlier) if time >= each.since)", "reversed(self.earlier)"),
+        ),
+        killed_by=f"{LIVE}::test_who_answered_rows_that_may_still_come_is_remembered_and_the_others_are_not",
+    ),
+    off(
+        "a live state that is proven worse is held back",
+        Change(
+            "evergreen.training.live_state.LiveState.answer",
+            replaced("plain if self.is_held_back else guarded", "guarded"),
+        ),
+        killed_by="tests/unit/test_live_state.py::test_a_state_that_is_proven_worse_says_what_the_version_says",
+    ),
+    off(
+        "a candidate in which production lives on has to answer",
+        Change(
+            "evergreen.domain.shadow._nested",
+            never('if evidence["until"] == evidence["from"] or evidence["gain"] < 0.0 or not answered'),
+        ),
+        killed_by="tests/unit/test_shadow.py::test_one_that_did_not_answer_is_not_promoted",
     ),
     off(
         "an online state that was changed is not learned from",

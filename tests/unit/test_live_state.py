@@ -379,13 +379,12 @@ def test_the_bound_grows_with_what_it_is_compared_with():
 
 
 def test_a_state_that_is_proven_worse_says_what_the_version_says():
-    state = LiveState(2, 1.0).with_member(1, None)
-    own = np.array([[0.6, 0.4]])
-    assert not state.is_held_back
-    worse = replace(state, lost=np.ones(40, dtype=np.float32), guard=Guard(0.9), losses={})
+    state = LiveState(2, 1.0).with_member(1, None).with_member(2, None)
+    asked = Asked({}, {1: np.array([[0.9, 0.1]]), 2: np.array([[0.2, 0.8]])})
+    assert state.answer(asked).fresh.tolist() != state.answer(asked).plain.tolist()
+    worse = replace(state, lost=np.ones(40, dtype=np.float32))
     assert worse.is_held_back
-    said = worse.answer(Asked({}, {1: own}))
-    assert said.fresh.tolist() == said.plain.tolist()
+    assert worse.answer(asked).fresh.tolist() == worse.answer(asked).plain.tolist() == [[0.2, 0.8]]
 
 
 def test_it_is_heard_again_once_it_has_been_right():

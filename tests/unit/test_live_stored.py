@@ -62,13 +62,20 @@ class Chain:
     def __init__(self, first):
         self.state, self.bytes = first, {}
 
-    def learn(self, *files, late=0.0, after=HOUR):
+    def learn(self, *files, late=0.0, after=HOUR, matured=BEGIN + 99 * DAY):
         body = self.state.to_bytes()
         sha256 = hashlib.sha256(body).hexdigest()
         self.bytes[sha256] = body
         now = self.state.since + after
         self.state = learned(
-            self.state, sha256, files, version=version(self.state.version), load=self.load, late=late, now=now
+            self.state,
+            sha256,
+            files,
+            version=version(self.state.version),
+            load=self.load,
+            late=late,
+            matured=matured,
+            now=now,
         )
         return self
 
@@ -100,6 +107,19 @@ def test_a_row_is_learned_once_however_often_its_file_comes(order):
         chain.learn(file)
     assert chain.state.state.rows == 20 * len(set(order))
     assert chain.state.state.linear.rows - begun().state.linear.rows == 20 * len(set(order))
+
+
+def test_rows_whose_like_may_still_get_labels_are_left_until_they_do_not():
+    file = LiveFile("a", rows(0, 60))
+    begun_at = begun()
+    assert not begun_at.gains_by(file, BEGIN - HOUR)
+    chain = Chain(begun_at).learn(file, matured=BEGIN + 4 * HOUR)
+    assert (chain.state.state.rows, chain.state.knows_file("a")) == (25, False)
+    assert not chain.state.gains_by(file, BEGIN + 4 * HOUR)
+    assert chain.state.gains_by(file, BEGIN + 5 * HOUR)
+    chain.learn(file)
+    assert (chain.state.state.rows, chain.state.knows_file("a")) == (60, True)
+    assert not chain.state.gains_by(file, BEGIN + 99 * DAY)
 
 
 def test_rows_of_a_file_are_learned_by_time_whatever_their_order_in_it():

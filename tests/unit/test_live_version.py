@@ -78,6 +78,12 @@ def test_versions_live_on_in_the_next_ones_the_newest_four():
     assert plain.shape == (len(ASKED), 2)
 
 
+def test_versions_that_follow_one_another_share_what_they_have_in_common():
+    first = trained()
+    one, other = loaded(first, 1), loaded(trained(archive=first, production=1), 2)
+    assert other.first_state().members[0].table is one.first_state().members[0].table
+
+
 def test_an_ancestor_says_what_it_said_as_a_version():
     first = trained()
     said = scorer(first).score_rows(ASKED).probabilities

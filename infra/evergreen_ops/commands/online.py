@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from evergreen.domain.applied_spec import spec_of
 from evergreen_ops.console import (
     WHERE,
     AsJson,
@@ -101,6 +100,8 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _live_rows(live: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from evergreen_ops.timeline import fresh_beside_plain
+
     yield f"version {live['version']}", f"state {live['state']} answers since {minute(live['since'])}"
     until = live["learned_until"]
     yield "learned", f"{live['rows']:,} rows" + ("" if until is None else f", until {minute(until)}")
@@ -109,20 +110,8 @@ def _live_rows(live: dict[str, Any]) -> Iterator[tuple[str, str]]:
     shares = ", ".join(f"{weight:.0%} version {number}" for number, weight in live["members"].items())
     yield "members", f"{shares}; {live['trust']:.0%} of each answer is what was learned"
     for name, title in (("lately", "last 7 days"), ("over_all", "60 days")):
-        yield title, _worth(live[name])
+        yield title, fresh_beside_plain(live[name])
     yield "may cost", f"{live['may_cost']:.1f} at most, as a sum of losses, whatever the labels are"
-
-
-def _worth(sums: dict[str, Any]) -> str:
-    """What was said fresh beside what would have been said plain."""
-    if not sums["rows"]:
-        return "no labelled requests yet"
-    loss = f"loss {sums['fresh_loss']:.4g} instead of {sums['plain_loss']:.4g}"
-    if "fresh_accuracy" not in sums:
-        return f"{loss} on {sums['rows']:,} rows"
-    return (
-        f"{sums['fresh_accuracy']:.1%} right instead of {sums['plain_accuracy']:.1%} of {sums['rows']:,} rows; {loss}"
-    )
 
 
 def _predicted(sums: dict[str, Any]) -> str:
@@ -189,6 +178,7 @@ def revert(
     as_json: AsJson = False,
 ) -> None:
     """Revert the online state; see the help above, which the command shows."""
+    from evergreen.domain.applied_spec import spec_of
     from evergreen.usecases.people.live import choose_live_state, revert_live_state
     from evergreen.usecases.people.revert_online import choose_checkpoint, revert_online
 

@@ -191,6 +191,8 @@ def _plan(
 def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> None:
     from rich.table import Table
 
+    from evergreen_ops.timeline import fresh_beside_plain
+
     screen = console(WIDE)
     quality = [(key, name) for key, name in _FIGURES if summary[key] is not None]
     table = Table(box=None, pad_edge=False)
@@ -207,6 +209,10 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
         f"{summary['production_version']} is in production; peak memory {summary['peak_rss_mb']:,.0f} MB",
         highlight=False,
     )
+    for live in summary["live"]:
+        if live["version"] == summary["production_version"]:
+            worth = fresh_beside_plain(live["over_all"])
+            screen.print(f"its live state, in the last 60 days: {worth}", highlight=False)
     for outcome in summary["drill"]:
         fate = f"rolled back to version {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back"
         screen.print(

@@ -22,6 +22,7 @@ from evergreen.formats.outcomes import outcome_schema
 from evergreen.model.schema import FEATURE_PREFIX
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply, bring, decide
+from evergreen.usecases.people.live import read_live_status
 from evergreen_ops.replay.policies import base_rows
 from evergreen_ops.replay.progress import Moment, Screen
 from evergreen_ops.replay.result import Served, trained_rows
@@ -178,6 +179,11 @@ def decisions(session: Session) -> tuple[Mapping[str, Any], ...]:
     ledger, behind = session.ports.ledger, session.now + timedelta(days=1)
     notes = [note for kind in NOTE_TYPES for note in ledger.notes(session.model, kind, session.base.until, behind)]
     return tuple(sorted(notes, key=lambda note: datetime.fromisoformat(note["time"])))
+
+
+def live_states(session: Session) -> tuple[Mapping[str, Any], ...]:
+    """Return what each version has learned since it was trained, and what that was worth lately."""
+    return tuple(read_live_status(session.model, now=session.now, ports=session.ports))
 
 
 def tell(session: Session) -> None:

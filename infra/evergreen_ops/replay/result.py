@@ -97,6 +97,7 @@ class Replay:
     drill: tuple[DrillOutcome, ...] = ()
     comparisons: tuple[PolicyResult, ...] = ()
     failures: Mapping[str, str] = MappingProxyType({})  # functions that ended in errors
+    live: tuple[Mapping[str, Any], ...] = ()  # what versions had learned since they were trained, at the end
     decisions: tuple[Mapping[str, Any], ...] = ()  # every evaluation and comparison, also those that changed nothing
 
     @property
@@ -134,6 +135,7 @@ class Replay:
             "rollbacks": len(self.history.of(VersionRolledBack)),
             "triggers": triggers(self.history),
             "brought": [each.to_json() for each in self.brought],
+            "live": list(self.live),
             "production_version": self.history.production,
             "failed_requests": int(self.served.failed.sum()),
             "failed_functions": dict(self.failures),

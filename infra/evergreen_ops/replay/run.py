@@ -98,6 +98,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
             history = session.history
             failures = driver.failed_functions(session)
             decisions = driver.decisions(session)
+            live = driver.live_states(session)
         finally:
             bootstrap.reset()
     for name, errors in failures.items():
@@ -111,6 +112,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
         drill=() if drill is None else drill.outcomes(history),
         failures=failures,
         decisions=decisions,
+        live=live,
     )
 
 

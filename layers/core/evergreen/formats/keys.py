@@ -341,9 +341,21 @@ def online_state_version(key: str) -> int:
     return int(key.rpartition("/")[2].partition("-")[0])
 
 
-def live_states_of(model: str, version: int) -> str:
-    """The prefix of a version's live states."""
-    return f"{online_of(model)}/live/v{version:06d}/"
+def live_states_of(model: str, version: int | None = None) -> str:
+    """The prefix of a version's live states, or of all versions'."""
+    folder = f"{online_of(model)}/live/"
+    return folder if version is None else f"{folder}v{version:06d}/"
+
+
+def live_state_version(key: str) -> int:
+    """The version whose live state lies at a key.
+
+    Examples
+    --------
+    >>> live_state_version(live_state_key("churn", 3, 17, "5f5f"))
+    3
+    """
+    return int(key.split("/")[-2].removeprefix("v"))
 
 
 def live_state_key(model: str, version: int, number: int, sha256: str) -> str:

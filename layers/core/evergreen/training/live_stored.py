@@ -75,6 +75,10 @@ class LiveFile:
     name: str
     rows: Sequence[LiveRow]
 
+    def has_matured(self, until: datetime) -> bool:
+        """Whether all its rows were asked by then."""
+        return all(row.time <= until for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Day:
@@ -168,6 +172,8 @@ class StoredState:
         What the version's first state went on from: ``version 3, state 17``; empty: from its training.
     reverted_to
         The earlier state whose knowledge this one has, where a person took it back; 0: it learned.
+    matured
+        Rows that were asked later were not learned by this one, though their file is among `files`.
     delays
         How long the labels took that were learned.
     """
@@ -186,7 +192,15 @@ class StoredState:
     late: float = 0.0
     parent: str = ""
     reverted_to: int = 0
+    matured: datetime | None = None
     delays: Delays = field(default_factory=Delays)
+
+    def gains_by(self, file: LiveFile, matured: datetime) -> bool:
+        """Whether a file brings rows to learn, or is done with."""
+        if self.knows_file(file.name):
+            return False
+        ids = [row.event_id for row in file.rows if row.time <= matured]
+        return file.has_matured(matured) or bool((~np.isin(_hashes(ids), self.known["rows"])).any())
 
     def knows_file(self, name: str) -> bool:
         """Whether the rows of a file were learned."""
@@ -220,6 +234,7 @@ class StoredState:
             "late": self.late,
             "parent": self.parent,
             "reverted_to": self.reverted_to,
+            "matured": None if self.matured is None else self.matured.isoformat(),
             "delays": arrays.put(self.delays.counts),
             "preparation": put_preparation(self.preparation, arrays),
             "state": put_state(self.state, arrays),
@@ -257,7 +272,7 @@ class StoredState:
             state = take_state(header["state"], joined)
             if tuple(member.number for member in state.members) != version.numbers:
                 raise ValueError("it is not of this version's members")
-            until = header["learned_until"]
+            until, matured = header["learned_until"], header["matured"]
             return cls(
                 version=header["version"],
                 number=header["number"],
@@ -273,6 +288,7 @@ class StoredState:
                 late=header["late"],
                 parent=header["parent"],
                 reverted_to=header["reverted_to"],
+                matured=None if matured is None else datetime.fromisoformat(matured),
                 delays=Delays(taken(header["delays"], joined)),
             )
         except UNREADABLE as error:
@@ -324,9 +340,12 @@ def learned(
     version: LiveVersion,
     load: Callable[[Earlier], StoredState | None],
     late: float,
+    matured: datetime,
     now: datetime,
 ) -> StoredState:
     """The state after it has learned files, in their order; rows that were learned before are left alone.
+
+    So are rows whose like may still get labels: their file comes again.
 
     Parameters
     ----------
@@ -342,6 +361,8 @@ def learned(
         Reads an earlier state; None where it is gone: nobody is judged by what it said then.
     late
         Rows that have been asked and are not learned.
+    matured
+        Rows that were asked later are left for another time.
     now
         From when on the new state answers.
     """
@@ -349,7 +370,7 @@ def learned(
     known, state, days = _remembered(before.known, oldest), before.state, dict(before.days)
     until, delays = before.learned_until, before.delays
     for file in files:
-        rows, known = _new_rows(file.rows, known, oldest)
+        rows, known = _new_rows([row for row in file.rows if row.time <= matured], known, oldest)
         delays = delays.seen(rows) if rows else delays
         for place, some in groupby(rows, key=lambda row: before.of_time(row.time)):
             batch = list(some)
@@ -363,7 +384,8 @@ def learned(
                 if said is not None:
                     _count(days, chunk, said, labels, state)
         until = max([row.time for row in rows] + ([] if until is None else [until]), default=None)
-        known = {**known, "files": np.concatenate([known["files"], _hashes([file.name])])[-_MOST_FILES:]}
+        if file.has_matured(matured):
+            known = {**known, "files": np.concatenate([known["files"], _hashes([file.name])])[-_MOST_FILES:]}
     return replace(
         before,
         number=before.number + 1,
@@ -376,6 +398,7 @@ def learned(
         days={day: days[day] for day in sorted(days)[-_DAYS_KEPT:]},
         late=late,
         reverted_to=0,
+        matured=matured,
         delays=delays,
     )
 
@@ -398,6 +421,7 @@ def reverted(before: StoredState, sha256: str, to: StoredState, *, now: datetime
         since=now,
         state=to.state,
         files=(),
+        matured=None,
         earlier=_still_needed((*before.earlier, Earlier(before.number, before.since, sha256)), now - before.horizon),
         reverted_to=to.number,
     )

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -33,10 +34,19 @@ Files = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, eq=False)
-class _Loaded:
-    number: int
+class _Estimator:
     graph: Graph
     table: LeafTable | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    number: int
+    estimator: _Estimator
+
+    @property
+    def table(self) -> LeafTable | None:
+        return self.estimator.table
 
 
 class LiveVersion:
@@ -127,7 +137,7 @@ class LiveVersion:
         columns = self.schema.columns(rows)
         ids, own = {}, {}
         for member in self._members:
-            said = member.graph.run(columns, within)
+            said = member.estimator.graph.run(columns, within)
             if member.table is None:
                 own[member.number] = said.reshape(len(rows), -1).astype(np.float64)
             else:
@@ -135,11 +145,20 @@ class LiveVersion:
         return Asked(ids, own, preparation.matrix(Rows.of_columns(self.schema, columns)))
 
 
+_shared: WeakValueDictionary[tuple[str, ...], _Estimator] = WeakValueDictionary()
+"""Versions that follow one another have all members but one in common: each is loaded once, while anybody needs it."""
+
+
 def _member(name: str | int, number: str | int, files: Files, schema: FeatureSchema) -> _Loaded:
-    table = read_table(files[leaves_file(name)]) if leaves_file(name) in files else None
-    answers = "probabilities" if schema.task.is_classification else "variable"
-    graph = Graph(files[graph_file(name)], schema, answers if table is None else "variable", graph_file(name))
-    return _Loaded(int(number), graph, table)
+    parts = [files[graph_file(name)], files.get(leaves_file(name), b"")]
+    key = (schema.fingerprint, *(hashlib.sha256(part).hexdigest() for part in parts))
+    known = _shared.get(key)
+    if known is None:
+        table = read_table(parts[1]) if parts[1] else None
+        answers = "probabilities" if schema.task.is_classification and table is None else "variable"
+        known = _Estimator(Graph(parts[0], schema, answers, graph_file(name)), table)
+        _shared[key] = known
+    return _Loaded(int(number), known)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.training.live_stored import LiveFile, StoredState, learned, started
 from evergreen.training.live_version import LiveVersion
-from evergreen.usecases.steps.live_rows import rows_that_fit
+from evergreen.usecases.steps.live_rows import kept_rows
 from evergreen.usecases.steps.live_states import (
     LATE,
     LiveHistory,
@@ -23,6 +23,7 @@ from evergreen.usecases.steps.live_states import (
     put_live_state,
     read_live_state,
     sweep_live_states,
+    sweep_the_others,
 )
 from evergreen.usecases.steps.loaded_models import Model, serving
 
@@ -57,10 +58,12 @@ def learn_live(model: str, *, now: datetime, ports: Ports) -> list[LearnedLive]:
     if not spec.freshness.enabled:
         return []
     done = []
-    for version in living(state):
+    versions = living(state)
+    for version in versions:
         found = _learn(version, state, spec, now, ports)
         if found is not None:
             done.append(found)
+    sweep_the_others(ports, model, {version.number for version in versions})
     return done
 
 
@@ -85,13 +88,16 @@ def _learn(version: Version, state: ModelState, spec: ModelSpec, now: datetime, 
     if pointer is None:
         return _start(version, ready, state, spec, now, ports)
     before = read_live_state(ports, pointer, ready)
-    files, ignored = _files(before, spec, now, ports)
+    matured = now - before.delays.matured_after(spec.labels.maturity)
+    files, ignored = _files(before, spec, matured, now, ports)
     if not files or now <= before.since:
         sweep_live_states(ports, pointer, before)
         return LearnedLive(version.number, before.number, 0, ignored)
     history = LiveHistory(ports, spec.model, ready, before)
     late = _asked_since(before.learned_until or before.since, spec.model, now, ports)
-    after = learned(before, pointer.sha256, files, version=ready, load=history.load, late=late, now=now)
+    after = learned(
+        before, pointer.sha256, files, version=ready, load=history.load, late=late, matured=matured, now=now
+    )
     return _kept(pointer, before, after, ignored, spec.model, ports)
 
 
@@ -131,27 +137,29 @@ def _start(
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _files(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) -> tuple[list[LiveFile], int]:
-    """The files to learn, in the order of the hours, and how many of their rows can't be learned."""
+def _files(
+    before: StoredState, spec: ModelSpec, matured: datetime, now: datetime, ports: Ports
+) -> tuple[list[LiveFile], int]:
+    """The files to learn of, in the order of the hours, and how many of their rows can't be learned.
+
+    A file stays open until all of its rows were asked longer ago than labels take.
+    """
     schema = spec.feature_schema()
     files: list[LiveFile] = []
     rows = ignored = 0
-    for entry in _matured(before, spec, now, ports):
+    start = now - 2 * spec.labels.maturity - LATE
+    for entry in ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, start, now + _HOUR):
         if rows >= _MOST_ROWS:
             break
-        fitting, others = rows_that_fit(entry.key, schema, ports) or ([], 0)
-        files.append(LiveFile(_name(entry), fitting))
-        rows, ignored = rows + len(fitting), ignored + others
+        if before.knows_file(_name(entry)):
+            continue
+        fitting, others = kept_rows(entry.key, entry.etag, schema, ports) or ((), 0)
+        file = LiveFile(_name(entry), fitting)
+        if before.gains_by(file, matured):
+            files.append(file)
+            rows += len(fitting)
+            ignored += others if file.has_matured(matured) else 0
     return files, ignored
-
-
-def _matured(before: StoredState, spec: ModelSpec, now: datetime, ports: Ports) -> list[CatalogEntry]:
-    """Files that have not been learned yet, and all of whose requests are older than labels take."""
-    matured = now - before.delays.matured_after(spec.labels.maturity)
-    start = now - 2 * spec.labels.maturity - LATE
-    entries = ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, start, now + _HOUR)
-    ready = [entry for entry in entries if entry.sums.newest is not None and entry.sums.newest <= matured]
-    return [entry for entry in ready if not before.knows_file(_name(entry))]
 
 
 def _name(entry: CatalogEntry) -> str:

@@ -189,7 +189,16 @@ def _computed_again(
         if rows is None:
             return None
         files.append(LiveFile(name, rows[0]))
-    found = learned(before, place.sha256, files, version=history.version, load=load, late=after.late, now=after.since)
+    found = learned(
+        before,
+        place.sha256,
+        files,
+        version=history.version,
+        load=load,
+        late=after.late,
+        matured=after.matured or after.since,
+        now=after.since,
+    )
     return None if gone else found
 
 

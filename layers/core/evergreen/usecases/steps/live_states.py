@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.domain.checkpoints import LivePointer
 from evergreen.errors import EvergreenError
-from evergreen.formats.keys import live_state_key, live_states_of, online_state_version
+from evergreen.formats.keys import live_state_key, live_state_version, live_states_of, online_state_version
 from evergreen.ports import Ports
 
 if TYPE_CHECKING:
@@ -82,6 +82,18 @@ def sweep_live_states(ports: Ports, pointer: LivePointer, state: StoredState) ->
     for key in list(ports.artifacts.keys(live_states_of(pointer.model, pointer.version))):
         if key not in kept and online_state_version(key) <= pointer.number:
             ports.artifacts.delete(key)
+
+
+def sweep_the_others(ports: Ports, model: str, living: Collection[int]) -> None:
+    """Of versions that learn no more keep the last state alone: it goes on if one of them answers again."""
+    by_version: dict[int, list[str]] = {}
+    for key in ports.artifacts.keys(live_states_of(model)):
+        by_version.setdefault(live_state_version(key), []).append(key)
+    for version, keys in by_version.items():
+        pointer = None if version in living or len(keys) < 2 else ports.live.read(model, version)
+        for key in keys if pointer is not None else ():
+            if pointer is not None and key != pointer.key:
+                ports.artifacts.delete(key)
 
 
 @dataclass(frozen=True, eq=False)
