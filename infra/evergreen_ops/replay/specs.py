@@ -66,7 +66,8 @@ def for_replay(spec: ModelSpec) -> tuple[ModelSpec, tuple[str, ...]]:
 
     Examples
     --------
-    >>> spec = ModelSpec.parse(bundled_spec().to_json() | {"endpoint": {"kind": "sagemaker", "name": "flights"}})
+    >>> there = {"endpoint": {"kind": "sagemaker", "name": "flights"}, "freshness": {"enabled": False}}
+    >>> spec = ModelSpec.parse(bundled_spec().to_json() | there)
     >>> here, aside = for_replay(spec)
     >>> here.endpoint.kind, aside
     ('lambda', ('endpoint',))
