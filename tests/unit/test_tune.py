@@ -313,9 +313,9 @@ def test_a_cadence_that_the_deployed_loop_did_not_keep_is_told(tuned):
 
 def test_the_front_is_joined_from_the_cheapest_on_and_names_are_escaped():
     points = [
-        Point("dear", "dear", 9_000, 0.8, 0.79, 0.81, "chosen"),
-        Point("<never>", "<never>", 0, 0.7, 0.69, 0.71, "front"),
-        Point("worse", "", 9_000, 0.75, 0.74, 0.76, "other"),
+        Point("dear", "dear", 9_000, 0.8, 0.79, 0.81, "chosen", on_front=True),
+        Point("<never>", "<never>", 0, 0.7, 0.69, 0.71, "front", on_front=True),
+        Point("worse", "", 9_000, 0.75, 0.74, 0.76, "other", on_front=False),
     ]
     drawn = tradeoff_chart(points, width=400, height=300, label="l", costs="rows", worths="accuracy", percent=True)
     line = drawn.split('<polyline class="line ours" points="')[1].split('"')[0].split()

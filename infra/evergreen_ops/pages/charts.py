@@ -82,7 +82,8 @@ class Pair:
 class Point:
     """Something that costs and is worth something: browsers show ``title`` on hover, ``label`` is written beside it.
 
-    ``low`` and ``high`` are the ends of what its worth may be; ``style`` is its class: chosen, front, other.
+    ``low`` and ``high`` are the ends of what its worth may be; ``style`` is its class: chosen, front, other. Points on
+    the front are joined.
     """
 
     title: str
@@ -92,6 +93,7 @@ class Point:
     low: float
     high: float
     style: str
+    on_front: bool
 
 
 # --- lines over time --------------------------------------------------------------------------------------------------
@@ -330,7 +332,7 @@ def tradeoff_chart(
     Parameters
     ----------
     points : sequence of Point
-        At least one; those of style chosen and front are joined.
+        At least one.
     label : str
         What the drawing shows, for those who can't see it.
     costs, worths : str
@@ -345,11 +347,11 @@ def tradeoff_chart(
 
     Examples
     --------
-    >>> points = [Point("never", "never", 0, 0.7, 0.69, 0.71, "front"), Point("b", "", 9, 0.8, 0.8, 0.8, "chosen")]
+    >>> points = [Point("b", "", 9, 0.8, 0.8, 0.8, "chosen", on_front=True)]
     >>> tradeoff_chart(points, width=300, height=200, label="l", costs="rows", worths="accuracy", percent=True)[:38]
     '<svg viewBox="0 0 300 200" role="img" '
     """
-    left, right, top, bottom = 56, 76, 24, 40
+    left, right, top, bottom = 56, 84, 24, 40
     up = round_ticks(min(each.low for each in points), max(each.high for each in points), wanted=5)
     along = round_ticks(0.0, max([1.0, *(each.cost for each in points)]), wanted=max(width // 160, 2))
 
@@ -369,10 +371,11 @@ def tradeoff_chart(
     ]
     parts.append(f'<text x="{width - right}" y="{height - 6}" text-anchor="end">{escape(costs)}</text>')
     parts.append(f'<text x="4" y="14">{escape(worths)}</text>')
-    joined = sorted((each for each in points if each.style != "other"), key=lambda each: (each.cost, each.worth))
+    joined = sorted((each for each in points if each.on_front), key=lambda each: (each.cost, each.worth))
     line = " ".join(f"{x(each.cost)},{y(each.worth)}" for each in joined)
     parts.append(f'<polyline class="line ours" points="{line}"/>')
-    parts += [_point(each, x(each.cost), y(each.worth), y(each.low), y(each.high)) for each in points]
+    above = sorted(points, key=lambda each: each.style != "other")  # what is drawn last is seen
+    parts += [_point(each, x(each.cost), y(each.worth), y(each.low), y(each.high)) for each in above]
     return _svg(width, height, "".join(parts), label)
 
 

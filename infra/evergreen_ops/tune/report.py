@@ -107,9 +107,9 @@ def picture(tuned: Tuned) -> str:
 {"".join(f'<p class="soft">{escape(sentence[0].upper() + sentence[1:])}.</p>' for sentence in others)}
 <h2>{escape(tuned.plan.measure.label.capitalize())} against rows trained on</h2>
 <p class="soft">The line joins those that nothing cheaper is as good as. A stroke is one standard error of the
-difference to the best. Hover a point to read it.</p>
+difference to the best. Behind a cadence stand the most rows of a training. Hover a point to read it.</p>
 {charts}
-<ul class="legend"><li><i style="color:var(--ours)">&#9679;</i> on the front, the large one recommended</li>
+<ul class="legend"><li><i style="color:var(--ours)">&#9679;</i> on the front; large: recommended</li>
 <li><i style="color:var(--never)">&#9679;</i> something cheaper is as good</li></ul>
 <h2>Every policy</h2>
 {_html_table(_head(tuned), rows)}
@@ -145,13 +145,19 @@ def _point(tuned: Tuned, each: Judged, *, named: bool) -> Point:
     style = "chosen" if each is tuned.chosen else "front" if each.on_front else "other"
     return Point(
         title=f"{described(each)}: {_value(measure, each)}, {each.rows_trained:,} rows, {_dollars(each)} a month",
-        label=each.candidate.name if named else "",
+        label=_label(each) if named else "",
         cost=each.rows_trained,
         worth=worth,
         low=worth - each.standard_error,
         high=worth + each.standard_error,
         style=style,
+        on_front=each.on_front,
     )
+
+
+def _label(each: Judged) -> str:
+    candidate = each.candidate
+    return candidate.name if candidate.every is None else f"{candidate.name}, {candidate.max_rows:,}"
 
 
 def _ranked(tuned: Tuned) -> list[Judged]:
