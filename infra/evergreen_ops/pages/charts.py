@@ -351,7 +351,7 @@ def tradeoff_chart(
     >>> tradeoff_chart(points, width=300, height=200, label="l", costs="rows", worths="accuracy", percent=True)[:38]
     '<svg viewBox="0 0 300 200" role="img" '
     """
-    left, right, top, bottom = 56, 84, 24, 40
+    left, right, top, bottom = 56, 24, 24, 40
     up = round_ticks(min(each.low for each in points), max(each.high for each in points), wanted=5)
     along = round_ticks(0.0, max([1.0, *(each.cost for each in points)]), wanted=max(width // 160, 2))
 
@@ -375,7 +375,9 @@ def tradeoff_chart(
     line = " ".join(f"{x(each.cost)},{y(each.worth)}" for each in joined)
     parts.append(f'<polyline class="line ours" points="{line}"/>')
     above = sorted(points, key=lambda each: each.style != "other")  # what is drawn last is seen
-    parts += [_point(each, x(each.cost), y(each.worth), y(each.low), y(each.high)) for each in above]
+    for each in above:
+        at, side = x(each.cost), "end" if x(each.cost) > 0.8 * width else "start"
+        parts.append(_point(each, at, y(each.worth), y(each.low), y(each.high), side))
     return _svg(width, height, "".join(parts), label)
 
 
@@ -383,12 +385,13 @@ def _worth(tick: float, *, percent: bool) -> str:
     return f"{tick:.1%}" if percent else f"{tick:.4g}"
 
 
-def _point(point: Point, x: float, y: float, low: float, high: float) -> str:
+def _point(point: Point, x: float, y: float, low: float, high: float, side: str) -> str:
+    beside = x + 9 if side == "start" else x - 9
     return (
         f'<g class="point {point.style}"><title>{escape(point.title)}</title>'
         f'<line x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>'
         f'<circle cx="{x}" cy="{y}" r="{7 if point.style == "chosen" else 4}"/>'
-        f'<text x="{x + 9}" y="{y - 6}">{escape(point.label)}</text></g>'
+        f'<text x="{beside:.1f}" y="{y - 6:.1f}" text-anchor="{side}">{escape(point.label)}</text></g>'
     )
 
 
