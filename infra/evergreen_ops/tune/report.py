@@ -174,7 +174,7 @@ def _head(tuned: Tuned) -> tuple[str, ...]:
     return (
         *("", "policy", "max rows", "estimator"),
         *(measure.label for measure in _measures(tuned)),
-        *("behind best", "retrainings", "rows trained", "a month"),
+        *("behind best", "trainings", "rows trained", "a month"),
     )
 
 
