@@ -1,6 +1,7 @@
 """Days that differ by more than chance: rows of such days count for less, and independent rows for what they are."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_the_more_days_are_alike_the_more_a_row_counts():
     assert found[-1] < 1.5
 
 
-def test_a_weekly_swing_is_no_surprise_once_two_weeks_show_it():
+def test_a_weekly_swing_is_no_surprise_once_some_weeks_show_it():
     assert dispersion(7, 1_000, swing=0.5).used > 10
     assert dispersion(28, 1_000, swing=0.5).used < 2
 
@@ -127,7 +128,7 @@ def test_two_days_have_no_say():
 def test_the_further_the_margin_the_weaker_the_evidence(gain, error, days):
     means = DailyMeans(days, gain, error)
     found = [means.log_e_above(margin) for margin in np.linspace(-1.0, 1.0, 21)]
-    assert all(later <= earlier + 1e-9 for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later <= earlier + 1e-9 for earlier, later in pairwise(found))
     assert means.log_e_below(gain + 0.1) == pytest.approx(means.log_e_above(gain - 0.1))
 
 

@@ -296,7 +296,9 @@ def judge(
     if weighed.overdispersion > 1.0:
         because += f"; days differ {weighed.overdispersion:.1f} times as much as chance, so rows count for less"
     elif weighed.days >= FEW_DAYS and weighed.worth < 0.5:
-        because += f"; how much days vary does not show in {weighed.days:.0f} yet, so a row counts as {weighed.worth:.2f}"
+        because += (
+            f"; how much days vary does not show in {weighed.days:.0f} yet, so a row counts as {weighed.worth:.2f}"
+        )
     if late is not None and late > MANY_LATE:
         because += (
             f"; {late:.1%} of the labels came after the maturity of {format_duration(rules.maturity)}: set it higher"

@@ -33,6 +33,9 @@ Of rows that differ in one answer of ten, 0.1 % are days that differ by one poin
 FEW_DAYS = 3
 """From so many days on they are compared, and have a say of their own."""
 
+FEWEST_CYCLES = 3
+"""Of fewer, what is left of the days without their cycle tells too little of how much they differ."""
+
 EFFECTS = (0.3, 0.6, 1.2)
 """Gains that the test on daily means looks for, in standard deviations of a day's mean: the widths of its prior."""
 
@@ -140,7 +143,9 @@ class Days:
         x = np.asarray(values, dtype=np.float64)
         day = np.asarray(days)
         if x.ndim != 1 or x.shape != day.shape or (len(day) and day.dtype.kind not in "iu"):
-            raise StatisticsInputError("days", f"of shape {day.shape}, type {day.dtype}", "pass one whole number a value")
+            raise StatisticsInputError(
+                "days", f"of shape {day.shape}, type {day.dtype}", "pass one whole number a value"
+            )
         size = np.ones(len(x)) if sizes is None else np.asarray(sizes, dtype=np.float64)
         if size.shape != x.shape or not bool((size >= 1.0).all()):
             raise StatisticsInputError("sizes", f"of shape {size.shape}", "pass one number of 1 or more a value")
@@ -170,7 +175,7 @@ class Days:
         Parameters
         ----------
         cycle : int
-            Days after which traffic repeats itself. With two whole cycles or more, what a day of the cycle has in
+            Days after which traffic repeats itself. With three whole cycles or more, what a day of the cycle has in
             common with the same day of other cycles is no surprise, and is taken out first.
         shares : sequence of float
             What a day's rows may have in common; ``(0,)`` where nothing is known of days.
@@ -225,7 +230,7 @@ class Days:
         """Return each day's usual mean in its cycle, and the share of the days' variance that is left without it."""
         first = self.day - self.day.min()
         cycles = (int(first.max()) + 1) // cycle
-        if cycles < 2 or cycle < 2:
+        if cycles < FEWEST_CYCLES or cycle < 2:
             return np.zeros(len(first)), 1.0
         place = first % cycle
         rows = np.bincount(place, self.rows, minlength=cycle)
