@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evergreen.statistics.days import Days, log_e_of_t
+from evergreen.statistics.days import DailyMeans, Days, log_e_of_t
 from evergreen.statistics.sequential import LossSums
 from evergreen.statistics.special import chi_square_tail
 
@@ -51,13 +51,13 @@ Rule = Callable[[LossSums, Days], bool]
 
 def evergreen(sums: LossSums, days: Days) -> bool:
     """Rows as bets over the dispersion of successive days, and a t-test of the daily means: the mean of both."""
-    found = sums.verdict(overdispersion=days.dispersion().used, days=days.means())
-    return found.log_e_promote >= NEEDED
+    used, means = days.dispersion().used, days.means()
+    return (_may_be_proven(sums, used) or daily_means_alone(sums, days)) and _is_proven(sums, used, means)
 
 
 def about_the_mean(sums: LossSums, days: Days) -> bool:
     """Rows as bets, divided by the dispersion of all days about their mean where it is significant: the rule before."""
-    return sums.verdict(overdispersion=_dispersion_about_the_mean(days)).log_e_promote >= NEEDED
+    return _is_proven(sums, _dispersion_about_the_mean(days))
 
 
 def daily_means_alone(sums: LossSums, days: Days) -> bool:
@@ -67,12 +67,23 @@ def daily_means_alone(sums: LossSums, days: Days) -> bool:
 
 def rows_alone(sums: LossSums, days: Days) -> bool:
     """Rows as bets over the dispersion of successive days, and nothing of the daily means."""
-    return sums.verdict(overdispersion=days.dispersion().used).log_e_promote >= NEEDED
+    return _is_proven(sums, days.dispersion().used)
 
 
 def independent(sums: LossSums, days: Days) -> bool:
     """Rows as bets, whatever days do."""
-    return sums.verdict().log_e_promote >= NEEDED
+    return _is_proven(sums, 1.0)
+
+
+def _is_proven(sums: LossSums, overdispersion: float, days: DailyMeans | None = None) -> bool:
+    if days is None and not _may_be_proven(sums, overdispersion):
+        return False
+    return sums.verdict(overdispersion=overdispersion, days=days).log_e_promote >= NEEDED
+
+
+def _may_be_proven(sums: LossSums, overdispersion: float) -> bool:
+    """Whether the best of the bets has reached it: their mean can't before. It spares most of the verdicts."""
+    return max(sums.promote) / 2**44 / overdispersion >= NEEDED
 
 
 RULES: dict[str, Rule] = {

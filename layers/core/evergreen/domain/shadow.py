@@ -231,7 +231,7 @@ def judge(
 ) -> ShadowDecision:
     """Judge a shadow that answers the same requests since a time.
 
-    Only rows of whole, matured cycles count, one mean a group. Past ``max_time``, or with ``max_rows`` judged, without a
+    Only rows of whole, matured cycles count, one mean a group. Past ``max_time`` or on ``max_rows`` rows without a
     proof the verdict is keep; never promote on a timeout.
 
     Parameters
