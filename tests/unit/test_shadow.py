@@ -342,6 +342,15 @@ def test_days_that_differ_make_rows_count_for_less_and_it_is_said():
     assert "days differ" in found.because
 
 
+def test_rows_of_one_bad_and_one_good_day_after_the_other_prove_nothing():
+    """Gains of 6 points on four days and losses of 5 on three: as independent rows they would be a proof."""
+    gains = np.array([0.06, -0.05, 0.06, -0.05, 0.06, -0.05, 0.06]).repeat(20_000)
+    drawn = np.random.default_rng(3).random(len(gains))
+    won, lost = drawn < (0.1 + gains) / 2, drawn > 1 - (0.1 - gains) / 2
+    found = judged(over_days(pairs(won.astype(float), lost.astype(float)), 7))
+    assert (found.verdict, found.evidence["gain"] > 0.01) == ("need_more_data", True)
+
+
 def test_days_that_are_alike_are_not_found_to_differ():
     for seed in range(10):
         evidence = judged(some_days(28, 500, seed=seed), after=29 * DAY).evidence
