@@ -152,8 +152,8 @@ def judged(days, production_right, checkpoint_right):
 
 
 def test_a_better_checkpoint_is_proven_on_three_days_and_not_before():
-    assert judged(3, 0.7, lambda time: 0.9) == "promote"
-    assert judged(2, 0.7, lambda time: 0.9) == "need_more_data"
+    assert judged(3, 0.6, lambda time: 0.98) == "promote"
+    assert judged(2, 0.6, lambda time: 0.98) == "need_more_data"
 
 
 def test_one_that_is_worse_or_the_same_is_not():
