@@ -35,7 +35,7 @@ deployment: {ops_bake_longest: 1h, quality_bake: 2d}
 """)
 
 
-def turning_stream(*, days=16, a_day=100, turns_on=6):
+def turning_stream(*, days=18, a_day=100, turns_on=6):
     """Labels follow x until the turn, and the opposite from then on."""
     rng, rows = np.random.default_rng(0), days * a_day
     x, y = rng.normal(size=rows), rng.normal(size=rows)
@@ -99,7 +99,7 @@ def kinds(events):
 
 @pytest.fixture(scope="module")
 def whole_story():
-    return replayed(ROOT / "template.yaml", until_day=16)
+    return replayed(ROOT / "template.yaml", until_day=18)
 
 
 def test_a_model_whose_world_turns_is_retrained_proven_promoted_and_known_good(whole_story):

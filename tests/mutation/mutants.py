@@ -268,6 +268,19 @@ MUTANTS = (
         killed_by="tests/unit/test_shadow.py::test_a_candidate_that_failed_on_a_share_of_the_requests_is_not_promoted_for_the_others",
     ),
     off(
+        "rows of days that differ count for less in a shadow's verdict",
+        Change("evergreen.domain.shadow.weigh", replaced("rules.day_shares", "(0.0,)")),
+        killed_by="tests/unit/test_shadow.py::test_rows_of_one_bad_and_one_good_day_after_the_other_prove_nothing",
+    ),
+    off(
+        "a shadow without a proof on so many rows is kept out",
+        Change(
+            "evergreen.domain.shadow._limit_reached",
+            never("if rules.max_rows is not None and rows >= rules.max_rows"),
+        ),
+        killed_by="tests/unit/test_shadow.py::test_no_proof_on_so_many_rows_ends_the_trial",
+    ),
+    off(
         "a copy on the function's own disk is used only with its hash",
         Change(
             "evergreen.aws.kept_artifacts.KeptArtifacts._read",

@@ -87,6 +87,12 @@ def test_trials_that_run_at_once_share_the_chance_of_an_error():
     assert trial_rules(a_spec(trial="8d", cycle="2d")).alpha == pytest.approx(0.01 / 4)
 
 
+def test_a_limit_in_rows_is_the_shadows_and_not_the_trials():
+    spec = a_spec()
+    limited = spec.model_copy(update={"shadow": spec.shadow.model_copy(update={"max_rows": 5})})
+    assert trial_rules(limited).max_rows is None
+
+
 # --- on what --------------------------------------------------------------------------------------------------------
 
 
@@ -146,8 +152,8 @@ def judged(days, production_right, checkpoint_right):
 
 
 def test_a_better_checkpoint_is_proven_on_three_days_and_not_before():
-    assert judged(3, 0.7, lambda time: 0.9) == "promote"
-    assert judged(2, 0.7, lambda time: 0.9) == "need_more_data"
+    assert judged(3, 0.6, lambda time: 0.98) == "promote"
+    assert judged(2, 0.6, lambda time: 0.98) == "need_more_data"
 
 
 def test_one_that_is_worse_or_the_same_is_not():

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evergreen.spec import FreshnessSpec, ModelSpec, SpecError
+from evergreen.spec import ModelSpec, SpecError
 from evergreen_ops.console import read_spec
 from evergreen_ops.replay.specs import (
     base_of,
@@ -108,8 +108,9 @@ def test_a_spec_that_is_not_the_streams_is_refused(change: dict[str, object], sa
 
 
 def test_what_names_places_in_aws_is_set_aside() -> None:
-    spec = bundled_spec().model_copy(update={"freshness": FreshnessSpec()})  # which no SageMaker endpoint has
-    elsewhere = {"endpoint": {"kind": "sagemaker"}, "capture": {"source": "s3://theirs/captures", "sampling": 0.5}}
+    spec = bundled_spec()
+    capture = {"source": "s3://theirs/captures", "sampling": 0.5}
+    elsewhere = {"endpoint": {"kind": "sagemaker"}, "capture": capture, "freshness": {"enabled": False}}
     here, aside = for_replay(ModelSpec.parse(spec.to_json() | elsewhere))
     assert aside == ("endpoint", "capture.source")
     assert (here.endpoint, here.capture.source, here.capture.sampling) == (spec.endpoint, None, 0.5)

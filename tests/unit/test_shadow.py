@@ -1,5 +1,6 @@
 """The proof in shadow: which rows count, what each is worth, and when the verdict falls."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -32,6 +33,12 @@ def pairs(production_loss, shadow_loss, at=None, group=None):
         shadow_loss=np.asarray(shadow_loss, dtype=np.float64),
         group=np.array(group or [None] * count, dtype=object),
     )
+
+
+def over_days(outcomes, days):
+    """The same rows, the first of them on the first day, spread evenly over some days."""
+    day = np.arange(len(outcomes)) * days // max(len(outcomes), 1)
+    return replace(outcomes, inference_time=(int(START.timestamp()) + day * 86_400) * 1_000_000)
 
 
 def better(rows, share=0.2):
@@ -311,6 +318,74 @@ def test_the_sentinel_never_takes_over_without_a_proof():
 
 
 def test_not_worse_is_a_loss_of_the_least_gain_ruled_out():
-    alike = pairs([1.0, 0.0] * 2_000, [0.0, 1.0] * 2_000)
+    alike = over_days(pairs([1.0, 0.0] * 2_000, [0.0, 1.0] * 2_000), 7)
     assert judged(alike, spec=a_spec(min_gain=0.1)).verdict != "promote"
     assert judged(alike, spec=a_spec(min_gain=0.1, proof="not_worse")).verdict == "promote"
+
+
+# --- days with a fate of their own ------------------------------------------------------------------------------------
+
+
+def some_days(days, rows, *, gain=0.0, points=0.0, seed=1):
+    """Versions that differ in one answer of ten, with each day's own gain."""
+    rng = np.random.default_rng(seed)
+    gains = np.clip(gain + points / 100 * rng.normal(size=days), -0.1, 0.1).repeat(rows)
+    drawn = rng.random(days * rows)
+    won, lost = drawn < (0.1 + gains) / 2, drawn > 1 - (0.1 - gains) / 2
+    return over_days(pairs(won.astype(float), lost.astype(float)), days)
+
+
+def test_days_that_differ_make_rows_count_for_less_and_it_is_said():
+    found = judged(some_days(28, 2_000, points=3), after=29 * DAY)
+    assert found.evidence["overdispersion"] > 5
+    assert found.evidence["row_worth"] == pytest.approx(1 / found.evidence["overdispersion"], abs=1e-3)
+    assert "days differ" in found.because
+
+
+def test_rows_of_one_bad_and_one_good_day_after_the_other_prove_nothing():
+    """Gains of 6 points on four days and losses of 5 on three: as independent rows they would be a proof."""
+    gains = np.array([0.06, -0.05, 0.06, -0.05, 0.06, -0.05, 0.06]).repeat(20_000)
+    drawn = np.random.default_rng(3).random(len(gains))
+    won, lost = drawn < (0.1 + gains) / 2, drawn > 1 - (0.1 - gains) / 2
+    found = judged(over_days(pairs(won.astype(float), lost.astype(float)), 7))
+    assert (found.verdict, found.evidence["gain"] > 0.01) == ("need_more_data", True)
+
+
+def test_days_that_are_alike_are_not_found_to_differ():
+    for seed in range(10):
+        evidence = judged(some_days(28, 500, seed=seed), after=29 * DAY).evidence
+        assert (evidence["overdispersion"], evidence["days"]) == (1.0, pytest.approx(28))
+        assert evidence["row_worth"] > 0.4
+
+
+def test_a_single_day_has_no_say_of_its_own():
+    found = judged(some_days(1, 1_000, gain=0.05))
+    assert (found.evidence["days"], found.evidence["overdispersion"]) == (1.0, 1.0)
+
+
+def test_a_gain_that_comes_in_mid_trial_is_not_taken_for_days_that_differ():
+    early, late = some_days(14, 2_000), some_days(14, 2_000, gain=0.04, seed=2)
+    both = PairedOutcomes(
+        np.concatenate([early.inference_time, late.inference_time + 14 * 86_400_000_000]),
+        np.concatenate([early.production_loss, late.production_loss]),
+        np.concatenate([early.shadow_loss, late.shadow_loss]),
+        np.concatenate([early.group, late.group]),
+    )
+    found = judged(both, after=29 * DAY)
+    assert (found.verdict, found.evidence["overdispersion"]) == ("promote", 1.0)
+
+
+# --- a limit in rows --------------------------------------------------------------------------------------------------
+
+
+def test_no_proof_on_so_many_rows_ends_the_trial():
+    none_better = over_days(pairs([1.0, 0.0] * 400, [0.0, 1.0] * 400), 7)
+    assert judged(none_better, spec=a_spec(min_gain=0.001)).verdict == "need_more_data"
+    assert judged(none_better, spec=a_spec(min_gain=0.001, max_rows=801)).verdict == "need_more_data"
+    over = judged(none_better, spec=a_spec(min_gain=0.001, max_rows=800))
+    assert over.verdict == "keep"
+    assert over.because.startswith("no proof within 800 rows: ")
+
+
+def test_a_proof_that_comes_with_the_last_row_still_counts():
+    assert judged(better(1_000), spec=a_spec(max_rows=1_000)).verdict == "promote"

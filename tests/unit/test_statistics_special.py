@@ -37,6 +37,12 @@ def test_student_t_upper_quantile_is_scipys(tail: float, degrees: int) -> None:
     assert special.student_t_upper_quantile(tail, degrees) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
+@given(st.floats(-20.0, 20.0), st.floats(2.0, 60.0))
+def test_log_student_t_below_is_scipys(t: float, degrees: float) -> None:
+    expected = math.log(float(reference.stdtr(degrees, t)))
+    assert special.log_student_t_below(t, degrees) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
 @given(st.floats(1e-3, 2000.0), st.integers(1, 500))
 def test_chi_square_tail_is_scipys(x: float, degrees: int) -> None:
     expected = float(reference.chdtrc(degrees, x))

@@ -90,17 +90,17 @@ def test_every_kind_of_file_says_the_same(judged, name):
     assert other == as_parquet
 
 
-def test_it_is_the_verdict_of_the_counts(judged):
+def test_without_times_it_is_the_verdict_of_the_counts(judged):
     log = a_log()
-    whole_week = log["time"] < START + 7 * DAY  # the labels of the second week's last day have not matured
-    right = {side: (log[side] == log["actual"])[whole_week] for side in ("production", "shadow")}
+    del log["time"]
+    right = {side: log[side] == log["actual"] for side in ("production", "shadow")}
     wins, losses = (
         int((right["shadow"] & ~right["production"]).sum()),
         int((right["production"] & ~right["shadow"]).sum()),
     )
-    expected = shadow_verdict(wins, losses, int(whole_week.sum()) - wins - losses)
+    expected = shadow_verdict(wins, losses, 4_000 - wins - losses)
     found = judged(log)
-    assert (found["rows"], found["verdict"]) == (int(whole_week.sum()), expected.verdict)
+    assert (found["rows"], found["verdict"], found["row_worth"]) == (4_000, expected.verdict, 1.0)
     assert found["log_e_promote"] == pytest.approx(expected.log_e_promote, abs=1e-4)
 
 
@@ -139,6 +139,40 @@ def test_rows_of_one_user_count_once(judged):
     alone, grouped = judged(a_log(shadow=0.82)), judged(a_log(shadow=0.82, group=users))
     assert (grouped["rows"], grouped["units"]) == (alone["rows"], 50)
     assert alone["units"] == alone["rows"]
+
+
+def visitors(seed, people=3_000, days=27):
+    """Rows that are independent of each other; a few people ask often, and all are met first on early days."""
+    rng = np.random.default_rng(seed)
+    rows = np.minimum(1 + rng.pareto(1.2, people) * 2, 200).astype(int)
+    person = np.repeat(np.arange(people), rows)
+    day = np.minimum((rng.exponential(4.0, people)[person] + rng.random(len(person)) * 8).astype(int), days)
+    log = a_log(rows=len(person), production=0.8, shadow=0.8, seed=seed)
+    return {**log, "time": START + day * DAY + np.timedelta64(9, "h"), "group": person}
+
+
+def test_days_are_not_found_to_differ_where_rows_are_independent(judged):
+    """People who ask often are met early, and their means vary less: that is nothing of the days."""
+    for seed in range(8):
+        found = judged(visitors(seed), "--now", "2026-02-03")
+        assert found["units"] < found["rows"] / 2
+        assert found["overdispersion"] == 1.0
+        assert "days differ" not in found["because"]
+
+
+def test_days_that_differ_are_found_among_people_too(judged):
+    log = visitors(1)
+    day = ((log["time"] - START) // DAY).astype(int)
+    bad = np.random.default_rng(2).random(28)[day] < 0.3
+    log["shadow"] = np.where(bad, 1 - log["actual"], log["shadow"])
+    assert judged(log, "--now", "2026-02-03")["overdispersion"] > 2
+
+
+def test_so_many_rows_without_a_proof_keep_production(judged):
+    log = a_log(rows=800, production=0.8, shadow=0.8)
+    assert judged(log, "--min-gain", "0.001")["verdict"] == "need_more_data"
+    found = judged(log, "--min-gain", "0.001", "--max-rows", "300")
+    assert (found["verdict"], found["because"][:26]) == ("keep", "no proof within 300 rows: ")
 
 
 def test_unlabelled_rows_are_counted_and_unanswered_ones_left_out(judged):

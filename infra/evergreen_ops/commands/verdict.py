@@ -84,6 +84,9 @@ def verdict(
         ),
     ] = None,
     max_time: Annotated[str, typer.Option(help="No proof after this much time: keep production.")] = "28d",
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="No proof on this many rows: keep production. By default no limit.")
+    ] = None,
     loss_scale: Annotated[
         float | None,
         typer.Option(help="Loss difference that counts in full; by default the 99.9th percentile of the file's own."),
@@ -106,6 +109,7 @@ def verdict(
         alpha=alpha,
         cycle=duration(cycle, "--cycle"),
         max_time=duration(max_time, "--max-time"),
+        max_rows=max_rows,
     )
     columns = judging.Columns(production, shadow, actual, time, label_time, group, id_column)
     costs = None if cost is None else judging.parse_cost(cost)

@@ -194,7 +194,15 @@ def load(
     return ShadowLog(outcomes, known[order], found, "time" in names, "label_time" in names, tuple(notes))
 
 
-def rules(*, margin: float, min_gain: float, alpha: float, cycle: timedelta, max_time: timedelta) -> Rules:
+def rules(
+    *,
+    margin: float,
+    min_gain: float,
+    alpha: float,
+    cycle: timedelta,
+    max_time: timedelta,
+    max_rows: int | None = None,
+) -> Rules:
     """Return the rules of a verdict, or refuse one that can't hold.
 
     Raises
@@ -208,6 +216,7 @@ def rules(*, margin: float, min_gain: float, alpha: float, cycle: timedelta, max
         alpha=as_between("--alpha", alpha, 0, 1),
         cycle=cycle,
         max_time=max_time,
+        max_rows=max_rows,
     )
 
 
@@ -241,7 +250,7 @@ def judge_log(
     rules = replace(rules, metric=log.metric, loss_scale=scale or _scale(log))
     if not log.times_given:
         counted = outcomes[log.labelled]
-        everything = replace(rules, maturity=timedelta(0))
+        everything = replace(rules, maturity=timedelta(0), day_shares=(0.0,))  # nothing is known of days
         decision = judge(
             counted,
             everything,

@@ -101,6 +101,8 @@ def _facts(judged: Judged) -> Iterator[tuple[str, str]]:
             "days",
             f"differ {evidence['overdispersion']:.1f} times as much as chance would have it: rows count for less",
         )
+    elif evidence["row_worth"] < 1.0:
+        yield "days", f"do not show to differ by more than chance: a row counts as {evidence['row_worth']:.2f}"
     if judged.since is not None and judged.now is not None:
         until = datetime.fromisoformat(evidence["until"])
         cycles = (until - judged.since) // rules.cycle

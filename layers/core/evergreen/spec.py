@@ -497,6 +497,12 @@ class ShadowSpec(_Section):
     min_gain: float = Field(0.02, gt=0, lt=1, description="a gain below this is not worth waiting for")
     cycle: Duration = Field(timedelta(days=7), description="only whole cycles of traffic are judged")
     max_time: Duration = Field(timedelta(days=28), description="no verdict by then: the candidate is not promoted")
+    max_rows: int | None = Field(
+        None,
+        ge=1,
+        description="no verdict on so many labelled rows of whole cycles: the candidate is not promoted, before "
+        "max_time has passed; None: time alone is the limit",
+    )
 
 
 class DeploymentSpec(_Section):

@@ -77,7 +77,9 @@ def trial_rules(spec: ModelSpec, *, loss_scale: float = 1.0) -> Rules:
     """The shadow's rules, in the cycles of online learning; those on trial at once share the chance of an error."""
     rules = Rules.of(spec, loss_scale=loss_scale)
     at_once = math.ceil(spec.online.trial / spec.online.cycle)
-    return replace(rules, cycle=spec.online.cycle, max_time=spec.online.trial, alpha=rules.alpha / at_once)
+    return replace(
+        rules, cycle=spec.online.cycle, max_time=spec.online.trial, max_rows=None, alpha=rules.alpha / at_once
+    )
 
 
 def judged_until(since: datetime, spec: ModelSpec, now: datetime) -> datetime:

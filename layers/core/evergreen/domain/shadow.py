@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evergreen.domain.state import Shadow, ShadowRole
 from evergreen.durations import format_duration
 from evergreen.spec import Metric, ModelSpec
-from evergreen.statistics.days import overdispersion_of_days
+from evergreen.statistics.days import FEW_DAYS, SHARES, Days
 from evergreen.statistics.macro_f1 import macro_f1_verdict
 from evergreen.statistics.sequential import ShadowVerdict, Verdict, shadow_verdict_from_losses
 
@@ -81,6 +81,7 @@ class Rules:
     `margin` and `min_gain` are in the metric's unit for accuracy, Brier and macro-F1, and shares of `loss_scale` for
     absolute error and cost. `loss_scale` is the loss difference that counts in full: larger ones are clipped to it. It
     has to be known before the rows are (STATISTICS: the 99.9th percentile of the reference's differences).
+    `day_shares`: what rows of one day may have in common, as shares of their variance (`Days.dispersion`).
     `nested`: the candidate holds production's own members, weighed by what they cost; it need not be proven better.
     """
 
@@ -92,8 +93,10 @@ class Rules:
     cycle: timedelta = timedelta(days=7)
     maturity: timedelta = timedelta(days=1)
     max_time: timedelta = timedelta(days=28)
+    max_rows: int | None = None
     loss_scale: float = 1.0
     least_answered: float = 0.98
+    day_shares: tuple[float, ...] = SHARES
     nested: bool = False
 
     @classmethod
@@ -109,6 +112,7 @@ class Rules:
             cycle=spec.shadow.cycle,
             maturity=spec.labels.maturity,
             max_time=spec.shadow.max_time,
+            max_rows=spec.shadow.max_rows,
             loss_scale=loss_scale,
             least_answered=1.0 - spec.deployment.tolerance,
         )
@@ -172,11 +176,13 @@ class Weighed:
 
     verdict: ShadowVerdict
     units: int  # rows, or groups
-    overdispersion: float  # how many times as much days differ as chance would have it; 1: they don't
+    overdispersion: float = 1.0  # how many times as much days differ as chance would have it; 1: it does not show
+    worth: float = 1.0  # of a row, in independent ones: less where days differ or may differ
+    days: float = 0.0  # how many days of equal traffic they are worth
 
 
 def weigh(outcomes: PairedOutcomes, rules: Rules) -> Weighed:
-    """Judge rows that all count: one mean a group, and less evidence where days differ by more than chance."""
+    """Judge rows that all count: one mean a group, bet on by the row and by the day (docs/statistics.md)."""
     margin, min_gain = rules.gains
     index = _group_index(outcomes.group)
     if rules.metric is Metric.MACRO_F1:
@@ -192,22 +198,25 @@ def weigh(outcomes: PairedOutcomes, rules: Rules) -> Weighed:
             alpha=rules.alpha,
             alpha_keep=rules.alpha_keep,
         )
-        return Weighed(found, len(outcomes) if index is None else int(index.max()) + 1, 1.0)
+        return Weighed(found, len(outcomes) if index is None else int(index.max()) + 1)
     difference = np.clip((outcomes.production_loss - outcomes.shadow_loss) / rules.scale, -1.0, 1.0)
-    means = _group_means(difference, index)
-    days = _first(outcomes.inference_time, index) // _DAY
-    excess = overdispersion_of_days(means, days, cycle=max(1, rules.cycle // timedelta(days=1)))
+    values, sizes = _group_means(difference, index)
+    days = Days.of(values, _first(outcomes.inference_time, index) // _DAY, sizes)
+    dispersion = days.dispersion(cycle=max(1, rules.cycle // timedelta(days=1)), shares=rules.day_shares)
+    means = days.means()
     found = shadow_verdict_from_losses(
-        means,
+        values,
         margin=margin,
         alpha=rules.alpha,
         min_gain=min_gain,
         alpha_keep=rules.alpha_keep,
-        overdispersion=excess,
+        overdispersion=dispersion.used,
+        days=means,
     )
     gain = None if found.gain is None else found.gain * rules.scale
     interval = (found.interval[0] * rules.scale, found.interval[1] * rules.scale)
-    return Weighed(replace(found, gain=gain, interval=interval), len(means), excess)
+    verdict = replace(found, gain=gain, interval=interval)
+    return Weighed(verdict, len(values), dispersion.shown, 1.0 / dispersion.used, means.days)
 
 
 def judge(
@@ -222,8 +231,8 @@ def judge(
 ) -> ShadowDecision:
     """Judge a shadow that answers the same requests since a time.
 
-    Only rows of whole, matured cycles count, one mean a group. Past ``max_time`` without a proof the verdict is keep;
-    never promote on a timeout.
+    Only rows of whole, matured cycles count, one mean a group. Past ``max_time`` or on ``max_rows`` rows without a
+    proof the verdict is keep; never promote on a timeout.
 
     Parameters
     ----------
@@ -265,6 +274,8 @@ def judge(
         "agreement": None if answers is None else _mean(answers.production == answers.shadow),
         "loss_scale": rules.scale,
         "overdispersion": round(weighed.overdispersion, 4),
+        "row_worth": round(weighed.worth, 4),
+        "days": round(weighed.days, 2),
         "gain": 0.0 if found.gain is None else round(found.gain, 6),
         "interval": [round(bound, 6) for bound in found.interval],
         "log_e_promote": round(found.log_e_promote, 4),
@@ -284,6 +295,10 @@ def judge(
     )
     if weighed.overdispersion > 1.0:
         because += f"; days differ {weighed.overdispersion:.1f} times as much as chance, so rows count for less"
+    elif weighed.days >= FEW_DAYS and weighed.worth < 0.5:
+        because += (
+            f"; how much days vary does not show in {weighed.days:.0f} yet, so a row counts as {weighed.worth:.2f}"
+        )
     if late is not None and late > MANY_LATE:
         because += (
             f"; {late:.1%} of the labels came after the maturity of {format_duration(rules.maturity)}: set it higher"
@@ -292,8 +307,8 @@ def judge(
         verdict = Verdict.NEED_MORE_DATA
         needed = f"{rules.least_answered:.1%} are needed (deployment.tolerance)"
         because += f"; the shadow answered {answered_share:.1%} of the requests, {needed}"
-    if verdict == Verdict.NEED_MORE_DATA and now - rules.maturity - since >= rules.max_time:
-        verdict, because = "keep", f"no proof within {rules.max_time.days} days: {because}"
+    if verdict == Verdict.NEED_MORE_DATA and (limit := _limit_reached(rules, since, now, len(counted))):
+        verdict, because = "keep", f"no proof within {limit}: {because}"
     return ShadowDecision(verdict, because, evidence)
 
 
@@ -357,8 +372,14 @@ def _group_index(group: NDArray[Any]) -> NDArray[np.int64] | None:
     return index
 
 
-def _group_means(values: NDArray[np.float64], index: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    return values if index is None else np.bincount(index, values) / np.bincount(index)
+def _group_means(
+    values: NDArray[np.float64], index: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+    """One mean a unit, and of how many rows each is; rows stand for themselves."""
+    if index is None:
+        return values, None
+    sizes = np.bincount(index)
+    return np.bincount(index, values) / sizes, sizes
 
 
 def _days_needed(rows: int | None, units: int, seen: timedelta, step: timedelta) -> int | None:
@@ -375,6 +396,15 @@ def _first(times: NDArray[np.int64], index: NDArray[np.int64] | None) -> NDArray
     first = np.full(int(index.max()) + 1, np.iinfo(np.int64).max)
     np.minimum.at(first, index, times)
     return first
+
+
+def _limit_reached(rules: Rules, since: datetime, now: datetime, rows: int) -> str:
+    """The limit that a shadow without a proof has come to, in words; empty before."""
+    if now - rules.maturity - since >= rules.max_time:
+        return f"{rules.max_time.days} days"
+    if rules.max_rows is not None and rows >= rules.max_rows:
+        return f"{rules.max_rows:,} rows"
+    return ""
 
 
 def _share(part: int, whole: int | None) -> float | None:

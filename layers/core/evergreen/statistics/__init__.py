@@ -1,7 +1,7 @@
 """The statistics behind Evergreen's four decisions, on counts and in plain numpy.
 
 - ``sequential``: is the shadow better (promote, keep, need_more_data), is a new version healthy (bake)?
-- ``days``: do days differ by more than chance, so that rows count for less?
+- ``days``: how much do days differ, so that rows count for less, and what do the days say by themselves?
 - ``macro_f1``: the same by macro-F1, which is no loss a row: asymptotic, and slower.
 - ``losses``: what an answer costs, and the difference that counts in full.
 - ``degradation``: has the accuracy in production fallen below what is acceptable?

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.statistics.checks import StatisticsInputError, as_between, as_count, as_number, as_share
+from evergreen.statistics.days import DailyMeans
 from evergreen.statistics.special import beta_upper_quantile, log_beta, log_beta_tail
 from evergreen.statistics.words import Word
 
@@ -241,7 +242,14 @@ class LossSums:
     def __add__(self, other: LossSums) -> LossSums:
         return self.merge(other)
 
-    def verdict(self, *, alpha: float = 0.01, alpha_keep: float = 0.05, overdispersion: float = 1.0) -> ShadowVerdict:
+    def verdict(
+        self,
+        *,
+        alpha: float = 0.01,
+        alpha_keep: float = 0.05,
+        overdispersion: float = 1.0,
+        days: DailyMeans | None = None,
+    ) -> ShadowVerdict:
         """Judge what has been summed up so far.
 
         Parameters
@@ -251,8 +259,10 @@ class LossSums:
         alpha_keep : float
             Chance of ever keeping production although the gain is at least ``min_gain``.
         overdispersion : float
-            At least 1: how many rows are worth one independent row (``days.overdispersion_of_days``). Every e-value
-            is that of so many fewer rows, and stays one whatever is passed (Jensen's inequality).
+            At least 1: how many rows are worth one independent row (``Days.dispersion``). Every e-value is that of so
+            many fewer rows, and stays one whatever is passed (Jensen's inequality).
+        days : DailyMeans, optional
+            The same differences by day. From three days on each e-value is the mean of the rows' and of the days'.
         """
         curve = _from_units(self.curve)
         return _judge(
@@ -266,6 +276,7 @@ class LossSums:
             alpha=alpha,
             alpha_keep=alpha_keep,
             overdispersion=overdispersion,
+            days=days,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -379,6 +390,7 @@ def shadow_verdict_from_losses(
     min_gain: float = 0.02,
     alpha_keep: float = 0.05,
     overdispersion: float = 1.0,
+    days: DailyMeans | None = None,
 ) -> ShadowVerdict:
     """Judge the shadow by any bounded loss: absolute error, cost, Brier score, or mean differences a group.
 
@@ -389,7 +401,7 @@ def shadow_verdict_from_losses(
         differences (a lower one moves the target); one a row, or one mean a group.
     margin, alpha, min_gain, alpha_keep : float
         As in ``shadow_verdict``, in units of c.
-    overdispersion : float
+    overdispersion, days
         As in ``LossSums.verdict``.
 
     Raises
@@ -407,7 +419,7 @@ def shadow_verdict_from_losses(
     'promote'
     """
     sums = LossSums.count(differences, margin=margin, min_gain=min_gain)
-    return sums.verdict(alpha=alpha, alpha_keep=alpha_keep, overdispersion=overdispersion)
+    return sums.verdict(alpha=alpha, alpha_keep=alpha_keep, overdispersion=overdispersion, days=days)
 
 
 def bake_health(
@@ -507,35 +519,46 @@ def _judge(
     alpha: float,
     alpha_keep: float,
     overdispersion: float = 1.0,
+    days: DailyMeans | None = None,
 ) -> ShadowVerdict:
     """Weigh both sides' bets, given as each bet's log capital; ``log_growth(u)`` is the sum of log(1 + u x)."""
     if as_number("overdispersion", overdispersion) < 1.0:
         raise StatisticsInputError("overdispersion", overdispersion, "pass a number of at least 1")
     promote, keep = promote / overdispersion, keep / overdispersion
-
-    def growth(u: Floats) -> Floats:
-        return log_growth(u) / overdispersion
-
     worth = rows / overdispersion
+    speak = days is not None and days.speaks
+
+    def above(m: float) -> float:
+        by_rows = _log_e_of_gain(worth, lambda u: log_growth(u) / overdispersion, m)
+        return by_rows if days is None or not speak else _log_mean_of(by_rows, days.log_e_above(m))
+
+    def below(m: float) -> float:
+        by_rows = _log_e_of_gain(worth, lambda u: log_growth(-u) / overdispersion, -m)
+        return by_rows if days is None or not speak else _log_mean_of(by_rows, days.log_e_below(m))
+
     to_promote = -math.log(as_between("alpha", alpha, 0, 1))
     to_keep = -math.log(as_between("alpha_keep", alpha_keep, 0, 1))
     log_e_promote, log_e_keep = _log_mean_exp(promote), _log_mean_exp(keep)
+    if days is not None and speak:
+        log_e_promote = _log_mean_of(log_e_promote, days.log_e_above(margin))
+        log_e_keep = _log_mean_of(log_e_keep, days.log_e_below(min_gain))
     if log_e_promote >= to_promote:
         verdict = Verdict.PROMOTE
     elif log_e_keep >= to_keep:
         verdict = Verdict.KEEP
     else:
         verdict = Verdict.NEED_MORE_DATA
-    undecided = verdict is Verdict.NEED_MORE_DATA
+    shared = math.log(2.0) if speak else 0.0
+    sides = ((promote, to_promote + shared), (keep, to_keep + shared))
     return ShadowVerdict(
         verdict=verdict,
         rows=rows,
         gain=gain,
         interval=(
-            _lower_end(worth, gain, growth, to_promote),
-            -_lower_end(worth, None if gain is None else -gain, lambda u: growth(-u), to_promote),
+            _lower_end(worth, gain, above, to_promote),
+            -_lower_end(worth, None if gain is None else -gain, lambda m: below(-m), to_promote),
         ),
-        rows_to_decide=_rows_to_decide(rows, ((promote, to_promote), (keep, to_keep))) if undecided else 0,
+        rows_to_decide=_rows_to_decide(rows, sides) if verdict is Verdict.NEED_MORE_DATA else 0,
         e_promote=_exp(log_e_promote),
         e_keep=_exp(log_e_keep),
         log_e_promote=log_e_promote,
@@ -573,24 +596,24 @@ def _log_e_of_gain(rows: float, log_growth: Callable[[Floats], Floats], margin: 
     return _log_mean_exp(rows * np.log(rest) + log_growth(bets / rest))
 
 
-def _lower_end(rows: float, gain: float | None, log_growth: Callable[[Floats], Floats], needed: float) -> float:
+def _lower_end(rows: float, gain: float | None, log_e: Callable[[float], float], needed: float) -> float:
     """Find the largest margin whose e-value, which falls as the margin rises, reaches exp(needed); -1 if none does.
 
     No e-value reaches anything at the gain seen, so the end lies below it; a secant that keeps its bracket (Illinois)
     finds it in a few steps.
     """
-    if rows == 0 or gain is None or _log_e_of_gain(rows, log_growth, -1.0) < needed:
+    if rows == 0 or gain is None or log_e(-1.0) < needed:
         return -1.0
-    high, above = gain, _log_e_of_gain(rows, log_growth, gain) - needed
+    high, above = gain, log_e(gain) - needed
     step = math.sqrt(2.0 * needed / rows)
     low = max(-1.0, high - step)
-    while (below := _log_e_of_gain(rows, log_growth, low) - needed) < 0.0:
+    while (below := log_e(low) - needed) < 0.0:
         high, above, step = low, below, 2.0 * step
         low = max(-1.0, low - step)
     kept_low = kept_high = False
     while high - low > 1e-10 and below > 1e-10:
         middle = (low * above - high * below) / (above - below)
-        found = _log_e_of_gain(rows, log_growth, middle) - needed
+        found = log_e(middle) - needed
         if found >= 0.0:
             low, below = middle, found
             above, kept_high, kept_low = (above / 2.0 if kept_high else above), True, False
@@ -677,6 +700,10 @@ def _part_of(key: str, part: object, whole_key: str, whole: object) -> tuple[int
 def _log_mean_exp(x: Floats) -> float:
     largest = float(x.max())
     return largest + math.log(float(np.exp(x - largest).mean()))
+
+
+def _log_mean_of(x: float, y: float) -> float:
+    return max(x, y) + math.log1p(math.exp(-abs(x - y))) - math.log(2.0)
 
 
 def _exp(x: float) -> float:

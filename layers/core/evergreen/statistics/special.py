@@ -78,6 +78,20 @@ def student_t_upper_quantile(tail: float, degrees: float) -> float:
     return math.sqrt(degrees * math.exp(_beta_upper_logit(2.0 * tail, 0.5, degrees / 2.0)))
 
 
+def log_student_t_below(t: float, degrees: float) -> float:
+    """Return the logarithm of P(T < t) for Student's t; finite even where the probability underflows.
+
+    Examples
+    --------
+    >>> round(math.exp(log_student_t_below(2.2281, 10)), 4)
+    0.975
+    >>> round(math.exp(log_student_t_below(-1.0, 1)), 12)   # Cauchy
+    0.25
+    """
+    log_both = log_beta_tail(t * t / (t * t + degrees), 0.5, degrees / 2.0)
+    return log_both - math.log(2.0) if t < 0.0 else math.log1p(-0.5 * math.exp(log_both))
+
+
 def chi_square_tail(x: float, degrees: float) -> float:
     """Return P(X > x) for a chi-square with ``degrees`` degrees of freedom.
 
