@@ -536,8 +536,8 @@ D, A = DataPrefix, ArtifactPrefix
 TOUCHED = {
     "StreamRole": {WRITE: {D.CAPTURES, D.GROUND_TRUTH, D.QUARANTINE}},
     "EndpointRole": {READ: {A.MODELS, A.SOURCE}, WRITE: {D.CAPTURES}},
-    "PredictRole": {READ: {A.MODELS, A.ONLINE}},
-    "ScoreShadowRole": {READ: {D.CAPTURES, A.MODELS, A.ONLINE}, WRITE: {D.CAPTURES}},
+    "PredictRole": {READ: {A.MODELS, A.LIVE}},
+    "ScoreShadowRole": {READ: {D.CAPTURES, A.MODELS, A.LIVE}, WRITE: {D.CAPTURES}},
     "ProfileCaptureRole": {READ: {D.CAPTURES, A.REFERENCES}, WRITE: {D.COMPACT, D.PROFILES, D.QUARANTINE}},
     "JoinLabelsRole": {
         READ: {D.GROUND_TRUTH, D.COMPACT, A.REFERENCES},
@@ -548,7 +548,7 @@ TOUCHED = {
         WRITE: {D.DECISIONS, A.ONLINE},
         DELETE: {A.ONLINE},
     },
-    "LearnLiveRole": {READ: {D.ONLINE_ROWS, A.MODELS, A.ONLINE}, WRITE: {A.ONLINE}, DELETE: {A.ONLINE}},
+    "LearnLiveRole": {READ: {D.ONLINE_ROWS, A.MODELS, A.LIVE}, WRITE: {A.LIVE}, DELETE: {A.LIVE}},
     "EvaluateTriggersRole": {READ: {D.PROFILES, A.REFERENCES}, WRITE: {D.PROFILES, D.DECISIONS}},
     "LaunchTrainingRole": {READ: {A.SOURCE, A.SNAPSHOTS}, WRITE: {A.SOURCE, A.SNAPSHOTS}},
     "TrainingRole": {

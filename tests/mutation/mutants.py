@@ -347,7 +347,7 @@ MUTANTS = (
         "a candidate in which production lives on has to answer",
         Change(
             "evergreen.domain.shadow._nested",
-            never('if evidence["until"] == evidence["from"] or evidence["gain"] < 0.0 or not answered'),
+            replaced("answered_share is not None and answered_share >= rules.least_answered", "True"),
         ),
         killed_by="tests/unit/test_shadow.py::test_one_that_did_not_answer_is_not_promoted",
     ),

@@ -295,10 +295,16 @@ def test_any_other_candidate_owes_the_proof():
 
 
 def test_one_that_is_proven_worse_is_not_promoted():
-    worse = pairs([0.0] * 400, [1.0] * 200 + [0.0] * 200, at=START + DAY / 2)
-    decision = nested(worse)
+    at = np.repeat([int((START + (day + 0.5) * DAY).timestamp()) for day in range(6)], 400) * 1_000_000
+    worse = replace(pairs([0.0] * 2_400, [1.0, 0.0] * 1_200), inference_time=at)
+    decision = nested(worse, after=8 * DAY)
     assert decision.verdict == "keep"
     assert "but it is proven worse" in decision.because
+
+
+def test_one_bad_day_is_not_a_bad_version():
+    worse = pairs([0.0] * 400, [1.0] * 200 + [0.0] * 200, at=START + DAY / 2)
+    assert nested(worse).verdict == "need_more_data"
 
 
 def test_one_that_has_lost_a_little_is_looked_at_again():

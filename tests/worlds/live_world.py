@@ -127,7 +127,7 @@ class LiveWorld(OnlineWorld):
         return self.ports.live.read(MODEL, version)
 
     def states(self):
-        return list(self.ports.artifacts.keys("online/churn/live/"))
+        return list(self.ports.artifacts.keys("live/churn/"))
 
 
 __all__ = ["DAY", "HOUR", "MODEL", "LiveWorld", "SmallCloud", "stamp", "trained_archive"]

@@ -341,22 +341,23 @@ def decide(
         answered_share=answered_share if shadow.role is ShadowRole.CHALLENGER else None,
     )
     if rules.nested:
-        found = _nested(found, rules, answered_share)
+        is_over = bool(_limit_reached(rules, shadow.since, now, found.evidence["rows"]))
+        found = _nested(found, rules, answered_share, is_over=is_over)
     return replace(found, evidence=versions | found.evidence)
 
 
-def _nested(found: ShadowDecision, rules: Rules, answered_share: float | None) -> ShadowDecision:
+def _nested(found: ShadowDecision, rules: Rules, answered_share: float | None, *, is_over: bool) -> ShadowDecision:
+    """Rule on a candidate that need not be proven better: only a loss, or no answers, keeps it waiting."""
     evidence = found.evidence | {"proof": "nested"}
     if found.verdict == Verdict.PROMOTE:
         return replace(found, evidence=evidence)
-    worse = evidence["interval"][1] < 0.0
-    if worse:
+    if evidence["interval"][1] < 0.0 and evidence["days"] >= FEW_DAYS:  # one bad day is not a bad version
         return ShadowDecision("keep", f"production lives on in it, but it is proven worse: {found.because}", evidence)
     answered = answered_share is not None and answered_share >= rules.least_answered
-    if evidence["until"] == evidence["from"] or evidence["gain"] < 0.0 or not answered:
-        return replace(found, evidence=evidence)
-    because = f"production lives on in it, and it answered {answered_share:.1%} of the requests: {found.because}"
-    return ShadowDecision("promote", because, evidence)
+    if evidence["until"] > evidence["from"] and evidence["gain"] >= 0.0 and answered:
+        because = f"production lives on in it, and it answered {answered_share:.1%} of the requests: {found.because}"
+        return ShadowDecision("promote", because, evidence)
+    return ShadowDecision("keep" if is_over else Verdict.NEED_MORE_DATA, found.because, evidence)
 
 
 def _group_index(group: NDArray[Any]) -> NDArray[np.int64] | None:

@@ -36,6 +36,7 @@ class ArtifactPrefix(StrEnum):
     SOURCE = "source"
     CHECKPOINTS = "checkpoints"  # of training jobs
     ONLINE = "online"
+    LIVE = "live"  # states of versions
 
 
 class Quarantined(StrEnum):
@@ -343,7 +344,7 @@ def online_state_version(key: str) -> int:
 
 def live_states_of(model: str, version: int | None = None) -> str:
     """The prefix of a version's live states, or of all versions'."""
-    folder = f"{online_of(model)}/live/"
+    folder = f"{ArtifactPrefix.LIVE}/{model}/"
     return folder if version is None else f"{folder}v{version:06d}/"
 
 
@@ -364,7 +365,7 @@ def live_state_key(model: str, version: int, number: int, sha256: str) -> str:
     Examples
     --------
     >>> live_state_key("churn", 3, 17, "5f5f")
-    'online/churn/live/v000003/0000000017-5f5f.state'
+    'live/churn/v000003/0000000017-5f5f.state'
     """
     return f"{live_states_of(model, version)}{number:010d}-{sha256}.state"
 
