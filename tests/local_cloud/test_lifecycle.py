@@ -76,3 +76,40 @@ def test_what_was_replaced_in_a_versioned_bucket_may_expire(tmp_path):
         s3.put_object(Bucket=name, Key="raw/a", Body=b"1")
         cloud.advance(START + timedelta(days=9))
         assert exists(s3, name, "raw/a")
+
+
+def versions_of(s3, name):
+    found = s3.list_object_versions(Bucket=name)
+    return len(found.get("Versions", [])), len(found.get("DeleteMarkers", []))
+
+
+def test_what_was_replaced_or_deleted_in_a_versioned_bucket_is_gone_by_its_rule(tmp_path):
+    replaced = {"NoncurrentVersionExpiration": {"NoncurrentDays": 3}, "ExpiredObjectDeleteMarker": True}
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket(expires=replaced, VersioningConfiguration={"Status": "Enabled"})))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        for key in ("raw/a", "raw/a", "raw/b", "kept/a", "kept/a"):
+            s3.put_object(Bucket=name, Key=key, Body=b"1")
+        s3.delete_object(Bucket=name, Key="raw/b")
+        cloud.advance(START + timedelta(days=2))
+        assert versions_of(s3, name) == (5, 1)
+        cloud.advance(START + timedelta(days=5))
+        assert versions_of(s3, name) == (3, 0), "the newest of raw/a and both of kept/a"
+        assert exists(s3, name, "raw/a")
+        assert not exists(s3, name, "raw/b")
+
+
+def test_what_was_put_back_meanwhile_lives_on(tmp_path):
+    replaced = {"NoncurrentVersionExpiration": {"NoncurrentDays": 3}}
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket(expires=replaced, VersioningConfiguration={"Status": "Enabled"})))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        s3.put_object(Bucket=name, Key="raw/a", Body=b"1")
+        s3.delete_object(Bucket=name, Key="raw/a")
+        cloud.advance(START + timedelta(days=2))
+        s3.put_object(Bucket=name, Key="raw/a", Body=b"2")
+        cloud.advance(START + timedelta(days=9))
+        assert s3.get_object(Bucket=name, Key="raw/a")["Body"].read() == b"2"
+        assert versions_of(s3, name) == (1, 0)
