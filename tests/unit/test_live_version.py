@@ -144,6 +144,6 @@ def test_a_part_that_is_damaged_is_named():
         "model.json": b'{"task": "binary", "features": [{"name": "age", "type": "number"}], '
         b'"classes": ["0", "1"], "ancestors": []}'
     }
-    archive = pack(files | {"live/start": b"nonsense", "live/own.onnx": b"-"})
+    archive = pack(files | {"members/start": b"nonsense", "members/own.onnx": b"-"})
     with pytest.raises(ArtifactError, match="live state that can't be read"):
         loaded(archive, 1)

@@ -105,7 +105,7 @@ def test_a_job_whose_version_is_to_be_kept_fresh_leaves_its_leaves_and_those_of_
     registered = given_production(container, archive)
     second = arguments(freshness="1", seed="1", production_sha256=registered, production_version="3")
     assert main(second, variables(container)) == 0
-    left = sorted(path.name for path in (container / "model/live").iterdir())
+    left = sorted(path.name for path in (container / "model/members").iterdir())
     assert left == ["3.leaves", "3.onnx", "own.leaves", "own.onnx", "start"]
     assert json.loads((container / "model/model.json").read_text())["ancestors"] == [3]
 

@@ -54,7 +54,7 @@ def live_files(fitted: Fitted, rows: Rows, ancestors: Files) -> dict[str, bytes]
 
 def numbers_of(files: Files) -> list[int]:
     """The ancestors whose files these are, oldest first."""
-    names = {name.removeprefix("live/").rpartition(".")[0] for name in files if name != START_FILE}
+    names = {name.removeprefix("members/").rpartition(".")[0] for name in files if name != START_FILE}
     return sorted(int(name) for name in names if name.isdecimal())
 
 

@@ -1,8 +1,8 @@
 """A version and its ancestors as their archive holds them, ready to be asked; a live state makes the answer.
 
-Files of the archive, below ``live/``: ``start`` (inputs of the linear model, and the model as the training rows taught
-it), ``own.onnx`` and ``own.leaves`` (the graph that answers leaves, and their values), and the same by the number of
-each ancestor. ``model.json`` names the ancestors.
+Files of the archive, below ``members/``: ``start`` (inputs of the linear model, and the model as the training rows
+taught it), ``own.onnx`` and ``own.leaves`` (the graph that answers leaves, and their values), and the same by the number
+of each ancestor. ``model.json`` names the ancestors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from evergreen.training.recipe import Preparation
 __all__ = ["LiveVersion"]
 
 OWN = "own"
-START_FILE = "live/start"
+START_FILE = "members/start"
 
 Files = Mapping[str, bytes]
 
@@ -166,12 +166,12 @@ def _member(name: str | int, number: str | int, files: Files, schema: FeatureSch
 
 def graph_file(name: str | int) -> str:
     """Where an archive holds the graph of a member."""
-    return f"live/{name}.onnx"
+    return f"members/{name}.onnx"
 
 
 def leaves_file(name: str | int) -> str:
     """Where it holds the values of the member's leaves."""
-    return f"live/{name}.leaves"
+    return f"members/{name}.leaves"
 
 
 def facts_of(content: bytes) -> tuple[FeatureSchema, list[int] | None]:
@@ -185,7 +185,7 @@ def facts_of(content: bytes) -> tuple[FeatureSchema, list[int] | None]:
 
 
 def live_content(content: bytes, ancestors: Sequence[int]) -> dict[str, bytes]:
-    """The files of an archive below ``live/``."""
+    """The files of an archive below ``members/``."""
     names: list[str | int] = [*ancestors, OWN]
     return unpack(content, (START_FILE, *map(graph_file, names), *map(leaves_file, names)))
 

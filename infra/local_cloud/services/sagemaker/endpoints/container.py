@@ -6,6 +6,7 @@ waits for, a start and an answer, is waited for here as long (real seconds), and
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import http.client
 import io
@@ -21,7 +22,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 
 from local_cloud.kernel.processes import end_process_group, start
 from local_cloud.services.sagemaker.training.container import DataDownloadError, ObjectStore, split_uri
@@ -32,6 +33,7 @@ INVOCATION_SECONDS = 60.0
 PING_SECONDS = 2.0
 _HOST_PROGRAM = Path(__file__).with_name("host.py")
 _PAUSE_SECONDS = 0.02
+_DYING_SECONDS = 0.5
 _CODE_IN_MODEL = "/opt/ml/model/code"
 _STEP_ASIDE = 10
 
@@ -202,8 +204,16 @@ class Container:
         except ContainerError as error:
             return _no_answer(str(error), began)
         except (OSError, http.client.HTTPException) as error:
+            self._see_it_end()
             return _no_answer(f"The container closed the connection: {type(error).__name__}.", began)
         return ContainerAnswer(*answer[:3], _microseconds_since(began), answer[3])
+
+    def _see_it_end(self) -> None:
+        """Wait for a process that closes its connections to be gone: else the next request meets it while it dies."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(TimeoutExpired):
+                process.wait(timeout=_DYING_SECONDS)
 
     def close(self) -> None:
         """End the process at once and delete its directory."""
