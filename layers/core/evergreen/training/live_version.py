@@ -1,8 +1,8 @@
 """A version and its ancestors as their archive holds them, ready to be asked; a live state makes the answer.
 
 Files of the archive, below ``members/``: ``start`` (inputs of the linear model, and the model as the training rows
-taught it), ``own.onnx`` and ``own.leaves`` (the graph that answers leaves, and their values), and the same by the number
-of each ancestor. ``model.json`` names the ancestors.
+taught it), ``own.onnx`` and ``own.leaves`` (the graph that answers leaves, and their values), and the same by the
+number of each ancestor. ``model.json`` names the ancestors.
 """
 
 from __future__ import annotations
