@@ -195,6 +195,24 @@ def test_a_state_that_was_changed_answers_nobody_and_the_version_answers_as_trai
     assert world.pointer_of() == pointer
 
 
+def test_while_the_table_does_not_answer_the_state_that_was_seen_goes_on(world, monkeypatch):
+    for _ in range(4):
+        world.day(leaves_at=TURNED)
+    young = [{"age": 22.0, "plan": "a"}]
+    seen = world.asks(world.now, young)
+    asked = []
+
+    def out_of_order(self, model, version):
+        asked.append(version)
+        raise ConnectionError("the table does not answer")
+
+    monkeypatch.setattr(type(world.ports.live), "recent", out_of_order)
+    for seconds in (6, 7, 8):
+        answer = world.asks(world.now + timedelta(seconds=seconds), young)
+        assert (answer["state"], answer["predictions"][0]["prediction"]) == (seen["state"], "1")
+    assert len(asked) == 1, "one request waited for it, not each"
+
+
 def test_what_is_learned_depends_on_the_rows_alone():
     hashes = []
     for _ in range(2):

@@ -100,7 +100,9 @@ def test_the_e_value_is_the_ratio_of_the_likelihoods_of_t(days, t):
     """Integrated numerically over the effects; the null's and the alternatives' densities are scipy's."""
 
     def likelihood(width):
-        at = lambda effect: nct.pdf(t, days - 1, effect * math.sqrt(days)) * halfnorm.pdf(effect, scale=width)  # noqa: E731
+        def at(effect):
+            return nct.pdf(t, days - 1, effect * math.sqrt(days)) * halfnorm.pdf(effect, scale=width)
+
         return quad(at, 0.0, 10.0 * width, limit=200)[0]
 
     expected = np.mean([likelihood(width) for width in EFFECTS]) / student.pdf(t, days - 1)

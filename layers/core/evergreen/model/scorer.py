@@ -236,8 +236,10 @@ class Graph:
         except KeyError as error:
             raise ArtifactError(f"no column for feature {error}; the model takes {', '.join(self.inputs)}") from error
         wanted = [output or self._output]
+        answered: npt.NDArray[Any]
         if within is None:
-            return self._session.run(wanted, feed)[0]  # type: ignore[no-any-return]
+            (answered,) = self._session.run(wanted, feed)
+            return answered
         import onnxruntime
 
         options, stopped = onnxruntime.RunOptions(), threading.Event()
@@ -250,13 +252,14 @@ class Graph:
         timer = threading.Timer(within, stop)
         timer.start()
         try:
-            return self._session.run(wanted, feed, options)[0]  # type: ignore[no-any-return]
+            (answered,) = self._session.run(wanted, feed, options)
         except Exception as error:
             if stopped.is_set():
                 raise TimeoutError(f"the model did not answer within {within:.0f} s") from error
             raise
         finally:
             timer.cancel()
+        return answered
 
 
 class Scorer:

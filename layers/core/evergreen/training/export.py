@@ -114,10 +114,7 @@ def leaves_to_onnx(fitted: Fitted, leaves: ForestLeaves) -> bytes:
     """
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
-    from sklearn.base import BaseEstimator, RegressorMixin
-
-    class LeafPlaces(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-        """Stands where the forest stands in the pipeline."""
+    from sklearn.dummy import DummyRegressor  # stands where the forest stands in the pipeline
 
     trees = len(leaves.starts)
 
@@ -137,14 +134,14 @@ def leaves_to_onnx(fitted: Fitted, leaves: ForestLeaves) -> bytes:
         )
 
     pipeline = fitted.pipeline()
-    pipeline.steps[-1] = ("estimator", LeafPlaces())
+    pipeline.steps[-1] = ("estimator", DummyRegressor())
     graph = convert_sklearn(
         pipeline,
         name="evergreen",
         initial_types=_inputs(fitted),
         target_opset=TARGET_OPSET,
-        custom_conversion_functions={LeafPlaces: place},
-        custom_shape_calculators={LeafPlaces: shapes},
+        custom_conversion_functions={DummyRegressor: place},
+        custom_shape_calculators={DummyRegressor: shapes},
     )
     nodes = _nodes(fitted.estimator)
     is_leaf = nodes["nodes_modes"] == b"LEAF"

@@ -121,7 +121,7 @@ def _fresh(
         if history is None:
             return _Fresh()
         said = history.of_now(rows)
-    except Exception as error:
+    except Exception as error:  # whatever a live state throws: the caller is answered plain, and it is counted
         return _Fresh(stale=what_failed(error))
     if not said.is_finite:
         return _Fresh(stale=f"state {history.now.number} says no finite numbers")

@@ -216,7 +216,10 @@ class Serving:
     def _look(self, name: str, number: int, seen: _SeenState | None, version: LiveVersion, now: datetime) -> _SeenState:
         from evergreen.training.live_stored import LiveStateError
 
-        pointer = self._ports.live.recent(name, number)
+        try:
+            pointer = self._ports.live.recent(name, number)
+        except Exception as error:  # the table does not answer: not each request is to wait for it
+            return _SeenState(now, "", None, error, now) if seen is None else replace(seen, at=now)
         sha256 = "" if pointer is None else pointer.sha256
         known = seen is not None and seen.sha256 == sha256
         if seen is not None and known and (seen.refused is None or now - seen.refused_at < REFUSAL_CACHE):
