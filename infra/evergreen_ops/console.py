@@ -33,6 +33,10 @@ StackName = Annotated[
 ]
 Local = Annotated[bool, typer.Option("--local", help="Work on the local cloud that runs in this folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, and nothing else there.")]
+LabelColumn = Annotated[str, typer.Option(help="Column with the label.")]
+TimeColumn = Annotated[str, typer.Option(help="Column with the instant of the request.")]
+LabelTimeColumn = Annotated[str, typer.Option(help="Column with the instant the label became known.")]
+RowsADay = Annotated[int, typer.Option(min=1, help="Pace of a file without times.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

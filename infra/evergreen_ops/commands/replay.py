@@ -13,6 +13,10 @@ from evergreen_ops.console import (
     REFUSED,
     REPLAYS,
     WIDE,
+    LabelColumn,
+    LabelTimeColumn,
+    RowsADay,
+    TimeColumn,
     complain,
     console,
     duration,
@@ -66,11 +70,11 @@ def replay(
     spec: Annotated[
         Path | None, typer.Option(help="Model spec (YAML); without one, it is inferred from the file.")
     ] = None,
-    label: Annotated[str, typer.Option(help="Column with the label.")] = "label",
-    time: Annotated[str, typer.Option(help="Column with the instant of the request.")] = "event_time",
-    label_time: Annotated[str, typer.Option(help="Column with the instant the label became known.")] = "label_time",
+    label: LabelColumn = "label",
+    time: TimeColumn = "event_time",
+    label_time: LabelTimeColumn = "label_time",
     task: Annotated[TaskOption | None, typer.Option(help="What the label is; by default told from its values.")] = None,
-    rows_per_day: Annotated[int, typer.Option(min=1, help="Pace of a file without times.")] = 500,
+    rows_per_day: RowsADay = 500,
     compare: Annotated[
         str,
         typer.Option(

@@ -11,7 +11,20 @@ import typer
 
 from evergreen.errors import UsageError
 from evergreen_ops.commands.replay import TaskOption
-from evergreen_ops.console import WIDE, duration, existing_template, make_folder, names, print_json, read_spec, show
+from evergreen_ops.console import (
+    WIDE,
+    LabelColumn,
+    LabelTimeColumn,
+    RowsADay,
+    TimeColumn,
+    duration,
+    existing_template,
+    make_folder,
+    names,
+    print_json,
+    read_spec,
+    show,
+)
 
 if TYPE_CHECKING:
     from evergreen.spec import ModelSpec
@@ -66,11 +79,11 @@ def tune(
     spec: Annotated[
         Path | None, typer.Option(help="Model spec (YAML) to start from; without one, it is inferred from the file.")
     ] = None,
-    label: Annotated[str, typer.Option(help="Column with the label.")] = "label",
-    time: Annotated[str, typer.Option(help="Column with the instant of the request.")] = "event_time",
-    label_time: Annotated[str, typer.Option(help="Column with the instant the label became known.")] = "label_time",
+    label: LabelColumn = "label",
+    time: TimeColumn = "event_time",
+    label_time: LabelTimeColumn = "label_time",
     task: Annotated[TaskOption | None, typer.Option(help="What the label is; by default told from its values.")] = None,
-    rows_per_day: Annotated[int, typer.Option(min=1, help="Pace of a file without times.")] = 500,
+    rows_per_day: RowsADay = 500,
     measure: Annotated[
         MeasureOption | None, typer.Option(help="What is compared; by default accuracy, or mae for regression.")
     ] = None,
