@@ -39,7 +39,9 @@ Array = npt.NDArray[Any]
 CHUNK = 500
 ACTOR = "replay"
 BASE_FILES = 16
-JUST_BEFORE = timedelta(milliseconds=1)
+SOONEST = timedelta(milliseconds=1)
+GATHERED_FOR = timedelta(minutes=20)
+"""The template gathers labels for 15 minutes before they are joined: what is to be seen at a time is sent so long before."""
 FIRST_MODEL_PATIENCE = timedelta(days=1)
 FIRST_MODEL_STEP = timedelta(minutes=5)
 TOLD_EVERY_SECONDS = 1.0  # of real time: reading the history costs, and nobody reads faster
@@ -137,20 +139,20 @@ def train_first_model(session: Session) -> None:
 def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = ()) -> None:
     """Let time pass until the stream has ended and its labels have matured.
 
-    Time moves in steps and is cut wherever a schedule fires, so that whatever a schedule looks at has seen the traffic
-    up to then. Each cut asks the requests since the last one in a batch; a whole step ends with the labels that became
-    known.
+    Time moves in steps, counted from the end of the base as rate schedules are, and is cut wherever a schedule fires.
+    Shortly before each cut the requests since the last one are asked in a batch, and the labels that became known are
+    handed on: so whatever a schedule looks at has seen the traffic up to then.
     """
     labels = _LabelsByTime.of(session.stream, session.base)
     late = _late_base_rows(session)
-    end = as_datetime(session.stream.event_time[-1]) + session.spec.labels.maturity + step
+    end = as_datetime(session.stream.event_time[-1]) + session.spec.labels.maturity + 2 * step
     session.screen.begin(session.stream.name, session.stream.rows - session.base.rows)
     while session.now < end:
-        step_end = min(session.now + step, end)
-        for cut in _cuts(session, step_end):
-            _ask_until(session, cut)
-            if cut == step_end:
-                _send_labels(session, labels.known_by(cut))
+        steps = (session.now - session.base.until) // step + 1
+        for cut in _cuts(session, min(session.base.until + steps * step, end)):
+            heard = max(cut - GATHERED_FOR, session.now)
+            _ask_until(session, heard)
+            _send_labels(session, labels.known_by(heard))
             session.cloud.advance(cut)
         if len(late) and session.now >= session.base.until + session.spec.labels.maturity:
             known = late[session.stream.label_time[late] <= as_instant(session.now)]
@@ -268,15 +270,15 @@ def _cuts(session: Session, step_end: datetime) -> Iterator[datetime]:
     while session.now < step_end:
         session.cloud.advance(session.now)  # what is due by now may create a schedule
         scheduled = session.cloud.next_schedule()
-        yield step_end if scheduled is None else max(min(scheduled, step_end), session.now + JUST_BEFORE)
+        yield step_end if scheduled is None else max(min(scheduled, step_end), session.now + SOONEST)
 
 
 def _ask_until(session: Session, moment: datetime) -> None:
-    """Ask what was asked up to a moment, just before it."""
+    """Let time pass up to a moment, and ask there what was asked by then."""
     until = int(np.searchsorted(session.stream.event_time, as_instant(moment), side="right"))
     if until == session.asked:
         return
-    session.cloud.advance(moment - JUST_BEFORE)
+    session.cloud.advance(moment)
     for start in range(session.asked, until, CHUNK):
         _ask(session, np.arange(start, min(start + CHUNK, until)))
     session.asked = until

@@ -119,7 +119,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
 def stack_parameters(spec: ModelSpec, span: timedelta, step: timedelta, mlflow_uri: str) -> Mapping[str, str]:
     """Return the template's parameters: triggers are checked seven times a cycle, at most hourly and 400 times in all.
 
-    Live states learn at each step, at most hourly: that is when labels come.
+    Live states learn at each step, at most hourly: that is when labels come. Triggers are looked at where a step ends.
 
     Captures are kept no longer than a label, or a checkpoint's trial, may still need them: a year of them would fill
     the machine's memory.
@@ -131,12 +131,12 @@ def stack_parameters(spec: ModelSpec, span: timedelta, step: timedelta, mlflow_u
     'rate(1 day)'
     """
     between = max(spec.triggers.cycle / EVALUATIONS_A_CYCLE, span / MOST_EVALUATIONS, timedelta(hours=1))
-    hours = between / timedelta(hours=1)
-    rate = _rate(round(hours) if hours < 24 else 24 * round(hours / 24))
+    a_step = max(1, step // timedelta(hours=1))
+    rate = _rate(a_step * max(1, round(between / timedelta(hours=a_step))))
     needed = spec.labels.maturity + (spec.online.trial + spec.online.cycle if spec.online.enabled else timedelta(0))
     return {
         "EvaluationSchedule": rate,
-        "OnlineSchedule": _rate(max(1, step // timedelta(hours=1))) if spec.freshness.enabled else rate,
+        "OnlineSchedule": _rate(a_step) if spec.freshness.enabled else rate,
         "ReconcileSchedule": rate,
         "CaptureRetentionDays": str(SHORTEST_RETENTION_DAYS + math.ceil(needed / timedelta(days=1))),
         "MlflowTrackingUri": mlflow_uri,

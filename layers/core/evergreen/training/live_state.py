@@ -448,6 +448,13 @@ class LiveState:
         clipped: Values = np.minimum(loss / (_FAR * self.spread), 1.0) ** 2
         return clipped
 
+    def missed(self, answers: Values, labels: Labels) -> Values:
+        """Labels less answers: a column for each class; a value in spreads, at most four of them; ``[N, K]``."""
+        if self.classes:
+            missed: Values = np.eye(self.classes)[labels.astype(np.int64)] - answers
+            return missed
+        return np.clip((labels[:, np.newaxis] - answers) / self.spread, -_FAR, _FAR)
+
     # --- versions -----------------------------------------------------------------------------------------------------
 
     def with_member(self, number: int, table: LeafTable | None) -> LiveState:

@@ -20,8 +20,8 @@ from evergreen.usecases.steps.live_states import (
     LATE,
     LiveHistory,
     horizon_of,
+    kept_live_states,
     put_live_state,
-    read_live_state,
     sweep_live_states,
     sweep_the_others,
 )
@@ -87,13 +87,14 @@ def _learn(version: Version, state: ModelState, spec: ModelSpec, now: datetime, 
     pointer = ports.live.read(spec.model, version.number)
     if pointer is None:
         return _start(version, ready, state, spec, now, ports)
-    before = read_live_state(ports, pointer, ready)
+    states = kept_live_states(ports)
+    before = states.pointed_to(pointer, ready)
     matured = now - before.delays.matured_after(spec.labels.maturity)
     files, ignored = _files(before, spec, matured, now, ports)
     if not files or now <= before.since:
         sweep_live_states(ports, pointer, before)
         return LearnedLive(version.number, before.number, 0, ignored)
-    history = LiveHistory(ports, spec.model, ready, before)
+    history = LiveHistory(states, spec.model, ready, before)
     late = _asked_since(before.learned_until or before.since, spec.model, now, ports)
     after = learned(
         before, pointer.sha256, files, version=ready, load=history.load, late=late, matured=matured, now=now
@@ -128,7 +129,7 @@ def _start(
     if production is not None and production.number in ready.numbers[:-1]:
         pointer, theirs = ports.live.read(spec.model, production.number), _ready(production, now, ports)
         if pointer is not None and theirs is not None:
-            parent = read_live_state(ports, pointer, theirs)
+            parent = kept_live_states(ports).pointed_to(pointer, theirs)
     first = started(ready, version.number, parent, now=now, horizon=horizon_of(spec))
     found = _kept(None, None, first, 0, spec.model, ports)
     return LearnedLive(found.version, found.number, 0, lost_a_race=found.lost_a_race)

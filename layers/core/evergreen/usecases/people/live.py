@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from evergreen.training.live_state import LiveState
 from evergreen.training.live_stored import Day, Earlier, LiveFile, StoredState, learned, reverted
 from evergreen.training.live_version import LiveVersion
 from evergreen.usecases.steps.live_rows import rows_that_fit
-from evergreen.usecases.steps.live_states import LiveHistory, put_live_state, read_live_state
+from evergreen.usecases.steps.live_states import LiveHistory, LiveStateReader, put_live_state
 from evergreen.usecases.steps.loaded_models import Model, serving
 from evergreen.usecases.steps.recording import decide_and_record
 
@@ -52,7 +52,8 @@ def _history(model: str, version: Version, now: datetime, ports: Ports) -> LiveH
     ready = None if pointer is None else _ready(version, now, ports)
     if pointer is None or ready is None:
         return None
-    return LiveHistory(ports, model, ready, read_live_state(ports, pointer, ready))
+    states = LiveStateReader(ports.artifacts)  # a new one: people want to know what is stored now
+    return LiveHistory(states, model, ready, states.pointed_to(pointer, ready))
 
 
 def _ready(version: Version, now: datetime, ports: Ports) -> LiveVersion | None:
@@ -171,7 +172,7 @@ def _compared(stored: StoredState, found: StoredState | None, sha256: str) -> St
 def _computed_again(
     history: LiveHistory, before: StoredState, place: Earlier, after: StoredState, spec: ModelSpec, ports: Ports
 ) -> StoredState | None:
-    known = LiveHistory(ports, history.model, history.version, before)
+    known = replace(history, now=before)
     gone: list[Earlier] = []
 
     def load(earlier: Earlier) -> StoredState | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from evergreen.domain.checkpoints import LivePointer
 from evergreen.errors import EvergreenError
 from evergreen.formats.keys import live_state_key, live_state_version, live_states_of, online_state_version
-from evergreen.ports import Ports
+from evergreen.ports import Files, Ports
 
 if TYPE_CHECKING:
     from evergreen.formats.captures import Capture
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from evergreen.training.live_stored import Earlier, StoredState
     from evergreen.training.live_version import LiveVersion
 
+KEPT_BYTES = 32_000_000
 LATE = timedelta(days=2)
 """A label file is joined again this long after its labels' maturity."""
 
@@ -34,23 +38,74 @@ def horizon_of(spec: ModelSpec) -> timedelta:
     return 2 * spec.labels.maturity + LATE
 
 
-def read_live_state(ports: Ports, pointer: LivePointer, version: LiveVersion) -> StoredState:
-    """Read the state that is pointed to.
+class LiveStateReader:
+    """Reads states, and keeps those that were read lately: what has a hash never changes.
 
-    Raises
-    ------
-    LiveStateError
-        Its bytes are not those that were recorded, or can't be read.
-    LiveStateGoneError
-        Somebody has moved the state on.
+    Parameters
+    ----------
+    artifacts
+        Where their bytes come from.
+    limit
+        Bytes of states that are kept; of more, those go that were not used longest.
     """
-    from evergreen.training.live_stored import StoredState
 
-    try:
-        body = ports.artifacts.get(pointer.key)
-    except FileNotFoundError as error:
-        raise LiveStateGoneError(str(error)) from error
-    return StoredState.from_bytes(body, pointer.sha256, version)
+    def __init__(self, artifacts: Files, limit: int = KEPT_BYTES) -> None:
+        self._artifacts, self._limit = artifacts, limit
+        self._ready: OrderedDict[str, _Read] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str, sha256: str, version: LiveVersion) -> StoredState:
+        """Read a state.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is gone.
+        LiveStateError
+            Its bytes are not those that were recorded, or can't be read.
+        """
+        from evergreen.training.live_stored import StoredState
+
+        with self._lock:
+            known = self._ready.get(sha256)
+            if known is not None and known.version is version:
+                self._ready.move_to_end(sha256)
+                return known.state
+        body = self._artifacts.get(key)
+        state = StoredState.from_bytes(body, sha256, version)
+        with self._lock:
+            self._ready[sha256] = _Read(version, state, len(body))
+            while sum(each.size for each in self._ready.values()) > self._limit:
+                self._ready.popitem(last=False)
+        return state
+
+    def pointed_to(self, pointer: LivePointer, version: LiveVersion) -> StoredState:
+        """Read the state that is pointed to.
+
+        Raises
+        ------
+        LiveStateError
+            Its bytes are not those that were recorded, or can't be read.
+        LiveStateGoneError
+            Somebody has moved the state on.
+        """
+        try:
+            return self.get(pointer.key, pointer.sha256, version)
+        except FileNotFoundError as error:
+            raise LiveStateGoneError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    version: LiveVersion  # whose leaves the state has
+    state: StoredState
+    size: int
+
+
+@lru_cache(maxsize=2)
+def kept_live_states(ports: Ports) -> LiveStateReader:
+    """One reader for each set of ports."""
+    return LiveStateReader(ports.artifacts)
 
 
 def put_live_state(ports: Ports, before: LivePointer | None, state: StoredState, model: str) -> LivePointer:
@@ -102,6 +157,8 @@ class LiveHistory:
 
     Parameters
     ----------
+    states
+        Reads the earlier ones.
     model
         Its name.
     version
@@ -110,18 +167,18 @@ class LiveHistory:
         Its state.
     """
 
-    ports: Ports
+    states: LiveStateReader
     model: str
     version: LiveVersion
     now: StoredState
 
     def load(self, earlier: Earlier) -> StoredState | None:
         """An earlier state; None where it is gone, or no longer what it was."""
-        from evergreen.training.live_stored import LiveStateError, StoredState
+        from evergreen.training.live_stored import LiveStateError
 
         key = live_state_key(self.model, self.now.version, earlier.number, earlier.sha256)
         try:
-            return StoredState.from_bytes(self.ports.artifacts.get(key), earlier.sha256, self.version)
+            return self.states.get(key, earlier.sha256, self.version)
         except (FileNotFoundError, LiveStateError):
             return None
 

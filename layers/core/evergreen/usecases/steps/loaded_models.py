@@ -15,7 +15,7 @@ from evergreen.domain.aliases import AliasRecord
 from evergreen.model.archive import ANCESTORS
 from evergreen.model.scorer import Artifact, ArtifactError, Scorer
 from evergreen.ports import Artifacts, Ports
-from evergreen.usecases.steps.live_states import LiveHistory, read_live_state
+from evergreen.usecases.steps.live_states import LiveHistory, kept_live_states
 
 if TYPE_CHECKING:
     from evergreen.training.live_stored import StoredState
@@ -211,7 +211,7 @@ class Serving:
             _forget_oldest(self._live)
         if seen.refused is not None:
             raise seen.refused.with_traceback(None)
-        return None if seen.state is None else LiveHistory(self._ports, name, version, seen.state)
+        return None if seen.state is None else LiveHistory(kept_live_states(self._ports), name, version, seen.state)
 
     def _look(self, name: str, number: int, seen: _SeenState | None, version: LiveVersion, now: datetime) -> _SeenState:
         from evergreen.training.live_stored import LiveStateError
@@ -225,7 +225,7 @@ class Serving:
         if seen is not None and known and (seen.refused is None or now - seen.refused_at < REFUSAL_CACHE):
             return replace(seen, at=now)
         try:
-            state = None if pointer is None else read_live_state(self._ports, pointer, version)
+            state = None if pointer is None else kept_live_states(self._ports).pointed_to(pointer, version)
         except (LiveStateError, FileNotFoundError) as error:
             return _SeenState(now, sha256, None, error, now)
         return _SeenState(now, sha256, state, None, now)
