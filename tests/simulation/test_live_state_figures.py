@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import pytest
 from goals import Board
 from sklearn.ensemble import RandomForestClassifier
 
+from evergreen.training.delays import Delays
 from evergreen.training.leaves import ForestLeaves
 from evergreen.training.live_linear import Linear
 from evergreen.training.live_state import Answered, Asked, LiveState, row_loss
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 ROWS, TRAINED, WEEK = 8_000, 1_500, 1_000
 FEATURES = 5
+MINUTE = timedelta(minutes=1)
 Codes = npt.NDArray[np.int64]
 
 
@@ -28,7 +31,8 @@ class Scene:
 
     `flipped`: those of one week; `poisoned`: the share that a client of ours turns round, for good; `missing`: those of
     class 1, for one week; `adversary`: each that would speak for what was learned; `turns`: the world, after so many
-    rows, again and again.
+    rows, again and again; `early`: those of class 1, which are known at once, while the others are `late`. A state
+    learns what is known, or `waits` until known labels are like all of them, as the product does. A row is a minute.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Scene:
     turns: int = 0
     late: int = 0
     batch: int = 50
+    early: bool = False
+    waits: bool = False
 
 
 PROMPT = [
@@ -60,6 +66,10 @@ LATE = [
             "the world turns each 1,000 rows": {"turns": 1_000},
         }.items()
     ),
+]
+EARLY = [
+    Scene("class 1 is known at once, class 0 after 1,000 rows, all is learned as it comes", early=True, late=1_000),
+    Scene("the same, and known labels are waited for until they are like all", early=True, late=1_000, waits=True),
 ]
 
 
@@ -99,23 +109,24 @@ def lived(scene: Scene, seed: int) -> Lived:
     linear = Linear.new(2, FEATURES).learned(x[:TRAINED], truth[:TRAINED])
     state = LiveState(2, 1.0, linear=linear).with_member(1, leaves.table)
     asked = Asked({1: leaves.ids(forest, x)}, {}, x)
-    waiting: list[tuple[slice, Answered]] = []
+    waiting: list[tuple[Codes, Answered]] = []
+    delays = Delays()
     fresh, plain = np.zeros((ROWS, 2)), np.zeros((ROWS, 2))
     for begin in range(TRAINED, ROWS, scene.batch):
-        rows = slice(begin, begin + scene.batch)
+        rows = np.arange(begin, min(begin + scene.batch, ROWS))
         said = state.answer(asked.take(rows))
         fresh[rows], plain[rows] = said.fresh, said.plain
         if scene.adversary:  # each label speaks against what was learned, wherever that differs from the plain answer
             told[rows] = np.where(said.adapted[:, 1] > said.plain[:, 1], 0, 1)
-        waiting.append((rows, said))
-        while waiting and begin - waiting[0][0].start >= scene.late:
-            due, was = waiting.pop(0)
-            known = np.flatnonzero(labelled[due])
-            part = Answered(
-                *(answers[known] for answers in (was.plain, was.fresh, was.guarded, was.adapted)),
-                {name: answers[known] for name, answers in was.parts.items()},
-            )
-            state = state.learn(asked.take(due).take(known), part, told[due][known], scene.late)
+        waiting.append((rows[labelled[rows]], _some(said, labelled[rows])))
+        took = np.where(scene.early & (told == 1), 0, scene.late)
+        longest = timedelta(minutes=scene.late)
+        wait = delays.matured_after(longest) / MINUTE if scene.waits else 0.0
+        waiting, due = _due(waiting, begin, took, wait)
+        for which, was in due:
+            seconds = took[which] * 60.0
+            delays = delays.seen(seconds).compared(seconds, state.missed(was.plain, told[which]))
+            state = state.learn(asked.take(which), was, told[which], scene.late)
     counted = np.flatnonzero(labelled)[np.searchsorted(np.flatnonzero(labelled), TRAINED) :]
     cost = row_loss(fresh[counted], told[counted], 2) - row_loss(plain[counted], told[counted], 2)
     right = [(answers.argmax(axis=1) == truth)[TRAINED:] for answers in (fresh, plain)]
@@ -126,6 +137,25 @@ def lived(scene: Scene, seed: int) -> Lived:
         *(float(one.mean()) for one in right),
         *worst,
     )
+
+
+def _due(
+    waiting: list[tuple[Codes, Answered]], now: int, took: Codes, wait: float
+) -> tuple[list[tuple[Codes, Answered]], list[tuple[Codes, Answered]]]:
+    """What is left waiting, and what is known and old enough; batches are as old as their first row."""
+    left, due = [], []
+    for rows, said in waiting:
+        age = now - rows[0] if len(rows) else 0
+        ready = (took[rows] <= age) & (age >= wait)
+        for some, into in ((ready, due), (~ready, left)):
+            if some.any():
+                into.append((rows[some], _some(said, some)))
+    return left, due
+
+
+def _some(said: Answered, rows: npt.NDArray[np.bool_]) -> Answered:
+    answers = (said.plain, said.fresh, said.guarded, said.adapted)
+    return Answered(*(one[rows] for one in answers), {name: one[rows] for name, one in said.parts.items()})
 
 
 def _worst(right: npt.NDArray[np.bool_]) -> float:
@@ -146,6 +176,17 @@ def test_whatever_the_labels_are_freshness_costs_no_more_than_its_bound(
 def test_what_late_labels_cost(scene: Scene, board: Board, repetitions: Callable[[int, int], int]) -> None:
     """No bound is proven for them: these are the figures."""
     _tell(scene, [lived(scene, seed) for seed in range(repetitions(2, 30))], board)
+
+
+@pytest.mark.parametrize("scene", EARLY, ids=lambda scene: scene.name)
+def test_what_early_labels_of_one_class_cost(
+    scene: Scene, board: Board, repetitions: Callable[[int, int], int]
+) -> None:
+    lives = [lived(scene, seed) for seed in range(repetitions(2, 30))]
+    worse = float(np.mean([life.plain_right - life.fresh_right for life in lives]))
+    if scene.waits:
+        board.no_more_than("live state", f"{scene.name}: accuracy lost", worse, 0.01)
+    _tell(scene, lives, board)
 
 
 def _tell(scene: Scene, lives: list[Lived], board: Board) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from live_world import people, trained_archive
 
+from evergreen.training import plain_arrays
 from evergreen.training.live_stored import (
-    Delays,
     Earlier,
     LiveFile,
     LiveRow,
@@ -231,31 +231,24 @@ def test_the_state_of_now_names_itself_among_the_earlier_ones_of_the_next():
     assert chain.learn(LiveFile("a", rows(0, 2))).state.earlier == (Earlier(1, BEGIN, sha256),)
 
 
-# --- how long labels take ---------------------------------------------------------------------------------------------
+def test_what_was_learned_in_one_go_is_what_was_learned_from_stored_states():
+    files = [LiveFile(f"f{n}", rows(30 * n, 30 * n + 60)) for n in range(6)]
+    remembered, stored = Chain(begun()), Chain(begun())
+    for file in files:
+        remembered.learn(file, late=9.0)
+        stored.learn(file, late=9.0)
+        stored.state = read(stored.state)
+    assert remembered.state.to_bytes() == stored.state.to_bytes()
 
 
-def delayed(hours, count):
-    return [LiveRow(f"d{i}", BEGIN, BEGIN + hours * HOUR, {}, "1") for i in range(count)]
-
-
-def test_labels_are_waited_for_as_long_as_all_but_one_in_a_thousand_take():
-    delays = Delays().seen(delayed(3, 5_000) + delayed(40, 2))
-    assert 3 * HOUR <= delays.matured_after(7 * DAY) < 3.4 * HOUR
-    slow = Delays().seen(delayed(3, 5_000) + delayed(40, 20))
-    assert 40 * HOUR <= slow.matured_after(7 * DAY) < 46 * HOUR
-
-
-def test_nothing_is_waited_for_longer_than_the_spec_says():
-    assert Delays().seen(delayed(300, 5_000)).matured_after(7 * DAY) == 7 * DAY
-    assert Delays().seen(delayed(3, 900)).matured_after(7 * DAY) == 7 * DAY, "too few to say"
-
-
-def test_labels_that_come_to_take_longer_are_waited_for_soon():
-    delays = Delays().seen(delayed(3, 5_000))
-    assert delays.seen(delayed(30, 100)).matured_after(7 * DAY) >= 30 * HOUR
-
-
-@given(st.floats(-1e6, 1e9))
-def test_no_delay_is_too_short_or_too_long_to_be_counted(seconds):
-    row = LiveRow("d", BEGIN, BEGIN + timedelta(seconds=seconds), {}, "1")
-    assert Delays().seen([row]).counts.sum() == 1
+def test_a_state_of_an_earlier_release_knows_how_long_labels_took_and_waits_for_nearly_all():
+    state = Chain(begun()).learn(LiveFile("a", rows(0, 100))).state
+    header, joined = plain_arrays.read(b"EVGLIVE", state.to_bytes())
+    arrays = plain_arrays.Arrays()
+    assert header.pop("compared_with")
+    assert header.pop("missed")
+    arrays.put(np.frombuffer(joined, dtype=np.uint8))
+    body = plain_arrays.write(b"EVGLIVE", header, arrays)
+    old = StoredState.from_bytes(body, hashlib.sha256(body).hexdigest(), version())
+    assert old.delays.counts.sum() == state.delays.counts.sum() > 0
+    assert not old.delays.compared_with.any()

@@ -41,7 +41,7 @@ ACTOR = "replay"
 BASE_FILES = 16
 SOONEST = timedelta(milliseconds=1)
 GATHERED_FOR = timedelta(minutes=20)
-"""The template gathers labels for 15 minutes before they are joined: what is to be seen at a time is sent so long before."""
+"""Labels are gathered for 15 minutes and then joined: what a schedule is to see is sent so long before it fires."""
 FIRST_MODEL_PATIENCE = timedelta(days=1)
 FIRST_MODEL_STEP = timedelta(minutes=5)
 TOLD_EVERY_SECONDS = 1.0  # of real time: reading the history costs, and nobody reads faster

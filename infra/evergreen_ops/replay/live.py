@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.training.delays import Delays
 from evergreen.training.leaves import ForestLeaves, Ids, Values
 from evergreen.training.live_linear import Linear
 from evergreen.training.live_state import Answered, Asked, Labels, LiveState
@@ -33,8 +35,9 @@ class _Waiting:
 class LiveModel:
     """The members of a version with their live state, asked about the rows of a stream in their order."""
 
-    def __init__(self, stream: Stream, recipe: StreamRecipe, first: Array) -> None:
-        self._stream, self._rows = stream, recipe.rows
+    def __init__(self, stream: Stream, recipe: StreamRecipe, first: Array, longest: timedelta) -> None:
+        self._stream, self._rows, self._longest = stream, recipe.rows, longest
+        self._delays = Delays()
         self._classes = recipe.job.schema.classes
         centre, spread, scale = 0.0, 1.0, 1.0
         if self._classes is None:
@@ -70,10 +73,12 @@ class LiveModel:
         return np.concatenate(fresh)
 
     def learn(self, now: np.datetime64) -> None:
-        """Learn every label that is known by a time."""
+        """Learn every label that is known by a time and whose request is old enough."""
         due, left = [], []
+        old_enough = now - np.timedelta64(self._delays.matured_after(self._longest))
         for waiting in self._waiting:
             known = self._stream.label_time[waiting.rows] <= now  # NaT compares as False
+            known &= self._stream.event_time[waiting.rows] <= old_enough
             if known.any():
                 due.append(_some(waiting, known))
             if not known.all():
@@ -88,7 +93,10 @@ class LiveModel:
         else:  # asked before a member came, or of one without leaves
             asked = self._asked(batch, numbers)
         late = sum(len(waiting.rows) for waiting in left)
-        self.state = self.state.learn(asked, _joined([waiting.said for waiting in due]), self._labels(batch), late)
+        said, labels = _joined([waiting.said for waiting in due]), self._labels(batch)
+        seconds = (self._stream.label_time[batch] - self._stream.event_time[batch]) / np.timedelta64(1, "s")
+        self._delays = self._delays.seen(seconds).compared(seconds, self.state.missed(said.plain, labels))
+        self.state = self.state.learn(asked, said, labels, late)
 
     def _asked(self, rows: Array, numbers: list[int]) -> Asked:
         taken = self._rows.take(rows)

@@ -137,7 +137,8 @@ def simulate(
     """
     started = time.perf_counter()
     first = base_rows(stream, spec, base)
-    run = _Simulation(stream, spec, base, recipe, LiveModel(stream, recipe, first) if policy.learns else None)
+    live = LiveModel(stream, recipe, first, spec.labels.maturity) if policy.learns else None
+    run = _Simulation(stream, spec, base, recipe, live)
     run.train(first)
     never = policy.every is None and policy.fires is None
     for block in _blocks(stream, base, policy.every or (NEVER_ROWS if never else CHECK_ROWS)):

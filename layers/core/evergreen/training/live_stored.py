@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.errors import EvergreenError
+from evergreen.training.delays import Delays
 from evergreen.training.live_bytes import (
     UNREADABLE,
     put_preparation,
@@ -31,18 +32,12 @@ from evergreen.training.recipe import Preparation
 
 __all__ = ["Earlier", "LiveFile", "LiveRow", "LiveStateError", "StoredState", "learned", "reverted", "started"]
 
-Sums = npt.NDArray[np.float32]
-
 _MAGIC, _VERSION = b"EVGLIVE", 1
 _DAYS_KEPT = 60
 _MOST_KNOWN = 200_000
 """Ids of rows that are remembered: where more come within the horizon, one that comes again late is learned again."""
 _MOST_FILES = 20_000
 _AT_ONCE = 1_000
-_SHORTEST, _GROWTH, _BINS = 60.0, 1.125, 160
-_DELAYS_REMEMBERED, _FEWEST_DELAYS = 20_000, 1_000
-"""After so many labels a delay counts half; how many must have been seen for them to say anything."""
-_ALIKE, _NEARLY_NONE = 0.02, 0.5
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -101,81 +96,6 @@ class Day:
             self.fresh_loss + other.fresh_loss,
             self.plain_loss + other.plain_loss,
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Delays:
-    """How long labels took, and whether those that come early are like the others: sums, of which old ones fade.
-
-    Parameters
-    ----------
-    counts
-        Labels by their delay, in bins that grow by an eighth, from a minute on; float32 ``[160]``.
-    judged
-        Those whose request was answered by a state of this version; float32 ``[160]``.
-    missed
-        The sum of what the plain answers to these missed: label less answer, a column for each class; a value in
-        spreads; float32 ``[160, K]``.
-    """
-
-    counts: Sums = field(default_factory=lambda: np.zeros(_BINS, dtype=np.float32))
-    judged: Sums = field(default_factory=lambda: np.zeros(_BINS, dtype=np.float32))
-    missed: Sums = field(default_factory=lambda: np.zeros((_BINS, 1), dtype=np.float32))
-
-    def seen(self, rows: Sequence[LiveRow]) -> Delays:
-        """Count the delays of rows that were learned."""
-        fading = np.float32(0.5 ** (len(rows) / _DELAYS_REMEMBERED))
-        new = np.bincount(_bins(rows), minlength=_BINS)
-        return Delays(
-            (self.counts * fading + new).astype(np.float32),
-            (self.judged * fading).astype(np.float32),
-            (self.missed * fading).astype(np.float32),
-        )
-
-    def compared(self, rows: Sequence[LiveRow], missed: npt.NDArray[Any]) -> Delays:
-        """Take what the plain answers to rows missed that were seen; ``[N, K]``."""
-        bins, width = _bins(rows), missed.shape[1]
-        new = np.stack([np.bincount(bins, column, minlength=_BINS) for column in missed.T], axis=1)
-        before = self.missed if self.missed.shape[1] == width else np.zeros((_BINS, width), dtype=np.float32)
-        judged = self.judged + np.bincount(bins, minlength=_BINS)
-        return Delays(self.counts, judged.astype(np.float32), (before + new).astype(np.float32))
-
-    def matured_after(self, longest: timedelta) -> timedelta:
-        """How old a request must be for its label to be learned: ``longest`` while fewer than 1,000 were seen.
-
-        Labels that come early may be others than those that come late: a churn is seen on its day, and that there was
-        none after a month. So a request waits until those labels that are known at its age are like all labels: what
-        the plain answers miss by differs by no more than two points. While too few were compared, it waits for as long
-        as all labels take but one in a thousand.
-
-        Examples
-        --------
-        >>> a_day = [LiveRow("a", _EPOCH, _EPOCH + timedelta(hours=20), {}, "1")] * 2_000
-        >>> Delays().seen(a_day).matured_after(timedelta(days=7)) < timedelta(hours=23)
-        True
-        >>> Delays().matured_after(timedelta(days=7))
-        datetime.timedelta(days=7)
-        """
-        total = float(self.counts.sum())
-        if total < _FEWEST_DELAYS:
-            return longest
-        if float(self.judged.sum()) < _FEWEST_DELAYS:
-            return min(longest, _bin_end(int(np.searchsorted(np.cumsum(self.counts), 0.999 * total))))
-        judged, missed = np.cumsum(self.judged, dtype=np.float64), np.cumsum(self.missed, axis=0, dtype=np.float64)
-        mean = missed / np.maximum(judged, _NEARLY_NONE)[:, np.newaxis]
-        unlike = (np.abs(mean - mean[-1]).max(axis=1) > _ALIKE) & (judged > _NEARLY_NONE)
-        enough = int(np.flatnonzero(unlike)[-1]) + 1 if unlike.any() else 0
-        return min(longest, _bin_end(enough))
-
-
-def _bins(rows: Sequence[LiveRow]) -> npt.NDArray[np.int64]:
-    seconds = np.array([(row.label_time - row.time).total_seconds() for row in rows], dtype=np.float64)
-    bins = np.ceil(np.log(np.maximum(seconds, _SHORTEST) / _SHORTEST) / np.log(_GROWTH)).astype(np.int64)
-    return np.asarray(np.minimum(bins, _BINS - 1), dtype=np.int64)
-
-
-def _bin_end(number: int) -> timedelta:
-    return timedelta(seconds=round(_SHORTEST * _GROWTH ** min(number, _BINS - 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +197,7 @@ class StoredState:
             "reverted_to": self.reverted_to,
             "matured": None if self.matured is None else self.matured.isoformat(),
             "delays": arrays.put(self.delays.counts),
-            "judged": arrays.put(self.delays.judged),
+            "compared_with": arrays.put(self.delays.compared_with),
             "missed": arrays.put(self.delays.missed),
             "preparation": put_preparation(self.preparation, arrays),
             "state": put_state(self.state, arrays),
@@ -339,9 +259,9 @@ class StoredState:
 
 
 def _delays(header: Mapping[str, Any], joined: bytes) -> Delays:
-    if "judged" not in header:  # of an earlier release
+    if "compared_with" not in header:  # of an earlier release
         return Delays(taken(header["delays"], joined))
-    return Delays(*(taken(header[name], joined) for name in ("delays", "judged", "missed")))
+    return Delays(*(taken(header[name], joined) for name in ("delays", "compared_with", "missed")))
 
 
 # --- starting and learning --------------------------------------------------------------------------------------------
@@ -420,7 +340,7 @@ def learned(
     until, delays = before.learned_until, before.delays
     for file in files:
         rows, known = _new_rows([row for row in file.rows if row.time <= matured], known, oldest)
-        delays = delays.seen(rows) if rows else delays
+        delays = delays.seen(_seconds(rows)) if rows else delays
         for place, some in groupby(rows, key=lambda row: before.of_time(row.time)):
             batch = list(some)
             then = before if place == before.number else load(place) if isinstance(place, Earlier) else None
@@ -432,7 +352,7 @@ def learned(
                 state = state.learn(asked, said, labels, late)
                 if said is not None:
                     _count(days, chunk, said, labels, state)
-                    delays = delays.compared(chunk, state.missed(said.plain, labels))
+                    delays = delays.compared(_seconds(chunk), state.missed(said.plain, labels))
         until = max([row.time for row in rows] + ([] if until is None else [until]), default=None)
         if file.has_matured(matured):
             known = {**known, "files": np.concatenate([known["files"], _hashes([file.name])])[-_MOST_FILES:]}
@@ -524,6 +444,10 @@ def _count(days: dict[str, Day], rows: Sequence[LiveRow], said: Answered, labels
         day = f"{row.time.astimezone(timezone.utc):%Y-%m-%d}"
         one = Day(1, int(right[0][number]), int(right[1][number]), float(losses[0][number]), float(losses[1][number]))
         days[day] = days.get(day, Day()) + one
+
+
+def _seconds(rows: Sequence[LiveRow]) -> npt.NDArray[np.float64]:
+    return np.array([(row.label_time - row.time).total_seconds() for row in rows], dtype=np.float64)
 
 
 def _hashes(names: Sequence[str]) -> npt.NDArray[np.uint64]:
