@@ -142,7 +142,7 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
     known.
     """
     labels = _LabelsByTime.of(session.stream, session.base)
-    late = _late_base_rows(session)
+    late, handed_over = _late_base_rows(session), session.base.until
     end = as_datetime(session.stream.event_time[-1]) + session.spec.labels.maturity + step
     session.screen.begin(session.stream.name, session.stream.rows - session.base.rows)
     while session.now < end:
@@ -152,10 +152,10 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
             if cut == step_end:
                 _send_labels(session, labels.known_by(cut))
             session.cloud.advance(cut)
-        if len(late) and session.now >= session.base.until + session.spec.labels.maturity:
-            known = late[session.stream.label_time[late] <= as_instant(session.now)]
-            _hand_over_base(session, known)
-            late = late[:0]
+        if len(late) and session.now >= handed_over + session.spec.labels.maturity:
+            is_known = session.stream.label_time[late] <= as_instant(session.now)
+            _hand_over_base(session, late[is_known])
+            late, handed_over = late[~is_known], session.now
         for interlude in interludes:
             interlude.act(session)
         _show(session)
