@@ -151,7 +151,7 @@ def _missing_labels(stream: Stream) -> str:
 
 def _base(stream: Stream, spec: ModelSpec, base: Base) -> str:
     until = as_instant(base.until)
-    trained = trainable(stream, until, spec.labels.maturity)
+    trained = trainable(stream, until, spec)
     is_mature = stream.event_time[: base.rows] <= until - np.timedelta64(spec.labels.maturity)
     mature = int(np.sum(is_mature & stream.labelled[: base.rows]))
     sentence = (

@@ -142,7 +142,7 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
     known.
     """
     labels = _LabelsByTime.of(session.stream, session.base)
-    late, handed_over = _late_base_rows(session), session.base.until
+    late = LateBase.of(session.stream, session.spec, session.base)
     end = as_datetime(session.stream.event_time[-1]) + session.spec.labels.maturity + step
     session.screen.begin(session.stream.name, session.stream.rows - session.base.rows)
     while session.now < end:
@@ -152,10 +152,7 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
             if cut == step_end:
                 _send_labels(session, labels.known_by(cut))
             session.cloud.advance(cut)
-        if len(late) and session.now >= handed_over + session.spec.labels.maturity:
-            is_known = session.stream.label_time[late] <= as_instant(session.now)
-            _hand_over_base(session, late[is_known])
-            late, handed_over = late[~is_known], session.now
+        _hand_over_base(session, late.known_by(session.now))
         for interlude in interludes:
             interlude.act(session)
         _show(session)
@@ -349,11 +346,29 @@ def _hand_over_base(session: Session, rows: Array) -> None:
             bring.add_base_data(session.model, table, now=session.now, ports=session.ports)
 
 
-def _late_base_rows(session: Session) -> Array:
-    """Base rows whose labels were not known, or not mature, when the base ended."""
-    known = base_rows(session.stream, session.spec, session.base)
-    labelled = np.flatnonzero(session.stream.labelled[: session.base.rows])
-    return np.setdiff1d(labelled, known, assume_unique=True)
+@dataclass(slots=True)
+class LateBase:
+    """Base rows whose label was not known, or not mature, when the base ended."""
+
+    stream: Stream
+    rows: Array
+    every: timedelta  # they are handed over together: each time makes a file
+    due: datetime
+
+    @classmethod
+    def of(cls, stream: Stream, spec: ModelSpec, base: Base) -> LateBase:
+        """Take what the first model was not trained on."""
+        labelled = np.flatnonzero(stream.labelled[: base.rows])
+        rows = np.setdiff1d(labelled, base_rows(stream, spec, base), assume_unique=True)
+        return cls(stream, rows, spec.labels.maturity, base.until + spec.labels.maturity)
+
+    def known_by(self, moment: datetime) -> Array:
+        """Rows whose label became known since the last time; none before a maturity has passed."""
+        if moment < self.due:
+            return self.rows[:0]
+        is_known = self.stream.label_time[self.rows] <= as_instant(moment)
+        known, self.rows, self.due = self.rows[is_known], self.rows[~is_known], moment + self.every
+        return known
 
 
 def _show(session: Session) -> None:

@@ -52,7 +52,7 @@ class Pace:
         >>> stream = read_table(pa.table({"x": range(1_000), "label": [0, 1] * 500, "event_time": times}), name="gap")
         >>> pace = Pace.of(stream)
         >>> round(pace.rows_per_day), pace.span.days, pace.idle.days, pace.resolution.days
-        (10, 100, 148, 1)
+        (10, 100, 149, 1)
         """
         times = stream.event_time.astype("datetime64[us]").astype("int64")
         block = max(1, stream.rows // BLOCKS)

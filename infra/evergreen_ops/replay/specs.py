@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.durations import format_duration
-from evergreen.spec import EndpointSpec, ModelSpec, TrainingSpec
+from evergreen.spec import EndpointSpec, ModelSpec
 from evergreen_ops.replay.pace import Pace, label_delays
 from evergreen_ops.replay.streams import Stream, StreamError, as_datetime, as_instant
 
@@ -128,33 +128,36 @@ def base_of(stream: Stream, base_until: datetime | None = None, *, spec: ModelSp
         No part of the stream can be trained on and leaves rows to ask.
     """
     if base_until is None:
-        base_until = _first_end(stream, spec)
+        base_until = _first_end(stream, spec or infer_spec(stream))
     rows = int(np.searchsorted(stream.event_time, as_instant(base_until), side="left"))
     if rows in (0, stream.rows):
         raise StreamError(f"the base ends at {base_until:%Y-%m-%d %H:%M}, outside the stream: choose a time within it")
     return Base(rows=rows, until=base_until)
 
 
-def trainable(stream: Stream, until: np.datetime64, maturity: timedelta) -> npt.NDArray[np.int64]:
-    """Return the rows that were asked before a time, are mature by then and have their label.
+def trainable(stream: Stream, until: np.datetime64, spec: ModelSpec) -> npt.NDArray[np.int64]:
+    """Return the rows that a first model can be trained on at a time: asked before, mature and labelled by then.
 
     Parameters
     ----------
     stream : Stream
     until : datetime64
-    maturity : timedelta
+    spec : ModelSpec
+        Says when labels are mature, and how far back a training looks.
 
     Examples
     --------
     >>> import pyarrow as pa
     >>> from evergreen_ops.replay.streams import read_table
     >>> stream = read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month")
-    >>> len(trainable(stream, stream.event_time[2_000], timedelta(days=2)))
-    1001
+    >>> len(trainable(stream, stream.event_time[2_000], infer_spec(stream)))
+    1501
     """
-    asked = np.arange(np.searchsorted(stream.event_time, until, side="left"))
-    mature = stream.event_time[asked] <= until - np.timedelta64(maturity)
-    return asked[mature & (stream.label_time[asked] <= until)]  # NaT compares as False
+    times = stream.event_time[: np.searchsorted(stream.event_time, until, side="left")]
+    is_mature = times <= until - np.timedelta64(spec.labels.maturity)
+    is_labelled = stream.label_time[: len(times)] <= until  # NaT compares as False
+    in_window = times >= until - np.timedelta64(spec.training.window)
+    return np.flatnonzero(is_mature & is_labelled & in_window)[-spec.training.max_rows :]
 
 
 def default_step(stream: Stream) -> timedelta:
@@ -293,22 +296,23 @@ def _budget(pace: Pace, refill_rows: int) -> int:
 
 def _window(stream: Stream, pace: Pace, *, at_least: timedelta) -> str:
     """How far back the rows of a training lie: across the longest gap, or a training after it would have none."""
-    return format_duration(max(_rounded(pace.time_for(MOST_TRAINED) + pace.idle, stream.span), at_least))
+    rows, span = pace.time_for(MOST_TRAINED), pace.span
+    reach = _rounded(min(rows + pace.idle, stream.span)) if pace.idle else _rounded(rows, span)
+    return format_duration(max(reach, at_least))
 
 
-def _first_end(stream: Stream, spec: ModelSpec | None) -> datetime:
+def _first_end(stream: Stream, spec: ModelSpec) -> datetime:
     """The end of a tenth of the rows, or the first time after it by which a model can be trained."""
-    maturity = _maturity(stream) if spec is None else spec.labels.maturity
-    training = TrainingSpec() if spec is None else spec.training
+    training = spec.training
     rows = min(max(round(stream.rows * BASE_SHARE), FEWEST_BASE_ROWS), MOST_BASE_ROWS, stream.rows // 2)
     why_not = ""
     while rows <= max(LARGEST_BASE_SHARE * stream.rows, stream.rows // 2):
         until = stream.event_time[rows]
-        trained = trainable(stream, until, maturity)
+        trained = trainable(stream, until, spec)
         fitted_on = stream.label[trained[: round(len(trained) * (1 - training.validation_fraction))]]
         if len(trained) < training.min_rows:
-            why_not = f"{len(trained):,} rows have a label that is known {format_duration(maturity)} after them, "
-            why_not += f"{training.min_rows:,} are needed"
+            why_not = f"{len(trained):,} rows of training.window have a label, and are older than labels.maturity, "
+            why_not += f"{format_duration(spec.labels.maturity)}; {training.min_rows:,} are needed"
         elif len(set(fitted_on.tolist())) < 2:
             why_not = f"every label that is known is {fitted_on[0]}"
         else:
@@ -316,7 +320,7 @@ def _first_end(stream: Stream, spec: ModelSpec | None) -> datetime:
         rows = max(rows + 1, round(rows * BASE_GROWTH))
     raise StreamError(
         f"no first model can be trained on the first {LARGEST_BASE_SHARE:.0%} of {stream.name}: {why_not}; give a "
-        "longer file, or with --spec a labels.maturity that is shorter"
+        "longer file, or with --spec other values of these"
     )
 
 
