@@ -80,7 +80,8 @@ def _times(stream: Stream, pace: Pace) -> str:
             f"the file has no times: rows are spread evenly, {stream.rows_per_day:,.0f} a day, and no day or week is "
             "real"
         )
-    sentence = f"{pace.rows_per_day:,.4g} rows a day while rows come"
+    a_day = f"{pace.rows_per_day:,.0f}" if pace.rows_per_day >= 10 else f"{pace.rows_per_day:.2g}"
+    sentence = f"{a_day} rows a day while rows come"
     instants, counts = np.unique(stream.event_time, return_counts=True)
     most = int(counts.argmax())
     if pace.resolution >= timedelta(days=1):
@@ -120,26 +121,23 @@ def _maturity(stream: Stream, maturity: timedelta) -> str:
 
 
 def _early_labels(stream: Stream, maturity: timedelta) -> str:
-    """Whether labels that come in time are of another kind than those that come late."""
-    known = np.flatnonzero(stream.labelled)
-    late = label_delays(stream) > maturity / timedelta(microseconds=1)
-    if late.mean() <= NOTABLE:
+    """Whether labels that come late are of another kind than those that come in time."""
+    labels = stream.label[stream.labelled]
+    is_late = label_delays(stream) > maturity / timedelta(microseconds=1)
+    if is_late.mean() <= NOTABLE:
         return ""
-    early, all_of_them = stream.label[known[~late]], stream.label[known]
+    early, late = labels[~is_late], labels[is_late]
     if stream.classes is None:
-        early, all_of_them = early.astype(float), all_of_them.astype(float)
-        spread = float(np.std(all_of_them)) or 1.0
-        unlike = abs(float(early.mean() - all_of_them.mean())) > UNLIKE * spread
-        shares = f"their mean is {early.mean():.4g}, that of all labels {all_of_them.mean():.4g}"
+        early, late = early.astype(float), late.astype(float)
+        unlike = abs(float(early.mean() - late.mean())) > UNLIKE * (float(np.std(labels.astype(float))) or 1.0)
+        shares = f"the mean of the labels that come in time is {early.mean():.4g}, of the late ones {late.mean():.4g}"
     else:
-        of_class = {
-            name: (float(np.mean(early == name)), float(np.mean(all_of_them == name))) for name in stream.classes
-        }
-        name, (there, everywhere) = max(of_class.items(), key=lambda shares: abs(shares[1][0] - shares[1][1]))
-        unlike = abs(there - everywhere) > UNLIKE
-        shares = f"{there:.1%} of them are {name!r}, of all labels {everywhere:.1%}"
-    kind = "are of another kind" if unlike else "are much like the others"
-    return f"labels that come in time {kind}: {shares}" + ("; what is learned from them is biased so" if unlike else "")
+        in_time, later = ([float(np.mean(some == name)) for name in stream.classes] for some in (early, late))
+        most = int(np.abs(np.subtract(in_time, later)).argmax())
+        unlike = abs(in_time[most] - later[most]) > UNLIKE
+        shares = f"{in_time[most]:.1%} of the labels that come in time are {stream.classes[most]!r}, "
+        shares += f"of the late ones {later[most]:.1%}"
+    return shares + (": what is learned before those come may be biased" if unlike else ": they are alike")
 
 
 def _missing_labels(stream: Stream) -> str:
