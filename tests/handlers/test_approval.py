@@ -124,7 +124,9 @@ def test_a_candidate_that_failed_on_some_requests_is_not_promoted_for_how_it_ans
     (note,) = cloud.ports.ledger.notes("churn", "shadow", SINCE, NOW)
     assert note["answered_share"] == 0.95
     assert "the shadow answered 95.0% of the requests, 98.0% are needed" in note["because"]
-    assert judged(cloud, 5) == "keep"
+    assert judged(cloud, 5) == "need_more_data", "days on which nobody asked cost it no time"
+    answered(cloud, 4, right=2, failed=20)
+    assert judged(cloud, 6) == "keep"
 
 
 def test_a_proven_candidate_waits_and_goes_on_in_shadow(proven):

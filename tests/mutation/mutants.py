@@ -281,6 +281,14 @@ MUTANTS = (
         killed_by="tests/unit/test_shadow.py::test_no_proof_on_so_many_rows_ends_the_trial",
     ),
     off(
+        "a gap without requests ends no trial in shadow",
+        Change(
+            "evergreen.domain.shadow._limit_reached",
+            replaced("time_in_traffic(asked, since=since, until=until, cycle=rules.cycle)", "passed"),
+        ),
+        killed_by="tests/unit/test_shadow.py::test_months_without_a_request_cost_a_trial_no_time",
+    ),
+    off(
         "a copy on the function's own disk is used only with its hash",
         Change(
             "evergreen.aws.kept_artifacts.KeptArtifacts._read",

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from evergreen.domain.history import History
+from evergreen_ops.commands.replay import _print_summary
 from evergreen_ops.replay import report
 from evergreen_ops.replay.policies import parse_policies, simulate
 from evergreen_ops.replay.recipe import StreamRecipe
@@ -175,3 +176,35 @@ def test_a_replay_with_too_few_labels_still_has_a_page(finished: Replay, tmp_pat
     )
     report.write(nothing, tmp_path)
     assert "Too few labels" in (tmp_path / "report.html").read_text()
+
+
+METRICS = ("accuracy", "kappa", "auc", "mae", "worst_window")
+
+
+@pytest.mark.parametrize("known_to", ["nobody", "us", "never"])
+@pytest.mark.parametrize("metric", [*METRICS, "all"])
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_figure_that_is_not_known_breaks_neither_page_nor_table(
+    finished: Replay, capsys: pytest.CaptureFixture[str], metric: str, known_to: str, task: str
+) -> None:
+    """AUC and kappa want two classes, the worst window a thousand rows, and all of them a label."""
+    summary = finished.summary()
+    for figures, who in ((summary, "us"), (summary["compare"]["never"], "never")):
+        shown = set(METRICS) - ({"mae"} if task == "binary" else {"accuracy", "kappa", "auc"})
+        unknown = {*METRICS} - shown | (set() if known_to == who else shown if metric == "all" else {metric})
+        figures |= {name: None if name in unknown else 0.25 for name in METRICS}
+    page = report.render(finished, summary)
+    assert "None" not in page.split("<pre")[0]
+    _print_summary(finished, summary, Path("traffic"))
+    assert "None" not in capsys.readouterr().out
+
+
+def test_where_no_answer_was_scored_the_page_says_so(finished: Replay) -> None:
+    nothing = replace(finished, served=Served.nothing(finished.stream))
+    assert "no answer could be scored, because no label came" in report.render(nothing, nothing.summary())
+
+
+def test_what_was_assumed_is_in_the_summary_and_on_the_page(finished: Replay) -> None:
+    told = replace(finished, assumed={"maturity": "labels take a day <at most>"})
+    assert told.summary()["assumed"] == {"maturity": "labels take a day <at most>"}
+    assert "assumed: labels take a day &lt;at most&gt;" in report.render(told, told.summary())

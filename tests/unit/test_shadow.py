@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.domain.shadow import Answers, PairedOutcomes, Rules, decide, judge, judged_until
+from evergreen.domain.shadow import Answers, PairedOutcomes, Rules, decide, judge, judged_until, time_in_traffic
 from evergreen.domain.state import Shadow, ShadowRole
 from evergreen.spec import ModelSpec
 
@@ -200,6 +200,66 @@ def test_the_last_whole_cycle_is_waited_for_before_the_time_is_up():
     assert judged(fourth_week, after=28 * DAY).verdict == "need_more_data"
     assert judged(fourth_week, after=29 * DAY).verdict == "promote"
     assert judged(pairs([], []), after=29 * DAY).verdict == "keep"
+
+
+def hours_with_requests(*days):
+    return np.array([int((START + day * DAY).timestamp()) * 1_000_000 for day in days], dtype=np.int64)
+
+
+def with_requests(on_days, after):
+    asked = hours_with_requests(*on_days)
+    return decide(CHALLENGER, a_spec(cycle="7d", max_time="28d"), better(10), START + after, asked=asked)
+
+
+def test_months_without_a_request_cost_a_trial_no_time():
+    two_weeks = range(14)
+    assert with_requests(two_weeks, after=200 * DAY).verdict == "need_more_data"
+    again = [*two_weeks, *range(196, 210)]
+    assert with_requests(again, after=209 * DAY).verdict == "need_more_data"
+    decision = with_requests(again, after=211 * DAY)
+    assert decision.verdict == "keep"
+    assert decision.because.startswith("no proof within 28 days, without 182 days in which nobody asked: ")
+
+
+def test_a_quiet_weekend_is_no_gap():
+    workdays = [day for day in range(28) if day % 7 < 5]
+    assert with_requests(workdays, after=29 * DAY).because.startswith("no proof within 28 days: ")
+
+
+def test_a_gap_never_ends_a_trial_in_the_midst_of_a_cycle():
+    spec = a_spec(cycle="7d", max_time="20d")
+    asked = hours_with_requests(*range(14))
+    for after in range(14, 60):
+        assert decide(CHALLENGER, spec, better(10), START + after * DAY, asked=asked).verdict == "need_more_data"
+
+
+@given(
+    st.lists(st.integers(-50, 2_000), max_size=40),
+    st.integers(1, 400),
+    st.integers(0, 2_000),
+    st.integers(0, 500),
+)
+def test_time_in_traffic_never_runs_back_and_never_ahead_of_the_clock(hours, cycle, passed, more):
+    asked = hours_with_requests(*(hour / 24 for hour in hours))
+    one = timedelta(hours=1)
+    spans = [
+        time_in_traffic(
+            asked[asked < (START + end * one).timestamp() * 1e6],
+            since=START,
+            until=START + end * one,
+            cycle=cycle * one,
+        )
+        for end in (passed, passed + more)
+    ]
+    assert timedelta(0) <= spans[0] <= spans[1] <= (passed + more) * one
+    assert spans[0] <= passed * one
+    shuffled = time_in_traffic(asked[::-1].repeat(2), since=START, until=START + passed * one, cycle=cycle * one)
+    assert shuffled == time_in_traffic(asked, since=START, until=START + passed * one, cycle=cycle * one)
+
+
+def test_where_somebody_asks_each_cycle_all_time_counts():
+    asked = hours_with_requests(0, 8, 20)
+    assert time_in_traffic(asked, since=START, until=START + 21 * DAY, cycle=7 * DAY) == 21 * DAY
 
 
 def test_groups_may_be_codes_too():

@@ -101,27 +101,31 @@ def replay(
 ) -> None:
     """Replay a stream; see the help above, which the command shows."""
     from evergreen_ops.replay import report, specs
+    from evergreen_ops.replay.assumed import assumed
     from evergreen_ops.replay.progress import screen
     from evergreen_ops.replay.run import replay as run
 
     policies = _policies(compare)
     given = None if spec is None else read_spec(spec)
     wanted_task = task or (None if given is None else given.task)
-    found, base = _read(
-        stream, label=label, time=time, label_time=label_time, task=wanted_task, rows_per_day=rows_per_day
-    )
+    found = _read(stream, label=label, time=time, label_time=label_time, task=wanted_task, rows_per_day=rows_per_day)
     chosen, aside = specs.for_replay(_spec(given, found, bundled=stream is None, seed=seed))
+    base = specs.base_of(found, specs.BUNDLED_BASE_UNTIL if stream is None else None, spec=chosen)
     plan = _plan(found, chosen, base, step=step, template=template, drill=drill, policies=policies)
     folder = out or REPLAYS / found.name
-    plan = replace(plan, mlflow=folder / "mlflow")
+    is_inferred = stream is not None and spec is None
+    told = assumed(found, chosen, base, plan.step) if is_inferred else {}
+    plan = replace(plan, mlflow=folder / "mlflow", assumed=told)
     make_folder(folder, "--out")
     with screen() as shown:
         for note in found.notes:
             shown.say(note)
         if aside:
             shown.say(f"set aside: {', '.join(aside)}. The predict function answers, and the stream brings the labels")
-        if stream is not None and spec is None:
+        if is_inferred:
             shown.say(f"no --spec: this one is inferred, and written to {folder / 'spec.yaml'}\n\n{chosen.to_yaml()}")
+        for sentence in told.values():
+            shown.say(f"assumed: {sentence}")
         result = run(plan, shown)
     report.write(result, folder)
     summary = result.summary()
@@ -142,16 +146,14 @@ def _policies(text: str) -> tuple[Any, ...]:
 
 def _read(
     source: Path | None, *, label: str, time: str, label_time: str, task: str | None, rows_per_day: int
-) -> tuple[Stream, Base]:
-    from evergreen_ops.replay import specs, streams
+) -> Stream:
+    from evergreen_ops.replay import streams
 
     if source is None:
-        stream = streams.nyc_flights()
-        return stream, specs.base_of(stream, specs.BUNDLED_BASE_UNTIL)
-    stream = streams.load(
+        return streams.nyc_flights()
+    return streams.load(
         source, label=label, time=time, label_time=label_time, task=streams.task_name(task), rows_per_day=rows_per_day
     )
-    return stream, specs.base_of(stream)
 
 
 def _spec(given: ModelSpec | None, stream: Stream, *, bundled: bool, seed: int | None) -> ModelSpec:

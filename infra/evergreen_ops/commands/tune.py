@@ -139,7 +139,7 @@ def tune(
     if given is not None:
         specs.check_spec(given, stream)
     known = given or specs.infer_spec(stream)
-    base = specs.base_of(stream)
+    base = specs.base_of(stream, spec=known)
     chosen_by = tuning.first_rows(stream, base) - base.rows
     plan = tuning.Plan(
         stream=stream,

@@ -273,7 +273,8 @@ def judge_log(
 def _look(log: ShadowLog, known: npt.NDArray[np.bool_], rules: Rules, since: datetime, now: datetime) -> ShadowDecision:
     until = Whole(rules.cycle).until(since, rules.maturity, now)
     answered = len(log.outcomes.between(since, until))
-    return judge(log.outcomes[known], rules, since=since, now=now, answered=answered)
+    asked = log.outcomes.inference_time
+    return judge(log.outcomes[known], rules, since=since, now=now, answered=answered, asked=asked)
 
 
 def _look_ends(since: datetime, until: datetime, cycle: timedelta) -> list[datetime]:

@@ -144,7 +144,7 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
     handed on: so whatever a schedule looks at has seen the traffic up to then.
     """
     labels = _LabelsByTime.of(session.stream, session.base)
-    late = _late_base_rows(session)
+    late = LateBase.of(session.stream, session.spec, session.base)
     end = as_datetime(session.stream.event_time[-1]) + session.spec.labels.maturity + 2 * step
     session.screen.begin(session.stream.name, session.stream.rows - session.base.rows)
     while session.now < end:
@@ -154,10 +154,7 @@ def run(session: Session, *, step: timedelta, interludes: Sequence[Interlude] = 
             _ask_until(session, heard)
             _send_labels(session, labels.known_by(heard))
             session.cloud.advance(cut)
-        if len(late) and session.now >= session.base.until + session.spec.labels.maturity:
-            known = late[session.stream.label_time[late] <= as_instant(session.now)]
-            _hand_over_base(session, known)
-            late = late[:0]
+        _hand_over_base(session, late.known_by(session.now))
         for interlude in interludes:
             interlude.act(session)
         _show(session)
@@ -351,11 +348,29 @@ def _hand_over_base(session: Session, rows: Array) -> None:
             bring.add_base_data(session.model, table, now=session.now, ports=session.ports)
 
 
-def _late_base_rows(session: Session) -> Array:
-    """Base rows whose labels were not known, or not mature, when the base ended."""
-    known = base_rows(session.stream, session.spec, session.base)
-    labelled = np.flatnonzero(session.stream.labelled[: session.base.rows])
-    return np.setdiff1d(labelled, known, assume_unique=True)
+@dataclass(slots=True)
+class LateBase:
+    """Base rows whose label was not known, or not mature, when the base ended."""
+
+    stream: Stream
+    rows: Array
+    every: timedelta  # they are handed over together: each time makes a file
+    due: datetime
+
+    @classmethod
+    def of(cls, stream: Stream, spec: ModelSpec, base: Base) -> LateBase:
+        """Take what the first model was not trained on."""
+        labelled = np.flatnonzero(stream.labelled[: base.rows])
+        rows = np.setdiff1d(labelled, base_rows(stream, spec, base), assume_unique=True)
+        return cls(stream, rows, spec.labels.maturity, base.until + spec.labels.maturity)
+
+    def known_by(self, moment: datetime) -> Array:
+        """Rows whose label became known since the last time; none before a maturity has passed."""
+        if moment < self.due:
+            return self.rows[:0]
+        is_known = self.stream.label_time[self.rows] <= as_instant(moment)
+        known, self.rows, self.due = self.rows[is_known], self.rows[~is_known], moment + self.every
+        return known
 
 
 def _show(session: Session) -> None:

@@ -81,7 +81,7 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
     body = environment.get_template(TEMPLATE).render(
         title=title,
         period=_period(replay),
-        notes=replay.stream.notes,
+        notes=(*replay.stream.notes, *(f"assumed: {sentence}" for sentence in replay.assumed.values())),
         failures=[f"{name} failed {errors}" for name, errors in replay.failures.items()],
         cards=_cards(summary),
         verdict=_verdict(summary),
@@ -149,18 +149,21 @@ def _against(key: str, value: float | None, never: float | None) -> str:
 
 def _verdict(summary: Mapping[str, Any]) -> str:
     """The page's first sentence: what the loop was worth."""
-    never = summary["compare"].get("never")
+    never = summary["compare"].get("never", {})
     changes = f"{summary['trainings']} retrainings and {summary['promotions']} promotions"
     if summary["drill"]:
         changes += f", {len(summary['drill'])} bad versions promoted on purpose among them"
-    if never is None:
-        return f"Evergreen kept the model with {changes}."
-    if summary["mae"] is not None:
-        gain = (never["mae"] - summary["mae"]) / never["mae"]
+    ours, theirs = summary["mae"], never.get("mae")
+    if ours is not None and theirs:
+        gain = (theirs - ours) / theirs
         direction = "lower" if gain >= 0 else "higher"
         return f"With {changes} the mean error was {abs(gain):.1%} {direction} than never retrained."
-    gain = 100 * (summary["accuracy"] - never["accuracy"])
+    ours, theirs = summary["accuracy"], never.get("accuracy")
+    if ours is None or theirs is None:
+        unscored = "" if summary["scored"] else "; no answer could be scored, because no label came"
+        return f"Evergreen kept the model with {changes}{unscored}."
     auc = "" if summary["auc"] is None or never["auc"] is None else f", AUC {summary['auc'] - never['auc']:+.3f}"
+    gain = 100 * (ours - theirs)
     return f"With {changes}: accuracy {gain:+.1f} points against a model that is never retrained{auc}."
 
 

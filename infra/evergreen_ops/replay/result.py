@@ -98,6 +98,7 @@ class Replay:
     comparisons: tuple[PolicyResult, ...] = ()
     failures: Mapping[str, str] = MappingProxyType({})  # functions that ended in errors
     live: tuple[Mapping[str, Any], ...] = ()  # what versions had learned since they were trained, at the end
+    assumed: Mapping[str, str] = MappingProxyType({})  # what was inferred of a stream without a spec, in sentences
     decisions: tuple[Mapping[str, Any], ...] = ()  # every evaluation and comparison, also those that changed nothing
 
     @property
@@ -128,6 +129,7 @@ class Replay:
             "stream": self.stream.name,
             "task": self.stream.task,
             "rows": self.stream.rows - self.base.rows,
+            "assumed": dict(self.assumed),
             **self.quality.to_json(),
             "trainings": len(trained),
             "rows_trained": sum(trained.values()),

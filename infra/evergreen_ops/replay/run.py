@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from evergreen.spec import ModelSpec
 from evergreen_ops.replay.machine import PeakMemory
+from evergreen_ops.replay.pace import label_delays
 from evergreen_ops.replay.policies import Policy, PolicyResult, simulate
 from evergreen_ops.replay.progress import Screen
 from evergreen_ops.replay.specs import Base
@@ -29,6 +33,7 @@ EVALUATIONS_A_CYCLE = 7
 MOST_EVALUATIONS = 400
 SHORTEST_RETENTION_DAYS = 7
 MLFLOW_PATIENCE_SECONDS = 180.0
+NEARLY_ALL = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Plan:
     template: Path = TEMPLATE
     drill: bool = False
     policies: tuple[Policy, ...] = ()
+    assumed: Mapping[str, str] = MappingProxyType({})  # what was inferred, in sentences
     mlflow: Path | None = None  # where MLflow's store and artifacts are kept; None: nowhere
 
 
@@ -82,7 +88,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
     from local_cloud.cloud import LocalCloud
 
     screen.say(f"deploying {plan.template.name} into the local cloud")
-    parameters = stack_parameters(plan.spec, plan.stream.span, plan.step, mlflow.url)
+    parameters = stack_parameters(plan.spec, plan.stream.span, plan.step, mlflow.url, labels_within=labels_within(plan))
     with LocalCloud.deploy(
         plan.template, start=plan.base.until, parameters=parameters, work_dir=folder / "cloud"
     ) as cloud:
@@ -113,10 +119,19 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
         failures=failures,
         decisions=decisions,
         live=live,
+        assumed=plan.assumed,
     )
 
 
-def stack_parameters(spec: ModelSpec, span: timedelta, step: timedelta, mlflow_uri: str) -> Mapping[str, str]:
+def labels_within(plan: Plan) -> timedelta:
+    """Return how long nearly all labels take: a late one needs the capture of its request."""
+    slowest = float(np.quantile(label_delays(plan.stream), NEARLY_ALL))
+    return timedelta(microseconds=slowest) + plan.step
+
+
+def stack_parameters(
+    spec: ModelSpec, span: timedelta, step: timedelta, mlflow_uri: str, *, labels_within: timedelta = timedelta(0)
+) -> Mapping[str, str]:
     """Return the template's parameters: triggers are checked seven times a cycle, at most hourly and 400 times in all.
 
     Live states learn at each step, at most hourly: that is when labels come. Triggers are looked at where a step ends.
@@ -133,7 +148,9 @@ def stack_parameters(spec: ModelSpec, span: timedelta, step: timedelta, mlflow_u
     between = max(spec.triggers.cycle / EVALUATIONS_A_CYCLE, span / MOST_EVALUATIONS, timedelta(hours=1))
     a_step = max(1, step // timedelta(hours=1))
     rate = _rate(a_step * max(1, round(between / timedelta(hours=a_step))))
-    needed = spec.labels.maturity + (spec.online.trial + spec.online.cycle if spec.online.enabled else timedelta(0))
+    needed = max(spec.labels.maturity, labels_within) + (
+        spec.online.trial + spec.online.cycle if spec.online.enabled else timedelta(0)
+    )
     return {
         "EvaluationSchedule": rate,
         "OnlineSchedule": _rate(a_step) if spec.freshness.enabled else rate,

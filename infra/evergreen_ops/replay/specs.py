@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from evergreen.durations import format_duration
 from evergreen.spec import EndpointSpec, ModelSpec
+from evergreen_ops.replay.pace import Pace, label_delays
 from evergreen_ops.replay.streams import Stream, StreamError, as_datetime, as_instant
 
 BUNDLED_SPEC = Path(__file__).with_name("late_flights.yaml")
@@ -18,13 +20,18 @@ BUNDLED_BASE_UNTIL = datetime(2013, 2, 1, 5, tzinfo=UTC)  # the first of Februar
 
 BASE_SHARE = 0.1
 FEWEST_BASE_ROWS, MOST_BASE_ROWS = 500, 5_000
+LARGEST_BASE_SHARE = 0.75  # of a file whose first rows can't be trained on: the rest is to be asked
+BASE_GROWTH = 1.1
+WAITED_FOR_SHARES = (1 / 20, 1 / 10, 1 / 5)  # of the span: labels are waited for no longer, if most come by then
+MOST_LABELS, LABELS_WAITED_FOR = 0.8, 0.99
 CYCLE_ROWS, CYCLES = 300, 8  # a cycle holds so many rows, and a stream so many cycles
-BURST = 2
+BURST, MOST_TRAINED = 2, 20_000
 REFILL_ROWS, REFILLS = 5_000, 4  # a training for so many labelled rows, or for a quarter of a short stream
-NEW_ROWS = 500
+NEW_ROWS, FEWEST_REFILL_ROWS = 500, 100
 _ABOUT = 1.05  # a round number may be that much beyond what it is to fit in
 STEPS, MOST_STEPS, ROWS_A_STEP = 500, 1_000, 50
 
+_MICROSECOND = timedelta(microseconds=1)
 _MINUTE, _HOUR, _DAY, _WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 _ROUND = sorted(
     number * unit
@@ -102,15 +109,55 @@ def check_spec(spec: ModelSpec, stream: Stream) -> None:
         raise StreamError(f"the stream's label {unknown[0]} is not in the spec's labels.classes: add it")
 
 
-def base_of(stream: Stream, base_until: datetime | None = None) -> Base:
-    """Return the stream's first part: up to `base_until`, else a tenth of the rows, at least 500 and at most 5,000."""
+def base_of(stream: Stream, base_until: datetime | None = None, *, spec: ModelSpec | None = None) -> Base:
+    """Return the stream's first part, which trains the first model.
+
+    It goes up to `base_until`, else over a tenth of the rows, at least 500 and at most 5,000; further where those rows
+    can't be trained on, because too few labels are known by then or all are the same.
+
+    Parameters
+    ----------
+    stream : Stream
+    base_until : datetime, optional
+    spec : ModelSpec, optional
+        Says when labels are mature and how many rows a training needs; without it, as :func:`infer_spec` does.
+
+    Raises
+    ------
+    StreamError
+        No part of the stream can be trained on and leaves rows to ask.
+    """
     if base_until is None:
-        rows = min(max(round(stream.rows * BASE_SHARE), FEWEST_BASE_ROWS), MOST_BASE_ROWS, stream.rows // 2)
-        base_until = as_datetime(stream.event_time[rows])
+        base_until = _first_end(stream, spec or infer_spec(stream))
     rows = int(np.searchsorted(stream.event_time, as_instant(base_until), side="left"))
     if rows in (0, stream.rows):
         raise StreamError(f"the base ends at {base_until:%Y-%m-%d %H:%M}, outside the stream: choose a time within it")
     return Base(rows=rows, until=base_until)
+
+
+def trainable(stream: Stream, until: np.datetime64, spec: ModelSpec) -> npt.NDArray[np.int64]:
+    """Return the rows that a first model can be trained on at a time: asked before, mature and labelled by then.
+
+    Parameters
+    ----------
+    stream : Stream
+    until : datetime64
+    spec : ModelSpec
+        Says when labels are mature, and how far back a training looks.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from evergreen_ops.replay.streams import read_table
+    >>> stream = read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month")
+    >>> len(trainable(stream, stream.event_time[2_000], infer_spec(stream)))
+    1501
+    """
+    times = stream.event_time[: np.searchsorted(stream.event_time, until, side="left")]
+    is_mature = times <= until - np.timedelta64(spec.labels.maturity)
+    is_labelled = stream.label_time[: len(times)] <= until  # NaT compares as False
+    in_window = times >= until - np.timedelta64(spec.training.window)
+    return np.flatnonzero(is_mature & is_labelled & in_window)[-spec.training.max_rows :]
 
 
 def default_step(stream: Stream) -> timedelta:
@@ -123,8 +170,8 @@ def default_step(stream: Stream) -> timedelta:
     >>> default_step(read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month"))
     datetime.timedelta(seconds=7200)
     """
-    fifty_rows = timedelta(days=ROWS_A_STEP / stream.rows_per_day)
-    wanted = min(max(fifty_rows, stream.span / MOST_STEPS), stream.span / STEPS)
+    pace = Pace.of(stream)
+    wanted = min(max(pace.time_for(ROWS_A_STEP), pace.span / MOST_STEPS), pace.span / STEPS)
     return min(_STEPS, key=lambda step: max(step / wanted, wanted / step))
 
 
@@ -134,7 +181,8 @@ def infer_spec(stream: Stream) -> ModelSpec:
     A week is the natural cycle of traffic, if the stream is long enough to have several and brings enough rows in one;
     a slower stream gets a longer one. How long a check looks back, how long a model rests after a training and how long
     a shadow may take follow from how many rows that takes; but each of them has to come to its end several times within
-    the stream, so none takes more than its share of the span.
+    the stream, so none takes more than its share of the span. Pace and span are those of the time in which rows come
+    (:class:`Pace`): a gap of months makes no period longer.
 
     Parameters
     ----------
@@ -144,11 +192,13 @@ def infer_spec(stream: Stream) -> ModelSpec:
     -------
     ModelSpec
     """
-    cycle = _cycle(stream)
-    refill = min(REFILL_ROWS, max(stream.rows // REFILLS, NEW_ROWS))
+    pace = Pace.of(stream)
+    cycle = _cycle(stream, pace)
+    refill = min(REFILL_ROWS, max(stream.rows // REFILLS, FEWEST_REFILL_ROWS))
+    new_rows = min(NEW_ROWS, refill)
 
     def time_for(rows: int, *, share: float = 1.0, at_least: timedelta = _MINUTE) -> str:
-        return format_duration(max(_rounded(_time_for(stream, rows), share * stream.span), at_least))
+        return format_duration(max(_rounded(pace.time_for(rows), share * pace.span), at_least))
 
     classification = stream.task != "regression"
     return ModelSpec.parse(
@@ -167,8 +217,8 @@ def infer_spec(stream: Stream) -> ModelSpec:
                     "refill_rows": refill,
                     "refill_every": time_for(refill, share=1 / REFILLS, at_least=cycle),
                 },
-                "cooldown": time_for(NEW_ROWS, share=1 / 20),
-                "monthly_budget": _budget(stream, refill),
+                "cooldown": time_for(new_rows, share=1 / 20),
+                "monthly_budget": _budget(pace, refill),
                 "performance": {"look_back": time_for(500, share=1 / 10, at_least=cycle)},
                 "schedule": {
                     "every": time_for(refill, share=1 / REFILLS, at_least=cycle),
@@ -177,9 +227,9 @@ def infer_spec(stream: Stream) -> ModelSpec:
             },
             "training": {
                 "params": {"n_estimators": 40, "max_depth": 20, "min_samples_leaf": 5},
-                "window": time_for(20_000, at_least=4 * cycle),
-                "max_rows": 20_000,
-                "min_new_rows": NEW_ROWS,
+                "window": _window(stream, pace, at_least=4 * cycle),
+                "max_rows": MOST_TRAINED,
+                "min_new_rows": new_rows,
             },
             "shadow": {
                 "metric": "brier" if classification else "absolute_error",
@@ -227,24 +277,51 @@ def with_pace(spec: ModelSpec, stream: Stream, refill_rows: int | None) -> Model
             triggers[name]["enabled"] = False
         triggers["schedule"] = {"every": None, "longest_age": None}
         return ModelSpec.parse(document)
-    between = _time_for(stream, refill_rows)
-    pace = format_duration(_plain(between))
-    triggers["tokens"] |= {"refill_rows": refill_rows, "refill_every": pace}
+    pace = Pace.of(stream)
+    between = pace.time_for(refill_rows)
+    every = format_duration(_plain(between))
+    triggers["tokens"] |= {"refill_rows": refill_rows, "refill_every": every}
     triggers["new_data"] = {"enabled": True, "min_new_samples": refill_rows}
-    triggers["schedule"] = {"every": pace, "longest_age": pace}
-    triggers["monthly_budget"] = _budget(stream, refill_rows)
+    triggers["schedule"] = {"every": every, "longest_age": every}
+    triggers["monthly_budget"] = _budget(pace, refill_rows)
     triggers["cooldown"] = format_duration(min(spec.triggers.cooldown, _plain(between / 2)))
     document["training"]["min_new_rows"] = min(spec.training.min_new_rows, refill_rows)
     return ModelSpec.parse(document)
 
 
-def _budget(stream: Stream, refill_rows: int) -> int:
+def _budget(pace: Pace, refill_rows: int) -> int:
     """Trainings in 30 days that are never too few: tokens are scarcer."""
-    return BURST + math.ceil(30 * stream.rows_per_day / refill_rows)
+    return BURST + math.ceil(30 * pace.rows_per_day / refill_rows)
 
 
-def _time_for(stream: Stream, rows: int) -> timedelta:
-    return timedelta(days=rows / stream.rows_per_day)
+def _window(stream: Stream, pace: Pace, *, at_least: timedelta) -> str:
+    """How far back the rows of a training lie: across the longest gap, or a training after it would have none."""
+    rows, span = pace.time_for(MOST_TRAINED), pace.span
+    reach = _rounded(min(rows + pace.idle, stream.span)) if pace.idle else _rounded(rows, span)
+    return format_duration(max(reach, at_least))
+
+
+def _first_end(stream: Stream, spec: ModelSpec) -> datetime:
+    """The end of a tenth of the rows, or the first time after it by which a model can be trained."""
+    training = spec.training
+    rows = min(max(round(stream.rows * BASE_SHARE), FEWEST_BASE_ROWS), MOST_BASE_ROWS, stream.rows // 2)
+    why_not = ""
+    while rows <= max(LARGEST_BASE_SHARE * stream.rows, stream.rows // 2):
+        until = stream.event_time[rows]
+        trained = trainable(stream, until, spec)
+        fitted_on = stream.label[trained[: round(len(trained) * (1 - training.validation_fraction))]]
+        if len(trained) < training.min_rows:
+            why_not = f"{len(trained):,} rows of training.window have a label, and are older than labels.maturity, "
+            why_not += f"{format_duration(spec.labels.maturity)}; {training.min_rows:,} are needed"
+        elif len(set(fitted_on.tolist())) < 2:
+            why_not = f"every label that is known is {fitted_on[0]}"
+        else:
+            return as_datetime(until)
+        rows = max(rows + 1, round(rows * BASE_GROWTH))
+    raise StreamError(
+        f"no first model can be trained on the first {LARGEST_BASE_SHARE:.0%} of {stream.name}: {why_not}; give a "
+        "longer file, or with --spec other values of these"
+    )
 
 
 def _plain(duration: timedelta) -> timedelta:
@@ -259,18 +336,24 @@ def _plain(duration: timedelta) -> timedelta:
     return max(round(duration / unit), 1) * unit
 
 
-def _cycle(stream: Stream) -> timedelta:
-    shortest = _WEEK if stream.times_given and stream.span >= 8 * _WEEK else _CYCLES[0]
-    fitting = [c for c in _CYCLES if c <= max(stream.span / CYCLES, shortest)]
-    enough = (c for c in fitting if c >= shortest and stream.rows_per_day * (c / _DAY) >= CYCLE_ROWS)
+def _cycle(stream: Stream, pace: Pace) -> timedelta:
+    shortest = _WEEK if stream.times_given and pace.span >= 8 * _WEEK else max(_CYCLES[0], pace.resolution)
+    fitting = [c for c in _CYCLES if c <= max(pace.span / CYCLES, shortest)]
+    enough = (c for c in fitting if c >= shortest and pace.rows_per_day * (c / _DAY) >= CYCLE_ROWS)
     return next(enough, fitting[-1])
 
 
 def _maturity(stream: Stream) -> timedelta:
-    known = stream.labelled
-    delays = (stream.label_time[known] - stream.event_time[known]).astype("timedelta64[us]").astype("int64")
+    """How long 99 % of the labels take; of those that come within a share of the span, where nearly all others do.
+
+    A few labels that take months are no reason to wait for months with all: those come late, as any late label does.
+    """
+    took = label_delays(stream)
+    bounds = (share * Pace.of(stream).span / _MICROSECOND for share in WAITED_FOR_SHARES)
+    bound = next((bound for bound in bounds if np.mean(took <= bound) >= MOST_LABELS), None)
+    prompt = took if bound is None else took[took <= bound]
     # Labels are handed in at the next step, so the latest of them wait for one.
-    return _rounded(timedelta(microseconds=float(np.quantile(delays, 0.99))) + default_step(stream))
+    return _rounded(float(np.quantile(prompt, LABELS_WAITED_FOR)) * _MICROSECOND + default_step(stream))
 
 
 def _rounded(duration: timedelta, most: timedelta = _ROUND[-1]) -> timedelta:

@@ -33,7 +33,7 @@ LABEL_DELAY = timedelta(days=1)
 LARGEST_LABEL_DELAY_SHARE = 1 / 50  # of the stream's span: a stream of two hours does not wait a day for a label
 MOST_CATEGORIES = 1_000
 MOST_CLASSES = 20
-FEWEST_ROWS = 1_000
+FEWEST_ROWS = 500
 
 
 class StreamError(UsageError):

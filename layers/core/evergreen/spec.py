@@ -496,7 +496,10 @@ class ShadowSpec(_Section):
     alpha: float = Field(0.01, gt=0, lt=0.5, description="chance of promoting a candidate that is no better")
     min_gain: float = Field(0.02, gt=0, lt=1, description="a gain below this is not worth waiting for")
     cycle: Duration = Field(timedelta(days=7), description="only whole cycles of traffic are judged")
-    max_time: Duration = Field(timedelta(days=28), description="no verdict by then: the candidate is not promoted")
+    max_time: Duration = Field(
+        timedelta(days=28),
+        description="no verdict by then: the candidate is not promoted; a cycle without a request costs no time",
+    )
     max_rows: int | None = Field(
         None,
         ge=1,

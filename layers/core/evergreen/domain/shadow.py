@@ -26,6 +26,7 @@ MANY_LATE = 0.01
 _LOG_10 = math.log(10)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1) // _MICROSECOND
+_HOUR = timedelta(hours=1) // _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,37 @@ def judged_until(shadow: Shadow, spec: ModelSpec, now: datetime, *, nests: bool 
     return Whole.of(shadow, rules).until(shadow.since, rules.maturity, now)
 
 
+def time_in_traffic(asked: NDArray[np.int64], *, since: datetime, until: datetime, cycle: timedelta) -> timedelta:
+    """Return the time that a trial has had: of each cycle in which a request came; the others brought nothing to see.
+
+    Parameters
+    ----------
+    asked
+        When requests came, or the hours in which any did; microseconds since 1970 UTC.
+    since, until
+        The trial so far. The cycles are counted from its beginning; of the last one there is what has passed.
+    cycle
+        Of the traffic: a night without requests is no gap, a week without any is one. An hour at the least.
+
+    Examples
+    --------
+    >>> since, hour = datetime(2026, 1, 5, tzinfo=UTC), timedelta(hours=1)
+    >>> asked = np.array([_microseconds(since + 40 * day * hour) for day in (0, 1, 2, 30, 31)])
+    >>> week = timedelta(days=7)
+    >>> time_in_traffic(asked, since=since, until=since + 8 * week, cycle=week).days
+    14
+    >>> time_in_traffic(asked[:3], since=since, until=since + 5 * timedelta(days=1), cycle=week).days
+    5
+    """
+    passed, length = (until - since) // _MICROSECOND, max(cycle // _MICROSECOND, _HOUR)
+    if passed <= 0:
+        return timedelta(0)
+    began = asked - _microseconds(since)
+    of_hours = np.concatenate([began, began + _HOUR - 1])  # what came in an hour may be of either cycle that it touches
+    counted = np.unique(of_hours[(of_hours >= 0) & (of_hours < passed)] // length)
+    return int(np.minimum(passed - counted * length, length).sum()) * _MICROSECOND
+
+
 @dataclass(frozen=True, slots=True)
 class Weighed:
     """A verdict on rows that all count, in the metric's unit, and what it rests on."""
@@ -228,11 +260,12 @@ def judge(
     whole: Whole | None = None,
     answered: int | None = None,
     answered_share: float | None = None,
+    asked: NDArray[np.int64] | None = None,
 ) -> ShadowDecision:
     """Judge a shadow that answers the same requests since a time.
 
     Only rows of whole, matured cycles count, one mean a group. Past ``max_time`` or on ``max_rows`` rows without a
-    proof the verdict is keep; never promote on a timeout.
+    proof the verdict is keep; never promote on a timeout. A cycle in which nobody asked costs no time.
 
     Parameters
     ----------
@@ -249,6 +282,9 @@ def judge(
     answered_share
         Of production's requests in that time, the share that the shadow answered too, where that is known. Below
         ``rules.least_answered`` there is no promotion: a version that failed on requests is not proven by the others.
+    asked
+        When requests came, or the hours in which any did, labelled or not, where that is known; microseconds since
+        1970 UTC.
     """
     whole = whole or Whole(rules.cycle)
     until = whole.until(since, rules.maturity, now)
@@ -307,7 +343,7 @@ def judge(
         verdict = Verdict.NEED_MORE_DATA
         needed = f"{rules.least_answered:.1%} are needed (deployment.tolerance)"
         because += f"; the shadow answered {answered_share:.1%} of the requests, {needed}"
-    if verdict == Verdict.NEED_MORE_DATA and (limit := _limit_reached(rules, since, now, len(counted))):
+    if verdict == Verdict.NEED_MORE_DATA and (limit := _limit_reached(rules, since, now, len(counted), asked)):
         verdict, because = "keep", f"no proof within {limit}: {because}"
     return ShadowDecision(verdict, because, evidence)
 
@@ -322,6 +358,7 @@ def decide(
     answered: int | None = None,
     answered_share: float | None = None,
     nests: bool = False,
+    asked: NDArray[np.int64] | None = None,
 ) -> ShadowDecision:
     """Judge the version in shadow against production, with the spec's rules; see :func:`judge`.
 
@@ -339,9 +376,10 @@ def decide(
         answered=answered,
         # The sentinel has shown in production that it answers, and what it proves must not wait.
         answered_share=answered_share if shadow.role is ShadowRole.CHALLENGER else None,
+        asked=asked,
     )
     if rules.nested:
-        is_over = bool(_limit_reached(rules, shadow.since, now, found.evidence["rows"]))
+        is_over = bool(_limit_reached(rules, shadow.since, now, found.evidence["rows"], asked))
         found = _nested(found, rules, answered_share, is_over=is_over)
     return replace(found, evidence=versions | found.evidence)
 
@@ -399,13 +437,23 @@ def _first(times: NDArray[np.int64], index: NDArray[np.int64] | None) -> NDArray
     return first
 
 
-def _limit_reached(rules: Rules, since: datetime, now: datetime, rows: int) -> str:
+def _limit_reached(
+    rules: Rules, since: datetime, now: datetime, rows: int, asked: NDArray[np.int64] | None = None
+) -> str:
     """The limit that a shadow without a proof has come to, in words; empty before."""
-    if now - rules.maturity - since >= rules.max_time:
-        return f"{rules.max_time.days} days"
+    until = now - rules.maturity
+    passed = until - since
+    counted = passed if asked is None else time_in_traffic(asked, since=since, until=until, cycle=rules.cycle)
+    if counted >= rules.max_time:
+        gap = f", without {_in_days(passed - counted)} in which nobody asked" if counted < passed else ""
+        return f"{_in_days(rules.max_time)}{gap}"
     if rules.max_rows is not None and rows >= rules.max_rows:
         return f"{rules.max_rows:,} rows"
     return ""
+
+
+def _in_days(duration: timedelta) -> str:
+    return f"{duration.days} days" if duration.days else format_duration(duration)
 
 
 def _share(part: int, whole: int | None) -> float | None:

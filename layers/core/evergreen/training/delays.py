@@ -87,7 +87,7 @@ class Delays:
             return min(longest, _bin_end(int(np.searchsorted(np.cumsum(self.counts), 0.999 * total))))
         count = np.cumsum(self.compared_with, dtype=np.float64)
         mean = np.cumsum(self.missed, axis=0, dtype=np.float64) / np.maximum(count, _NEARLY_NONE)[:, np.newaxis]
-        unlike = (np.abs(mean - mean[-1]).max(axis=1) > _ALIKE) & (count > _NEARLY_NONE)
+        unlike = (np.linalg.norm(mean - mean[-1], ord=np.inf, axis=1) > _ALIKE) & (count > _NEARLY_NONE)
         # A bin's labels are all known at its end; where the mean is off there, the next bin's are waited for.
         return min(longest, _bin_end(int(np.flatnonzero(unlike)[-1]) + 1 if unlike.any() else 0))
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.bake import roll_back
 from evergreen.domain.catalog import CatalogKind, whole_hour
@@ -97,15 +100,17 @@ def compare_shadow(
     ancestors = state.version(shadow.version).ancestors or ()
     nests = spec.freshness.enabled and shadow.judged_against in ancestors
     until = judged_until(shadow, spec, now, nests=nests)
+    pairs = _paired(state, shadow, spec, now, ports)
     decision = decide(
         shadow,
         spec,
-        _paired(state, shadow, spec, now, ports),
+        pairs,
         now,
         loss_scale=_loss_scale(state, shadow, ports),
         answered=_answered(model, shadow, until, ports),
         answered_share=_answered_share(model, shadow, until, ports),
         nests=nests,
+        asked=np.concatenate([_asked(model, shadow, now, ports), pairs.inference_time]),
     )
     # Noted before it is acted on: once the version is out of the shadow, a second delivery judges nothing.
     found = {"model": model, "time": now.isoformat(), "verdict": decision.verdict, "because": decision.because}
@@ -160,6 +165,12 @@ def _answered_share(model: str, shadow: Shadow, until: datetime, ports: Ports) -
     if not asked:
         return None
     return round(min(_answered(model, shadow, until, ports, skipped=_HOUR) / asked, 1.0), 6)
+
+
+def _asked(model: str, shadow: Shadow, now: datetime, ports: Ports) -> NDArray[np.int64]:
+    """The hours in which production was asked since the shadow began, labelled or not."""
+    entries = ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, whole_hour(shadow.since), now)
+    return np.array([round(entry.time.timestamp()) * 1_000_000 for entry in entries if entry.rows], dtype=np.int64)
 
 
 def _challenger(
