@@ -1,6 +1,6 @@
 """One policy on one stream, in a process of its own: what `bench_table.py` starts, a JSON document a line.
 
-`never`, `every:N`, `fresh:N`, `tutorial` and `deployed` need nothing but Evergreen; `adwin`, `arf` and `srp` need River.
+`never`, `every:N`, `fresh:N`, `tutorial` and `deployed` need nothing but Evergreen; `adwin`, `arf`, `srp` need River.
 Every line but the last says how far it is; the last one holds the figures.
 """
 
@@ -148,7 +148,7 @@ def deployed(path: Path, stream: Stream, late: int, seed: int) -> dict[str, Any]
         options = ["--compare", "none", "--json", "--seed", f"{seed}", "--out", folder]
         command = [sys.executable, "-m", "evergreen_ops", "replay", str(source), *pace, *options]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        replayed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        replayed = subprocess.run(command, capture_output=True, text=True, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if replayed.returncode:
         return {"because": replayed.stderr.strip().splitlines()[-1]}

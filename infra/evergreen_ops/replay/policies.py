@@ -55,7 +55,7 @@ class Window:
     spec: ModelSpec
     recent: Array  # rows asked since the last check
     labelled: Array  # of the newest rows, those whose label is known by now
-    matured: Array  # rows that the model in use answered and whose label became known since the last check, in that order
+    matured: Array  # rows of the model in use whose label became known since the last check, in that order
     trained_on: Array
     predictions: Array  # of every row so far
     trained_predictions: Array
