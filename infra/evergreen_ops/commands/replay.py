@@ -28,6 +28,7 @@ from evergreen_ops.console import (
 
 if TYPE_CHECKING:
     from evergreen.spec import ModelSpec
+    from evergreen_ops.replay.explain import Explanation
     from evergreen_ops.replay.result import Replay
     from evergreen_ops.replay.run import Plan
     from evergreen_ops.replay.specs import Base
@@ -41,6 +42,8 @@ Examples:
   evergreen replay
 
   evergreen replay --drill --json
+
+  evergreen replay --explain
 
   evergreen replay traffic.parquet --label churned --time asked_at --compare never,every:500,tutorial
 """
@@ -81,6 +84,13 @@ def replay(
             help="Policies on the same stream: never, every:N (rows), fresh:N (learns in between), tutorial; or none."
         ),
     ] = "never",
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say what each training and each promotion brought, beside never, every:500 and tutorial.",
+        ),
+    ] = False,
     drill: Annotated[
         bool, typer.Option("--drill", help="Promote three bad versions and watch them being rolled back.")
     ] = False,
@@ -104,7 +114,7 @@ def replay(
     from evergreen_ops.replay.progress import screen
     from evergreen_ops.replay.run import replay as run
 
-    policies = _policies(compare)
+    policies = _policies(compare, explain=explain)
     given = None if spec is None else read_spec(spec)
     wanted_task = task or (None if given is None else given.task)
     found, base = _read(
@@ -113,7 +123,7 @@ def replay(
     chosen, aside = specs.for_replay(_spec(given, found, bundled=stream is None, seed=seed))
     plan = _plan(found, chosen, base, step=step, template=template, drill=drill, policies=policies)
     folder = out or REPLAYS / found.name
-    plan = replace(plan, mlflow=folder / "mlflow")
+    plan = replace(plan, mlflow=folder / "mlflow", explain=explain)
     make_folder(folder, "--out")
     with screen() as shown:
         for note in found.notes:
@@ -134,10 +144,14 @@ def replay(
         raise typer.Exit(REFUSED)
 
 
-def _policies(text: str) -> tuple[Any, ...]:
+def _policies(text: str, *, explain: bool) -> tuple[Any, ...]:
+    from evergreen_ops.replay.explain import POLICIES
     from evergreen_ops.replay.policies import parse_policies
 
-    return () if text.strip() == "none" else parse_policies(text)
+    named = "" if text.strip() == "none" else text
+    if explain:
+        named = f"{named},{POLICIES}"
+    return () if text.strip() == "none" and not explain else parse_policies(named)
 
 
 def _read(
@@ -217,6 +231,8 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
         if live["version"] == summary["production_version"]:
             worth = fresh_beside_plain(live["over_all"])
             screen.print(f"its live state, in the last 60 days: {worth}", highlight=False)
+    if result.explanation is not None:
+        _print_explanation(result.explanation)
     for outcome in summary["drill"]:
         fate = f"rolled back to version {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back"
         screen.print(
@@ -225,6 +241,26 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
     screen.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     screen.print(f"runs and versions: evergreen mlflow ui {folder}", highlight=False, soft_wrap=True)
 
+
+def _print_explanation(explanation: Explanation) -> None:
+    from rich.table import Table
+
+    from evergreen_ops.replay.report import explained_head, explained_rows, trained_again
+
+    screen = console(WIDE)
+    if not explanation.changes:
+        screen.print("nothing was retrained, promoted or rolled back: there is nothing to explain")
+        return
+    table = Table(pad_edge=False, box=None, title="what each change brought on matured labels, until the next one")
+    for place, name in enumerate(explained_head(explanation)):
+        table.add_column(name, justify="left" if place in _TEXTS else "right", overflow="fold")
+    for cells in explained_rows(explanation):
+        table.add_row(*cells)
+    screen.print(table)
+    screen.print(trained_again(explanation), highlight=False)
+
+
+_TEXTS = (0, 1, 2, 3, 7)  # columns of words
 
 _FIGURES = (
     ("accuracy", "accuracy"),
