@@ -186,8 +186,8 @@ def test_tables_tell_it_in_words(turning: Stream) -> None:
     (row,) = explained_rows(found)
     told = dict(zip(explained_head(found), row, strict=True))
     assert (told["what"], told["why"], told["rows"]) == ("version 2 promoted", "performance", "900")
-    assert told["trained on"].startswith("700 rows until 2024-01-")
-    assert told["brought"].startswith("+")
+    assert told["trained on"].startswith("700 until 2024-01-")
+    assert told["points brought"].startswith("+")
     assert {"never", "every:500"} <= set(told)
 
 

@@ -251,16 +251,18 @@ def _print_explanation(explanation: Explanation) -> None:
     if not explanation.changes:
         screen.print("nothing was retrained, promoted or rolled back: there is nothing to explain")
         return
-    table = Table(pad_edge=False, box=None, title="what each change brought on matured labels, until the next one")
+    screen.print("\nwhat each change brought on matured labels, until the next one")
+    table = Table(pad_edge=False, box=None)
     for place, name in enumerate(explained_head(explanation)):
-        table.add_column(name, justify="left" if place in _TEXTS else "right", overflow="fold")
+        words = place in _WORDS
+        table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for cells in explained_rows(explanation):
         table.add_row(*cells)
     screen.print(table)
     screen.print(trained_again(explanation), highlight=False)
 
 
-_TEXTS = (0, 1, 2, 3, 7)  # columns of words
+_WORDS = (1, 2, 3, 7)  # columns
 
 _FIGURES = (
     ("accuracy", "accuracy"),

@@ -400,7 +400,8 @@ def _brought_rows(worth: Iterable[Brought]) -> list[Row]:
 def explained_head(explanation: Explanation) -> tuple[str, ...]:
     """Return what the columns of :func:`explained_rows` are."""
     others = next((tuple(each.others) for each in explanation.changes if each.others), ())
-    return ("when", "what", "why", "trained on", "rows", "served", "without / with it", "brought", *others)
+    brought = "points brought" if explanation.measure == "accuracy" else "error less"
+    return ("when", "what", "why", "trained on", "rows", "served", "without / with it", brought, *others)
 
 
 def explained_rows(explanation: Explanation) -> list[tuple[str, ...]]:
@@ -453,12 +454,12 @@ def _what(each: Explained) -> str:
 
 
 def _trained_on(rows: int, until: datetime | None) -> str:
-    return f"{rows:,} rows" if until is None else f"{rows:,} rows until {until:%Y-%m-%d}"
+    return f"{rows:,}" if until is None else f"{rows:,} until {until:%Y-%m-%d}"
 
 
 def _gain(gain: Gain, measure: str) -> str:
-    scale, unit, digits = (100, " points", 1) if measure == "accuracy" else (1, "", 3 if abs(gain.gain) < 1 else 1)
-    told = f"{scale * gain.gain:+.{digits}f}{unit}"
+    scale, digits = (100, 1) if measure == "accuracy" else (1, 3 if abs(gain.gain) < 1 else 1)
+    told = f"{scale * gain.gain:+.{digits}f}"
     if gain.interval is None:
         return told
     low, high = (f"{scale * end:+.{digits}f}" for end in gain.interval)
