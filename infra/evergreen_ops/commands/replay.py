@@ -79,16 +79,18 @@ def replay(
     task: Annotated[TaskOption | None, typer.Option(help="What the label is; by default told from its values.")] = None,
     rows_per_day: RowsADay = 500,
     compare: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Policies on the same stream: never, every:N (rows), fresh:N (learns in between), tutorial; or none."
+            help="Policies on the same stream: never, every:N (rows), fresh:N (learns in between), tutorial; or none. "
+            "By default never; with --explain never, every:500 and tutorial.",
+            show_default=False,
         ),
-    ] = "never",
+    ] = None,
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
-            help="Say what each training and each promotion brought, beside never, every:500 and tutorial.",
+            help="Say what each training and each promotion brought, beside the policies of --compare.",
         ),
     ] = False,
     drill: Annotated[
@@ -144,14 +146,13 @@ def replay(
         raise typer.Exit(REFUSED)
 
 
-def _policies(text: str, *, explain: bool) -> tuple[Any, ...]:
+def _policies(text: str | None, *, explain: bool) -> tuple[Any, ...]:
     from evergreen_ops.replay.explain import POLICIES
     from evergreen_ops.replay.policies import parse_policies
 
-    named = "" if text.strip() == "none" else text
-    if explain:
-        named = f"{named},{POLICIES}"
-    return () if text.strip() == "none" and not explain else parse_policies(named)
+    if text is None:
+        text = POLICIES if explain else "never"
+    return () if text.strip() == "none" else parse_policies(text)
 
 
 def _read(

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 POLICIES = "never,every:500,tutorial"
-"""What a change is shown beside."""
+"""What changes are shown beside, where nothing else is asked for."""
 SURE = 0.95
 FEWEST_DAYS = 5
 """Of fewer days too little is known of how much they differ: rows are cut into runs of neighbours instead."""

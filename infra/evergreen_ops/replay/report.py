@@ -26,7 +26,7 @@ from evergreen.domain.model_events import (
 )
 from evergreen_ops.pages.charts import Band, Marker, Series, health_chart
 from evergreen_ops.pages.page import page
-from evergreen_ops.replay.explain import POLICIES, Explained, Explanation, Gain
+from evergreen_ops.replay.explain import Explained, Explanation, Gain
 from evergreen_ops.replay.result import Replay, retrainings
 from evergreen_ops.replay.streams import as_datetime
 from evergreen_ops.replay.trainings import Kind
@@ -237,7 +237,9 @@ def _lines(replay: Replay, policies: Sequence[str]) -> list[Series]:
     ours = _series("Evergreen", "ours", replay, scored, stream.label[scored], replay.served.predictions[scored], chunk)
     rows = np.flatnonzero(stream.labelled & (np.arange(stream.rows) >= replay.base.rows))
     others = [
-        _series(_LINES[each.policy], _style(each.policy), replay, rows, each.actual, each.predicted, chunk)
+        _series(
+            _LINES.get(each.policy, each.policy), _style(each.policy), replay, rows, each.actual, each.predicted, chunk
+        )
         for each in replay.comparisons
         if each.policy in policies
     ]
@@ -468,7 +470,7 @@ def _gain(gain: Gain, measure: str) -> str:
 
 def _explained(replay: Replay, explanation: Explanation) -> dict[str, Any]:
     """What the page shows of it."""
-    drawn = _lines(replay, POLICIES.split(","))
+    drawn = _lines(replay, [each.policy for each in replay.comparisons])
     return {
         "charts": _charts(replay, drawn),
         "legend": [(each.style, each.name) for each in drawn[::-1]],
