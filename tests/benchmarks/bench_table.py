@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evergreen_ops.replay.policies import PolicyError, parse_policies
 from evergreen_ops.tune.processes import one_thread_each
 
 RIVER = "river==0.26.1"
@@ -205,6 +206,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="JSON Lines of what is done; what is there is not run again")
     options = parser.parse_args()
     policies = [*options.policies.split(","), *(["deployed"] if options.deployed else [])]
+    missing = next((stream for stream in options.streams if not stream.exists()), None)
+    if missing is not None:
+        parser.error(f"{missing} does not exist")
+    try:
+        parse_policies(",".join(policy for policy in policies if policy not in (*RIVERS, "deployed")) or "never")
+    except PolicyError as error:
+        parser.error(f"{error}, {', '.join(RIVERS)}, deployed")
     lines = read_lines(options.json)
     done = {key_of(line) for line in lines if "because" not in line}
     wanted = itertools.product(options.streams, options.seeds, policies)
