@@ -212,7 +212,7 @@ def main() -> None:
     try:
         parse_policies(",".join(policy for policy in policies if policy not in (*RIVERS, "deployed")) or "never")
     except PolicyError as error:
-        parser.error(f"{error}, {', '.join(RIVERS)}, deployed")
+        parser.error(f"{str(error).replace('--compare', '--policies')}, {', '.join(RIVERS)}, deployed")
     lines = read_lines(options.json)
     done = {key_of(line) for line in lines if "because" not in line}
     wanted = itertools.product(options.streams, options.seeds, policies)
