@@ -227,7 +227,7 @@ def main() -> None:
     run_all([task for task in tasks if task.key not in done], options.jobs, keep)
     latest = {key_of(line): line for line in lines if line["late"] == options.late}
     for stream in options.streams:
-        print(f"\n{table(stream.stem, latest.values(), policies)}")
+        print(f"\n{table(stream.stem, latest.values(), [*POLICIES.split(','), 'deployed'])}")
 
 
 if __name__ == "__main__":
