@@ -117,7 +117,7 @@ def replayed(
 def test_a_replay_of_a_file_retrains_by_a_trigger_and_writes_what_it_found(
     turning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summary = replayed(turning, tmp_path / "out", monkeypatch, capsys)
+    summary = replayed(turning, tmp_path / "out", monkeypatch, capsys, "--explain")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "decisions.jsonl",
         "events.jsonl",
@@ -133,7 +133,19 @@ def test_a_replay_of_a_file_retrains_by_a_trigger_and_writes_what_it_found(
     assert summary["failed_requests"] == 0
     assert summary["scored"] == summary["rows"] == 2_500
     assert summary["accuracy"] > 0.4
+    assert set(summary["compare"]) == {"never", "every:500", "tutorial"}
+    assert_explained(summary)
     assert_mlflow_shows(tmp_path / "out", summary)
+
+
+def assert_explained(summary: dict[str, Any]) -> None:
+    """Each promotion is there, and the versions that were trained again say what was served."""
+    told = summary["explained"]
+    promotions = [change for change in told["changes"] if change["what"] == "promotion"]
+    assert len(promotions) == summary["promotions"]
+    assert len(told["changes"]) >= summary["trainings"]
+    assert told["trained_again"]["alike"] > 0.9
+    assert all(change["training"]["because"] for change in promotions)
 
 
 def asked(url: str, path: str, body: dict[str, Any] | None = None) -> Any:

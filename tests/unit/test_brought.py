@@ -119,6 +119,20 @@ def test_of_a_version_in_shadow_the_newest_comparison_is_told():
     assert over.of(2, notes).rows == 120, "rows are not counted twice"
 
 
+def test_while_the_quality_bake_goes_on_the_newest_comparison_with_the_sentinel_is_told():
+    notes = [
+        {"type": "ShadowCompared", "time": START.isoformat()} | evidence(2, 1, 120, (0.2, 0.1)),
+        {"type": "ShadowCompared", "time": START.isoformat()} | evidence(1, 2, 30, (0.1, 0.2)),
+        {"type": "ShadowCompared", "time": START.isoformat()} | evidence(1, 2, 80, (0.1, 0.25)),
+    ]
+    story = first().registered(2).shadowed(2, 1).promoted(2, 1, evidence(2, 1, 120, (0.2, 0.1)))
+    found = story.of(2, notes)
+    assert (found.fate, found.rows) == ("promoted", 200)
+    assert (found.new.loss, found.old.loss) == pytest.approx((20 / 200, (24 + 20) / 200))
+    over = story.then(BakePassed, version=2, phase="quality", evidence=evidence(1, 2, 90, (0.1, 0.25))).of(2, notes)
+    assert over.rows == 210, "rows are not counted twice"
+
+
 def test_losses_of_two_metrics_are_not_added():
     story = first().registered(2).shadowed(2, 1).promoted(2, 1, evidence(2, 1, 300, (0.2, 0.1)))
     watched = evidence(1, 2, 100, (0.3, 0.4), metric="accuracy")

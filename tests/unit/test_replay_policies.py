@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from evergreen_ops.replay.policies import PolicyError, parse_policies, simulate
+from evergreen_ops.replay.policies import Policy, PolicyError, Window, parse_policies, simulate
 from evergreen_ops.replay.recipe import StreamRecipe
 from evergreen_ops.replay.specs import Base, base_of, infer_spec
 from evergreen_ops.replay.streams import Stream, read_table
@@ -100,6 +100,25 @@ def test_the_tutorial_retrains_whenever_it_looks_below_its_bar(turning: Stream) 
     result, _, _ = run("tutorial", turning)
     assert sum(result.triggers.values()) == result.trainings > 0
     assert set(result.triggers) <= {"performance", "data_drift", "new_data", "prediction_shift"}
+
+
+def test_a_trigger_sees_each_matured_answer_of_the_model_in_use_once(turning: Stream) -> None:
+    seen: list[Array] = []
+
+    def fires(window: Window) -> str | None:
+        seen.append(window.matured)
+        return "often" if len(seen) == 20 else None
+
+    base = base_of(turning)
+    policy = Policy("watchful", fires=fires, checked_every=50)
+    found = simulate(policy, turning, infer_spec(turning), base, MajorityRecipe(turning))
+    assert found.triggers == {"often": 1}
+    before, after = np.concatenate(seen[:20]), np.concatenate(seen[20:])
+    retrained = base.rows + 20 * 50
+    labels_known = turning.label_time <= turning.event_time[retrained - 1]
+    assert before.tolist() == [row for row in range(base.rows, retrained) if labels_known[row]]
+    assert after[0] == retrained, "what the replaced model answered is not the new one's"
+    assert (np.diff(turning.label_time[after]) >= np.timedelta64(0, "us")).all()
 
 
 def test_the_same_seed_gives_the_same_figures(turning: Stream) -> None:

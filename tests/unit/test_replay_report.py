@@ -16,6 +16,7 @@ import pytest
 from evergreen.domain.history import History
 from evergreen_ops.commands.replay import _print_summary
 from evergreen_ops.replay import report
+from evergreen_ops.replay.explain import explain
 from evergreen_ops.replay.policies import parse_policies, simulate
 from evergreen_ops.replay.recipe import StreamRecipe
 from evergreen_ops.replay.result import DrillOutcome, Replay, Served
@@ -154,6 +155,26 @@ def test_the_page_and_the_summary_tell_what_each_version_brought(finished: Repla
     page = told_of(finished, tmp_path)
     assert "What each version brought" in page
     assert "0.2000 / 0.1000" in page
+
+
+def test_the_page_and_the_summary_explain_each_change_where_that_was_asked_for(
+    finished: Replay, tmp_path: Path
+) -> None:
+    assert "explained" not in finished.summary()
+    stream, scored = finished.stream, finished.scored
+    told = explain(
+        stream, finished.spec, finished.base, HISTORY, finished.served.predictions, scored, finished.comparisons
+    )
+    explained = replace(finished, explanation=told)
+    summary = explained.summary()["explained"]
+    assert [change["what"] for change in summary["changes"]] == ["promotion", "rollback"]
+    assert summary["changes"][0]["policies"]["never"]["value"] > 0.5
+    json.dumps(summary, allow_nan=False)
+    report.write(explained, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "What each training and promotion brought" in page
+    assert 'class="line never"' in page
+    assert "rolled back to version 1" in page
 
 
 def test_a_candidate_that_gave_way_before_a_row_was_judged_breaks_no_page(finished: Replay, tmp_path: Path) -> None:

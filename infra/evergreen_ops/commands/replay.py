@@ -28,6 +28,7 @@ from evergreen_ops.console import (
 
 if TYPE_CHECKING:
     from evergreen.spec import ModelSpec
+    from evergreen_ops.replay.explain import Explanation
     from evergreen_ops.replay.result import Replay
     from evergreen_ops.replay.run import Plan
     from evergreen_ops.replay.specs import Base
@@ -41,6 +42,8 @@ Examples:
   evergreen replay
 
   evergreen replay --drill --json
+
+  evergreen replay --explain
 
   evergreen replay traffic.parquet --label churned --time asked_at --compare never,every:500,tutorial
 """
@@ -76,11 +79,20 @@ def replay(
     task: Annotated[TaskOption | None, typer.Option(help="What the label is; by default told from its values.")] = None,
     rows_per_day: RowsADay = 500,
     compare: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Policies on the same stream: never, every:N (rows), fresh:N (learns in between), tutorial; or none."
+            help="Policies on the same stream: never, every:N (rows), fresh:N (learns in between), tutorial; or none. "
+            "By default never; with --explain never, every:500 and tutorial.",
+            show_default=False,
         ),
-    ] = "never",
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say what each training and each promotion brought, beside the policies of --compare.",
+        ),
+    ] = False,
     drill: Annotated[
         bool, typer.Option("--drill", help="Promote three bad versions and watch them being rolled back.")
     ] = False,
@@ -105,7 +117,7 @@ def replay(
     from evergreen_ops.replay.progress import screen
     from evergreen_ops.replay.run import replay as run
 
-    policies = _policies(compare)
+    policies = _policies(compare, explain=explain)
     given = None if spec is None else read_spec(spec)
     wanted_task = task or (None if given is None else given.task)
     found = _read(stream, label=label, time=time, label_time=label_time, task=wanted_task, rows_per_day=rows_per_day)
@@ -115,7 +127,7 @@ def replay(
     folder = out or REPLAYS / found.name
     is_inferred = stream is not None and spec is None
     told = assumed(found, chosen, base, plan.step) if is_inferred else {}
-    plan = replace(plan, mlflow=folder / "mlflow", assumed=told)
+    plan = replace(plan, mlflow=folder / "mlflow", assumed=told, explain=explain)
     make_folder(folder, "--out")
     with screen() as shown:
         for note in found.notes:
@@ -138,9 +150,12 @@ def replay(
         raise typer.Exit(REFUSED)
 
 
-def _policies(text: str) -> tuple[Any, ...]:
+def _policies(text: str | None, *, explain: bool) -> tuple[Any, ...]:
+    from evergreen_ops.replay.explain import POLICIES
     from evergreen_ops.replay.policies import parse_policies
 
+    if text is None:
+        text = POLICIES if explain else "never"
     return () if text.strip() == "none" else parse_policies(text)
 
 
@@ -219,6 +234,8 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
         if live["version"] == summary["production_version"]:
             worth = fresh_beside_plain(live["over_all"])
             screen.print(f"its live state, in the last 60 days: {worth}", highlight=False)
+    if result.explanation is not None:
+        _print_explanation(result.explanation)
     for outcome in summary["drill"]:
         fate = f"rolled back to version {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back"
         screen.print(
@@ -227,6 +244,28 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
     screen.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     screen.print(f"runs and versions: evergreen mlflow ui {folder}", highlight=False, soft_wrap=True)
 
+
+def _print_explanation(explanation: Explanation) -> None:
+    from rich.table import Table
+
+    from evergreen_ops.replay.report import explained_head, explained_rows, trained_again
+
+    screen = console(WIDE)
+    if not explanation.changes:
+        screen.print("nothing was retrained, promoted or rolled back: there is nothing to explain")
+        return
+    screen.print("\nwhat each change brought on matured labels, until the next one")
+    table = Table(pad_edge=False, box=None)
+    for place, name in enumerate(explained_head(explanation)):
+        words = place in _WORDS
+        table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
+    for cells in explained_rows(explanation):
+        table.add_row(*cells)
+    screen.print(table)
+    screen.print(trained_again(explanation), highlight=False)
+
+
+_WORDS = (1, 2, 3, 7)  # columns
 
 _FIGURES = (
     ("accuracy", "accuracy"),

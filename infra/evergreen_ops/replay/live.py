@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -51,6 +52,12 @@ class LiveModel:
         self.state = LiveState(classes, spread, linear=linear)
         self._models: dict[int, tuple[StreamModel, ForestLeaves | None]] = {}
         self._waiting: list[_Waiting] = []
+
+    def fork(self) -> LiveModel:
+        """Return the same as it is now, to go its own way from here on."""
+        other = copy(self)
+        other._models, other._waiting = dict(self._models), list(self._waiting)
+        return other
 
     def take(self, model: StreamModel) -> None:
         """Have a newly trained model answer from now on, with its ancestors."""

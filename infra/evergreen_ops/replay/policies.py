@@ -44,16 +44,18 @@ class Policy:
     every: int | None = None
     fires: Callable[[Window], str | None] | None = None
     learns: bool = False  # keeps a live state between the trainings
+    checked_every: int = CHECK_ROWS  # labelled rows between two questions to ``fires``
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the tutorial's triggers look at: the last rows, and the rows that the model in use was trained on."""
+    """What triggers look at: the last rows, and the rows that the model in use was trained on."""
 
     stream: Stream
     spec: ModelSpec
     recent: Array  # rows asked since the last check
     labelled: Array  # of the newest rows, those whose label is known by now
+    matured: Array  # rows of the model in use whose label became known since the last check, in that order
     trained_on: Array
     predictions: Array  # of every row so far
     trained_predictions: Array
@@ -141,7 +143,7 @@ def simulate(
     run = _Simulation(stream, spec, base, recipe, live)
     run.train(first)
     never = policy.every is None and policy.fires is None
-    for block in _blocks(stream, base, policy.every or (NEVER_ROWS if never else CHECK_ROWS)):
+    for block in _blocks(stream, base, policy.every or (NEVER_ROWS if never else policy.checked_every)):
         run.ask(block)
         if on_progress is not None:
             on_progress(int(block[-1]) + 1 - base.rows, sum(run.fired.values()))
@@ -165,6 +167,8 @@ class _Simulation:
         self.fired: Counter[str] = Counter()
         self.rows_trained = 0
         self.labels_at_training = 0
+        self.in_use_since = base.rows
+        self.checked_until = as_instant(base.until)
 
     def train(self, rows: Array) -> None:
         """Fit a model and use it from now on."""
@@ -180,6 +184,7 @@ class _Simulation:
         now = self.stream.event_time[block[-1]]
         self.train(labelled_rows(self.stream, self.spec, np.arange(block[-1] + 1), now))
         self.labels_at_training = len(self._answered(block))
+        self.in_use_since = int(block[-1]) + 1
         self.rows_trained += len(self.trained_on)
         self.fired[reason] += 1
 
@@ -196,6 +201,9 @@ class _Simulation:
         """Return what triggers look at after a block."""
         answered = self._answered(block)
         labelled = answered[-CHECK_ROWS:]
+        own = answered[answered >= self.in_use_since]
+        matured = own[self.stream.label_time[own] > self.checked_until]
+        self.checked_until = self.stream.event_time[block[-1]]
         if self.stream.classes is None and self.reference_error is None and len(labelled):
             errors = self.stream.label[labelled] - self.predictions[labelled].astype(float)
             self.reference_error = float(np.abs(errors).mean())
@@ -204,6 +212,7 @@ class _Simulation:
             spec=self.spec,
             recent=block,
             labelled=labelled,
+            matured=matured[np.argsort(self.stream.label_time[matured], kind="stable")],
             trained_on=self.trained_on,
             predictions=self.predictions,
             trained_predictions=self.trained_predictions,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,8 +26,10 @@ from evergreen.domain.model_events import (
 )
 from evergreen_ops.pages.charts import Band, Marker, Series, health_chart
 from evergreen_ops.pages.page import page
+from evergreen_ops.replay.explain import Explained, Explanation, Gain
 from evergreen_ops.replay.result import Replay, retrainings
 from evergreen_ops.replay.streams import as_datetime
+from evergreen_ops.replay.trainings import Kind
 from evergreen_ops.timeline import Line, Mark, line_of, lines, words
 
 TEMPLATE = "report.html.j2"
@@ -87,12 +89,13 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
         verdict=_verdict(summary),
         comparison=_comparison(summary),
         comparison_head=_comparison_head(summary),
-        charts=_charts(replay),
+        charts=_charts(replay, _lines(replay, ("never",))),
         never_drawn="never" in summary["compare"],
         chart_text=_chart_text(replay),
         triggers=_trigger_rows(replay.history),
         verdicts=_verdict_rows(replay.history),
         brought=_brought_rows(replay.brought),
+        explained=None if replay.explanation is None else _explained(replay, replay.explanation),
         drill=_drill_rows(summary),
         timeline=[(f"{line.time:%Y-%m-%d %H:%M}", line.mark.value, line.title, line.because) for line in told],
         spec=replay.spec.to_yaml(),
@@ -192,9 +195,8 @@ def _comparison(summary: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def _charts(replay: Replay) -> tuple[tuple[str, str], ...]:
+def _charts(replay: Replay, series: Sequence[Series]) -> tuple[tuple[str, str], ...]:
     """The health chart drawn for a phone and for a wide window; none if too few labels came back."""
-    series = _health(replay)
     if not series or len(series[0].times) < 2:
         return ()
     markers, bands = _markers(replay.history), _bands(replay)
@@ -226,17 +228,29 @@ def _chunk(rows: int) -> int:
     return size * max(1, -(-rows // (size * MOST_POINTS)))
 
 
-def _health(replay: Replay) -> list[Series]:
+_LINES = {"never": "never retrained", "every:500": "retrained every 500 rows", "tutorial": "the tutorial's triggers"}
+
+
+def _lines(replay: Replay, policies: Sequence[str]) -> list[Series]:
+    """What was served, and of these policies those that it was compared with, below it."""
     scored = replay.scored
     if len(scored) == 0:
         return []
     stream, chunk = replay.stream, _chunk(len(scored))
     ours = _series("Evergreen", "ours", replay, scored, stream.label[scored], replay.served.predictions[scored], chunk)
-    never = next((result for result in replay.comparisons if result.policy == "never"), None)
-    if never is None:
-        return [ours]
     rows = np.flatnonzero(stream.labelled & (np.arange(stream.rows) >= replay.base.rows))
-    return [_series("never retrained", "never", replay, rows, never.actual, never.predicted, chunk), ours]
+    others = [
+        _series(
+            _LINES.get(each.policy, each.policy), _style(each.policy), replay, rows, each.actual, each.predicted, chunk
+        )
+        for each in replay.comparisons
+        if each.policy in policies
+    ]
+    return [*others, ours]
+
+
+def _style(policy: str) -> str:
+    return policy.partition(":")[0]
 
 
 def _series(name: str, style: str, replay: Replay, rows: Any, actual: Any, predicted: Any, chunk: int) -> Series:
@@ -383,6 +397,97 @@ def _brought_rows(worth: Iterable[Brought]) -> list[Row]:
         against = f"version {each.instead_of}"
         rows.append(Row((f"{each.version}", each.fate, against, f"{each.rows:,}", losses, accuracy)))
     return rows
+
+
+# --- what each training brought ---------------------------------------------------------------------------------------
+
+
+def explained_head(explanation: Explanation) -> tuple[str, ...]:
+    """Return what the columns of :func:`explained_rows` are."""
+    others = next((tuple(each.others) for each in explanation.changes if each.others), ())
+    brought = "points brought" if explanation.measure == "accuracy" else "error less"
+    return ("when", "what", "why", "trained on", "rows", "served", "without / with it", brought, *others)
+
+
+def explained_rows(explanation: Explanation) -> list[tuple[str, ...]]:
+    """Return a row of text for each change: what it brought, and what others had on the same rows."""
+    others = explained_head(explanation)[8:]
+    return [_explained_row(each, explanation.measure, others) for each in explanation.changes]
+
+
+def trained_again(explanation: Explanation) -> str:
+    """Say how like the replay's own the versions are that were trained again, in a sentence."""
+    key = explanation.measure
+    if explanation.rebuilt is None or explanation.served is None:
+        return "None of the versions could be trained again."
+    alike = (
+        "" if explanation.alike is None else f"give the answer that was served to {explanation.alike:.1%} of rows, and "
+    )
+    name = "accuracy" if key == "accuracy" else "a mean error"
+    return (
+        f"The versions, trained again on the same rows without a cloud, {alike}reach {name} of "
+        f"{_figure(key, explanation.rebuilt)} where {_figure(key, explanation.served)} was served."
+    )
+
+
+def _explained_row(each: Explained, measure: str, others: Sequence[str]) -> tuple[str, ...]:
+    training = each.change.training
+    new_and_old = "-" if each.brought is None else f"{_figure(measure, each.old)} / {_figure(measure, each.new)}"
+    return (
+        f"{each.change.time:%Y-%m-%d}",
+        _what(each),
+        words(training.trigger) if training is not None else each.change.because,
+        "-" if training is None or not training.rows else _trained_on(training.rows, training.trained_until),
+        f"{each.rows:,}",
+        _figure(measure, each.served),
+        new_and_old,
+        f"not known: {each.unknown}" if each.brought is None else _gain(each.brought, measure),
+        *(_figure(measure, each.others.get(name)) for name in others),
+    )
+
+
+def _what(each: Explained) -> str:
+    change, training = each.change, each.change.training
+    match change.kind:
+        case Kind.PROMOTION:
+            return f"version {change.version} promoted"
+        case Kind.ROLLBACK:
+            return f"rolled back to version {change.version}"
+        case Kind.TRAINING:
+            assert training is not None
+            return f"version {change.version}, {training.fate}" if training.version is not None else training.fate
+
+
+def _trained_on(rows: int, until: datetime | None) -> str:
+    return f"{rows:,}" if until is None else f"{rows:,} until {until:%Y-%m-%d}"
+
+
+def _gain(gain: Gain, measure: str) -> str:
+    scale, digits = (100, 1) if measure == "accuracy" else (1, 3 if abs(gain.gain) < 1 else 1)
+    told = f"{scale * gain.gain:+.{digits}f}"
+    if gain.interval is None:
+        return told
+    low, high = (f"{scale * end:+.{digits}f}" for end in gain.interval)
+    return f"{told} ({low} to {high})"
+
+
+def _explained(replay: Replay, explanation: Explanation) -> dict[str, Any]:
+    """What the page shows of it."""
+    drawn = _lines(replay, [each.policy for each in replay.comparisons])
+    return {
+        "charts": _charts(replay, drawn),
+        "legend": [(each.style, each.name) for each in drawn[::-1]],
+        "head": explained_head(explanation),
+        "rows": [
+            Row(cells, "ours" if each.brought is not None and _proven(each.brought) else "")
+            for each, cells in zip(explanation.changes, explained_rows(explanation), strict=True)
+        ],
+        "trained_again": trained_again(explanation),
+    }
+
+
+def _proven(gain: Gain) -> bool:
+    return gain.interval is not None and gain.interval[0] > 0
 
 
 def _e_value(log_e: float) -> str:

@@ -15,6 +15,7 @@ from evergreen.domain.brought import Brought, brought
 from evergreen.domain.history import History
 from evergreen.domain.model_events import RetrainingRequested, TrainingStarted, VersionPromoted, VersionRolledBack
 from evergreen.spec import ModelSpec
+from evergreen_ops.replay.explain import Explanation
 from evergreen_ops.replay.policies import PolicyResult
 from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
@@ -100,6 +101,7 @@ class Replay:
     live: tuple[Mapping[str, Any], ...] = ()  # what versions had learned since they were trained, at the end
     assumed: Mapping[str, str] = MappingProxyType({})  # what was inferred of a stream without a spec, in sentences
     decisions: tuple[Mapping[str, Any], ...] = ()  # every evaluation and comparison, also those that changed nothing
+    explanation: Explanation | None = None  # where it was asked for
 
     @property
     def scored(self) -> Array:
@@ -125,6 +127,7 @@ class Replay:
     def summary(self) -> dict[str, Any]:
         """Return what summary.json holds. The first model is neither a retraining nor a promotion."""
         trained = trained_rows(self.history)
+        told = {} if self.explanation is None else {"explained": self.explanation.to_json()}
         return {
             "stream": self.stream.name,
             "task": self.stream.task,
@@ -145,6 +148,7 @@ class Replay:
             "peak_rss_mb": self.peak_rss_mb,
             "drill": [outcome.to_json() for outcome in self.drill],
             "compare": {result.policy: result.to_json() for result in self.comparisons},
+            **told,
         }
 
 

@@ -25,6 +25,7 @@ from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
 
 if TYPE_CHECKING:
+    from evergreen_ops.replay.explain import Explanation
     from evergreen_ops.replay.result import Replay
     from local_cloud.services.mlflow.server import MlflowServer
 
@@ -48,6 +49,7 @@ class Plan:
     drill: bool = False
     policies: tuple[Policy, ...] = ()
     assumed: Mapping[str, str] = MappingProxyType({})  # what was inferred, in sentences
+    explain: bool = False  # say what each training brought; the policies that it is shown beside are among these
     mlflow: Path | None = None  # where MLflow's store and artifacts are kept; None: nowhere
 
 
@@ -77,7 +79,8 @@ def replay(plan: Plan, screen: Screen) -> Replay:
         result = _through_the_cloud(plan, screen, Path(folder), mlflow)
     seconds = round(time.perf_counter() - started, 1)
     comparisons = _compare(replace(plan, stream=result.stream), screen)  # on what was asked: a drill may end it early
-    return replace(result, wall_seconds=seconds, peak_rss_mb=memory.mb, comparisons=comparisons)
+    result = replace(result, wall_seconds=seconds, peak_rss_mb=memory.mb, comparisons=comparisons)
+    return replace(result, explanation=_explain(result, screen)) if plan.explain else result
 
 
 def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowServer) -> Replay:
@@ -185,3 +188,20 @@ def _compare(plan: Plan, screen: Screen) -> tuple[PolicyResult, ...]:
             )
         )
     return tuple(results)
+
+
+def _explain(result: Replay, screen: Screen) -> Explanation:
+    from evergreen_ops.replay.explain import explain
+
+    stream, base = result.stream, result.base
+    screen.begin("explaining: training the versions again", stream.rows - base.rows)
+    return explain(
+        stream,
+        result.spec,
+        base,
+        result.history,
+        result.served.predictions,
+        result.scored,
+        result.comparisons,
+        on_progress=lambda rows: screen.count(rows, ""),
+    )

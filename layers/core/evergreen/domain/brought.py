@@ -86,8 +86,9 @@ def brought(history: History, notes: Iterable[Mapping[str, Any]] = ()) -> tuple[
     """Say of each version what it brought, the oldest first.
 
     It is drawn from what was recorded: the evidence of the verdict on it in shadow, and of its quality bake, in which
-    the version that it replaced watched. Of one that is in shadow the newest comparison is told. Rows that one of the
-    two had been trained on are in none of these.
+    the version that it replaced watched. Of one that is in shadow the newest comparison is told; and while its quality
+    bake goes on, the newest one with the version that watches. Rows that one of the two had been trained on are in none
+    of these.
 
     Parameters
     ----------
@@ -114,12 +115,16 @@ def brought(history: History, notes: Iterable[Mapping[str, Any]] = ()) -> tuple[
     against = {event.version: event.judged_against for event in history.of(ShadowStarted)}
     replaced = {event.version: event.replaced for event in history.of(VersionPromoted)}
     found = [event.evidence for event in history.of(*_JUDGED)]
-    newest = {note["version"]: note for note in notes if event_json.tells_of(note, "shadow") and "version" in note}
+    judged = {_pair(evidence) for evidence in found if evidence.get("rows")}
+    newest = {_pair(note): note for note in notes if event_json.tells_of(note, "shadow")}
     told = []
     for event in history.of(CandidateRegistered):
         number = event.version
         old = replaced.get(number, against.get(number))
-        evidence = [*found, newest[number]] if fates.get(number) == _IN_SHADOW and number in newest else found
+        running = (
+            (number, old) if fates.get(number) == _IN_SHADOW else (old, number)
+        )  # who is in shadow, then production
+        evidence = [*found, newest[running]] if running in newest and running not in judged else found
         compared = [] if old is None else list(_compared(number, old, evidence))
         told.append(_summed_up(event, old, fates.get(number, "waits"), compared))
     return tuple(told)
@@ -153,7 +158,7 @@ class _Compared:
 def _compared(new: int, old: int, evidence: Iterable[Mapping[str, Any]]) -> Iterator[_Compared]:
     """What was found of the two, whichever of them was in shadow."""
     for each in evidence:
-        pair = (each.get("version"), each.get("judged_against"))
+        pair = _pair(each)
         if pair not in ((new, old), (old, new)) or not each.get("rows"):
             continue
         losses = each.get("production_loss"), each.get("shadow_loss")
@@ -163,6 +168,11 @@ def _compared(new: int, old: int, evidence: Iterable[Mapping[str, Any]]) -> Iter
         unseen = Side(losses[1], each.get("shadow_accuracy"))
         sides = (unseen, answered) if pair == (new, old) else (answered, unseen)
         yield _Compared(int(each["rows"]), str(each.get("metric", "loss")), *sides)
+
+
+def _pair(evidence: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Who was in shadow, and who in production."""
+    return evidence.get("version"), evidence.get("judged_against")
 
 
 def _summed_up(event: CandidateRegistered, old: int | None, fate: str, compared: list[_Compared]) -> Brought:
