@@ -352,6 +352,15 @@ MUTANTS = (
         killed_by="tests/unit/test_live_state.py::test_a_state_that_is_proven_worse_says_what_the_version_says",
     ),
     off(
+        "labels of which the early ones are unlike the others are waited for",
+        Change(
+            "evergreen.training.delays.Delays.matured_after",
+            replaced("np.linalg.norm(mean - mean[-1], ord=np.inf, axis=1) > _ALIKE", "count < 0"),
+        ),
+        killed_by="tests/unit/test_delays.py::"
+        "test_who_churns_is_known_in_an_hour_and_who_stays_after_a_month_so_a_month_is_waited_for",
+    ),
+    off(
         "a candidate in which production lives on has to answer",
         Change(
             "evergreen.domain.shadow._nested",

@@ -110,7 +110,7 @@ def compare_shadow(
         answered=_answered(model, shadow, until, ports),
         answered_share=_answered_share(model, shadow, until, ports),
         nests=nests,
-        asked=np.concatenate([_asked(model, shadow, now, ports), pairs.inference_time]),
+        asked=_asked(model, shadow, spec, pairs.inference_time, now, ports),
     )
     # Noted before it is acted on: once the version is out of the shadow, a second delivery judges nothing.
     found = {"model": model, "time": now.isoformat(), "verdict": decision.verdict, "because": decision.because}
@@ -167,10 +167,15 @@ def _answered_share(model: str, shadow: Shadow, until: datetime, ports: Ports) -
     return round(min(_answered(model, shadow, until, ports, skipped=_HOUR) / asked, 1.0), 6)
 
 
-def _asked(model: str, shadow: Shadow, now: datetime, ports: Ports) -> NDArray[np.int64]:
-    """The hours in which production was asked since the shadow began, labelled or not."""
+def _asked(
+    model: str, shadow: Shadow, spec: ModelSpec, labelled: NDArray[np.int64], now: datetime, ports: Ports
+) -> NDArray[np.int64] | None:
+    """When production was asked since the shadow began, labelled or not; None where its time is not up in any case."""
+    if now - spec.labels.maturity - shadow.since < spec.shadow.max_time:
+        return None
     entries = ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, whole_hour(shadow.since), now)
-    return np.array([round(entry.time.timestamp()) * 1_000_000 for entry in entries if entry.rows], dtype=np.int64)
+    hours = [round(entry.time.timestamp()) * 1_000_000 for entry in entries if entry.rows]
+    return np.concatenate([np.array(hours, dtype=np.int64), labelled])
 
 
 def _challenger(
