@@ -156,7 +156,9 @@ def test_the_handler_all_but_the_network(
         cloud.ports.artifacts.put(key, archive)
         cloud.ports.aliases.repoint(AliasRecord("churn", "production", version, key, sha256, 1))
         if kind == "five_members":
-            put_live_state(cloud.ports, None, learned_state(archive, 3_000, now=NOW), "churn")
+            members = LiveVersion.from_tar(archive, sha256, version)
+            assert members is not None
+            put_live_state(cloud.ports, None, learned_state(archive, 3_000, now=NOW), "churn", members)
         monkeypatch.setattr(BaseClient, "_make_api_call", timed(BaseClient._make_api_call))
         event = cloud.event("http_predict")
         for number in range(ROUNDS + 50):

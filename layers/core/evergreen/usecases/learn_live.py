@@ -99,15 +99,21 @@ def _learn(version: Version, state: ModelState, spec: ModelSpec, now: datetime, 
     after = learned(
         before, pointer.sha256, files, version=ready, load=history.load, late=late, matured=matured, now=now
     )
-    return _kept(pointer, before, after, ignored, spec.model, ports)
+    return _kept(pointer, before, after, ready, ignored, spec.model, ports)
 
 
 def _kept(
-    pointer: LivePointer | None, before: StoredState | None, after: StoredState, ignored: int, model: str, ports: Ports
+    pointer: LivePointer | None,
+    before: StoredState | None,
+    after: StoredState,
+    ready: LiveVersion,
+    ignored: int,
+    model: str,
+    ports: Ports,
 ) -> LearnedLive:
     rows = after.state.rows - (0 if before is None else before.state.rows)
     try:
-        written = put_live_state(ports, pointer, after, model)
+        written = put_live_state(ports, pointer, after, model, ready)
     except ConflictingWriteError:
         return LearnedLive(after.version, after.number, 0, lost_a_race=True)
     sweep_live_states(ports, written, after)
@@ -131,7 +137,7 @@ def _start(
         if pointer is not None and theirs is not None:
             parent = kept_live_states(ports).pointed_to(pointer, theirs)
     first = started(ready, version.number, parent, now=now, horizon=horizon_of(spec))
-    found = _kept(None, None, first, 0, spec.model, ports)
+    found = _kept(None, None, first, ready, 0, spec.model, ports)
     return LearnedLive(found.version, found.number, 0, lost_a_race=found.lost_a_race)
 
 

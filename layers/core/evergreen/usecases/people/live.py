@@ -237,7 +237,7 @@ def revert_live_state(
             raise OnlineRevertError(f"state {place.number} of {model!r} is gone, or not what was recorded: {key}")
         after = reverted(history.now, pointer.sha256, target, now=max(now, history.now.since))
         try:
-            written = put_live_state(ports, pointer, after, model)
+            written = put_live_state(ports, pointer, after, model, history.version)
             break
         except ConflictingWriteError:
             continue

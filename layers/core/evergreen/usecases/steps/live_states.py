@@ -51,7 +51,7 @@ class LiveStateReader:
 
     def __init__(self, artifacts: Files, limit: int = KEPT_BYTES) -> None:
         self._artifacts, self._limit = artifacts, limit
-        self._ready: OrderedDict[str, _Read] = OrderedDict()
+        self._ready: OrderedDict[str, _Known] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: str, sha256: str, version: LiveVersion) -> StoredState:
@@ -73,11 +73,15 @@ class LiveStateReader:
                 return known.state
         body = self._artifacts.get(key)
         state = StoredState.from_bytes(body, sha256, version)
+        self.keep(sha256, version, state, len(body))
+        return state
+
+    def keep(self, sha256: str, version: LiveVersion, state: StoredState, size: int) -> None:
+        """Remember a state whose bytes have this hash and size."""
         with self._lock:
-            self._ready[sha256] = _Read(version, state, len(body))
+            self._ready[sha256] = _Known(version, state, size)
             while sum(each.size for each in self._ready.values()) > self._limit:
                 self._ready.popitem(last=False)
-        return state
 
     def pointed_to(self, pointer: LivePointer, version: LiveVersion) -> StoredState:
         """Read the state that is pointed to.
@@ -96,7 +100,7 @@ class LiveStateReader:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Known:
     version: LiveVersion  # whose leaves the state has
     state: StoredState
     size: int
@@ -108,8 +112,10 @@ def kept_live_states(ports: Ports) -> LiveStateReader:
     return LiveStateReader(ports.artifacts)
 
 
-def put_live_state(ports: Ports, before: LivePointer | None, state: StoredState, model: str) -> LivePointer:
-    """Write a state where nobody else's can be, and point to it; raises ConflictingWriteError."""
+def put_live_state(
+    ports: Ports, before: LivePointer | None, state: StoredState, model: str, version: LiveVersion
+) -> LivePointer:
+    """Write a version's state where nobody else's can be, and point to it; raises ConflictingWriteError."""
     body = state.to_bytes()
     digest = hashlib.sha256(body).hexdigest()
     pointer = LivePointer(
@@ -124,6 +130,7 @@ def put_live_state(ports: Ports, before: LivePointer | None, state: StoredState,
     )
     ports.artifacts.put(pointer.key, body)
     ports.live.advance(before, pointer)
+    kept_live_states(ports).keep(digest, version, state, len(body))
     return pointer
 
 
