@@ -22,7 +22,11 @@ BEGIN = np.datetime64("2024-01-01", "us")
 
 def stream(between: timedelta, *, gap: timedelta, delay: timedelta, rows: int = 1_200) -> Stream:
     """Rows that come evenly, but for a gap in the middle."""
-    at = BEGIN + np.arange(rows) * np.timedelta64(between) + np.where(np.arange(rows) < rows // 2, 0, 1) * np.timedelta64(gap)
+    at = (
+        BEGIN
+        + np.arange(rows) * np.timedelta64(between)
+        + np.where(np.arange(rows) < rows // 2, 0, 1) * np.timedelta64(gap)
+    )
     columns = {"x": np.arange(rows) % 17, "label": np.arange(rows) % 2, "event_time": at}
     return read_table(pa.table(columns | {"label_time": at + np.timedelta64(delay)}), name="paced")
 

@@ -12,6 +12,7 @@ import pytest
 
 from evergreen.domain.history import History
 from evergreen.spec import ModelSpec
+from evergreen_ops.commands.replay import _print_explanation
 from evergreen_ops.replay.explain import Explanation, blocks_of, explain, gain
 from evergreen_ops.replay.policies import parse_policies, simulate
 from evergreen_ops.replay.rebuilt import rebuild, training_rows
@@ -189,6 +190,29 @@ def test_tables_tell_it_in_words(turning: Stream) -> None:
     assert told["trained on"].startswith("700 until 2024-01-")
     assert told["points brought"].startswith("+")
     assert {"never", "every:500"} <= set(told)
+
+
+def test_a_reason_that_looks_like_markup_is_printed_as_it_is(
+    turning: Stream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story(turning).asked(1_500, 2)
+    because = "the recall of '[/b]' and of '[red]' is 0"
+    story.at(1_600, "CandidateRejected", decision_id="d2", gate={}, because=because)
+    _print_explanation(story.explained())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "'[/b]'" in printed
+    assert "'[red]'" in printed
+
+
+def test_a_class_of_the_spec_that_the_stream_lacks_moves_no_other() -> None:
+    label = np.array(["a", "c", "d"])[np.arange(ROWS) % 3]
+    three = read_table(pa.table({"x": np.arange(ROWS) % 3, "label": label}), name="three", rows_per_day=100)
+    inferred = small(infer_spec(three), fresh=True)
+    labels = inferred.labels.model_copy(update={"classes": ("a", "b", "c", "d")})
+    spec = inferred.model_copy(update={"labels": labels})
+    again = rebuild(three, spec, base_of(three), (), ())
+    assert again.known[base_of(three).rows :].all()
+    assert (again.production == label)[again.known].all()
 
 
 def test_a_regression_is_told_by_its_error() -> None:
