@@ -155,6 +155,15 @@ def test_what_cant_be_trained_again_is_not_known(turning: Stream) -> None:
     assert by_hand.others["never"] > 0
 
 
+def test_a_version_that_is_in_shadow_at_the_end_is_said_to_be_there(turning: Stream) -> None:
+    story = Story(turning).trained(1_900, 2)
+    (waits,) = changes(story.history)
+    (tried,) = changes(story.at(1_950, "ShadowStarted", version=2, judged_against=1).history)
+    assert waits.training is not None
+    assert tried.training is not None
+    assert (waits.training.fate, tried.training.fate) == ("waits for its time in shadow", "in shadow")
+
+
 def test_a_rollback_is_a_change_of_its_own(turning: Stream) -> None:
     story = Story(turning).trained(1_900, 2).promoted(1_900, 2, 1).rolled_back(2_300, 2, 1)
     promoted, back = story.explained().changes

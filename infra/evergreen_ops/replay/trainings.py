@@ -13,6 +13,7 @@ from evergreen.domain.model_events import (
     CandidateRejected,
     CandidateRetired,
     RetrainingRequested,
+    ShadowStarted,
     TrainingFailed,
     TrainingStarted,
     VersionPromoted,
@@ -190,8 +191,10 @@ def _training(
 
 def _fates(history: History) -> Iterator[tuple[int, str]]:
     """What became of each version, the last word coming last."""
-    for event in history.of(CandidateRetired, VersionPromoted, VersionRolledBack):
+    for event in history.of(ShadowStarted, CandidateRetired, VersionPromoted, VersionRolledBack):
         match event:
+            case ShadowStarted():
+                yield event.version, "in shadow"
             case CandidateRetired(superseded_by=newer):
                 yield event.version, "not promoted" if newer is None else f"superseded by version {newer}"
             case VersionPromoted():
