@@ -173,6 +173,14 @@ def test_a_rollback_is_a_change_of_its_own(turning: Stream) -> None:
     assert back.brought.gain < -0.5, "it was the better one that was rolled back"
 
 
+def test_who_answers_changed_for_the_reason_that_was_decided_on(turning: Stream) -> None:
+    story = Story(turning).at(1_000, "PromotionApproved", version=2, instead_of=1, evidence={}, because="a bad idea")
+    story.promoted(1_000, 2, 1)
+    about = {"version": 2, "to_version": 1, "cause": "errors", "evidence": {}}
+    story.at(1_100, "RollbackDecided", **about, because="3 of 3 requests failed").rolled_back(1_100, 2, 1)
+    assert [change.because for change in changes(story.history)] == ["a bad idea", "3 of 3 requests failed"]
+
+
 def test_a_history_without_a_retraining_has_nothing_to_explain(turning: Stream) -> None:
     assert Story(turning).explained().changes == ()
 
