@@ -110,4 +110,6 @@ def test_at_no_age_beyond_the_wait_are_known_labels_unlike_all(data):
 def test_another_number_of_classes_starts_the_comparison_anew(columns):
     hours = took(5, 2_000)
     two = Delays().seen(hours).compared(hours, np.zeros((2_000, 2)))
-    assert two.compared(hours, np.zeros((2_000, columns))).missed.shape == (160, columns)
+    again = two.compared(hours, np.zeros((2_000, columns)))
+    assert again.missed.shape == (160, columns)
+    assert again.compared_with.sum() == 2_000, "what nothing was summed of counts for nothing"

@@ -12,6 +12,7 @@ import pytest
 
 from evergreen.domain.history import History
 from evergreen.spec import ModelSpec
+from evergreen_ops.commands.replay import _print_explanation
 from evergreen_ops.replay.explain import Explanation, blocks_of, explain, gain
 from evergreen_ops.replay.policies import parse_policies, simulate
 from evergreen_ops.replay.rebuilt import rebuild, training_rows
@@ -154,6 +155,15 @@ def test_what_cant_be_trained_again_is_not_known(turning: Stream) -> None:
     assert by_hand.others["never"] > 0
 
 
+def test_a_version_that_is_in_shadow_at_the_end_is_said_to_be_there(turning: Stream) -> None:
+    story = Story(turning).trained(1_900, 2)
+    (waits,) = changes(story.history)
+    (tried,) = changes(story.at(1_950, "ShadowStarted", version=2, judged_against=1).history)
+    assert waits.training is not None
+    assert tried.training is not None
+    assert (waits.training.fate, tried.training.fate) == ("waits for its time in shadow", "in shadow")
+
+
 def test_a_rollback_is_a_change_of_its_own(turning: Stream) -> None:
     story = Story(turning).trained(1_900, 2).promoted(1_900, 2, 1).rolled_back(2_300, 2, 1)
     promoted, back = story.explained().changes
@@ -161,6 +171,14 @@ def test_a_rollback_is_a_change_of_its_own(turning: Stream) -> None:
     assert (back.change.kind, back.change.version, back.change.instead_of) == (Kind.ROLLBACK, 1, 2)
     assert back.brought is not None
     assert back.brought.gain < -0.5, "it was the better one that was rolled back"
+
+
+def test_who_answers_changed_for_the_reason_that_was_decided_on(turning: Stream) -> None:
+    story = Story(turning).at(1_000, "PromotionApproved", version=2, instead_of=1, evidence={}, because="a bad idea")
+    story.promoted(1_000, 2, 1)
+    about = {"version": 2, "to_version": 1, "cause": "errors", "evidence": {}}
+    story.at(1_100, "RollbackDecided", **about, because="3 of 3 requests failed").rolled_back(1_100, 2, 1)
+    assert [change.because for change in changes(story.history)] == ["a bad idea", "3 of 3 requests failed"]
 
 
 def test_a_history_without_a_retraining_has_nothing_to_explain(turning: Stream) -> None:
@@ -189,6 +207,29 @@ def test_tables_tell_it_in_words(turning: Stream) -> None:
     assert told["trained on"].startswith("700 until 2024-01-")
     assert told["points brought"].startswith("+")
     assert {"never", "every:500"} <= set(told)
+
+
+def test_a_reason_that_looks_like_markup_is_printed_as_it_is(
+    turning: Stream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story(turning).asked(1_500, 2)
+    because = "the recall of '[/b]' and of '[red]' is 0"
+    story.at(1_600, "CandidateRejected", decision_id="d2", gate={}, because=because)
+    _print_explanation(story.explained())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "'[/b]'" in printed
+    assert "'[red]'" in printed
+
+
+def test_a_class_of_the_spec_that_the_stream_lacks_moves_no_other() -> None:
+    label = np.array(["a", "c", "d"])[np.arange(ROWS) % 3]
+    three = read_table(pa.table({"x": np.arange(ROWS) % 3, "label": label}), name="three", rows_per_day=100)
+    inferred = small(infer_spec(three), fresh=True)
+    labels = inferred.labels.model_copy(update={"classes": ("a", "b", "c", "d")})
+    spec = inferred.model_copy(update={"labels": labels})
+    again = rebuild(three, spec, base_of(three), (), ())
+    assert again.known[base_of(three).rows :].all()
+    assert (again.production == label)[again.known].all()
 
 
 def test_a_regression_is_told_by_its_error() -> None:

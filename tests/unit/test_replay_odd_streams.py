@@ -49,6 +49,14 @@ def told(odd: Stream) -> dict[str, str]:
     return assumed(odd, spec, base_of(odd, spec=spec), default_step(odd))
 
 
+@pytest.mark.parametrize("microseconds", [1, 100, 10_000, 30_000_000])
+def test_a_file_of_less_than_a_minute_is_refused_in_a_sentence(microseconds: int) -> None:
+    brief = stream(even(1_000, timedelta(microseconds=microseconds)))
+    assert default_step(brief) == timedelta(minutes=1)
+    with pytest.raises(StreamError, match="no first model can be trained"):
+        base_of(brief)
+
+
 # --- pace -------------------------------------------------------------------------------------------------------------
 
 

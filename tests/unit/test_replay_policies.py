@@ -96,6 +96,17 @@ def test_fresh_knows_no_label_before_its_time(turning: Stream) -> None:
     assert (told[0] == told[1]).all()
 
 
+@pytest.mark.parametrize("policy", ["never", "fresh:500"])
+def test_a_class_of_the_spec_that_the_stream_lacks_moves_no_other(policy: str) -> None:
+    label = np.array(["a", "c", "d"])[np.arange(1_500) % 3]
+    three = read_table(pa.table({"x": np.arange(1_500) % 3, "label": label}), name="three", rows_per_day=100)
+    inferred = infer_spec(three)
+    labels = inferred.labels.model_copy(update={"classes": ("a", "b", "c", "d")})
+    spec = inferred.model_copy(update={"labels": labels})
+    found = simulate(parse_policies(policy)[0], three, spec, base_of(three, spec=spec), StreamRecipe(three, spec))
+    assert (found.quality.accuracy, found.quality.auc) == (1.0, 1.0)
+
+
 def test_the_tutorial_retrains_whenever_it_looks_below_its_bar(turning: Stream) -> None:
     result, _, _ = run("tutorial", turning)
     assert sum(result.triggers.values()) == result.trainings > 0

@@ -210,6 +210,7 @@ def _plan(
 
 
 def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> None:
+    from rich.markup import escape as plain
     from rich.table import Table
 
     from evergreen_ops.timeline import fresh_beside_plain
@@ -239,13 +240,15 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
     for outcome in summary["drill"]:
         fate = f"rolled back to version {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back"
         screen.print(
-            f"drill {outcome['kind']}: version {outcome['version']} {fate}: {outcome['reason']}", highlight=False
+            plain(f"drill {outcome['kind']}: version {outcome['version']} {fate}: {outcome['reason']}"),
+            highlight=False,
         )
     screen.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     screen.print(f"runs and versions: evergreen mlflow ui {folder}", highlight=False, soft_wrap=True)
 
 
 def _print_explanation(explanation: Explanation) -> None:
+    from rich.markup import escape as plain
     from rich.table import Table
 
     from evergreen_ops.replay.report import explained_head, explained_rows, trained_again
@@ -260,7 +263,7 @@ def _print_explanation(explanation: Explanation) -> None:
         words = place in _WORDS
         table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for cells in explained_rows(explanation):
-        table.add_row(*cells)
+        table.add_row(*map(plain, cells))
     screen.print(table)
     screen.print(trained_again(explanation), highlight=False)
 

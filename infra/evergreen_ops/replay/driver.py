@@ -272,10 +272,8 @@ def _cuts(session: Session, step_end: datetime) -> Iterator[datetime]:
 
 def _ask_until(session: Session, moment: datetime) -> None:
     """Let time pass up to a moment, and ask there what was asked by then."""
+    session.cloud.advance(moment)  # also where nothing was asked: the labels that follow are known then, and not before
     until = int(np.searchsorted(session.stream.event_time, as_instant(moment), side="right"))
-    if until == session.asked:
-        return
-    session.cloud.advance(moment)
     for start in range(session.asked, until, CHUNK):
         _ask(session, np.arange(start, min(start + CHUNK, until)))
     session.asked = until

@@ -164,6 +164,8 @@ class _Simulation:
         self.stream, self.spec, self.base, self.recipe, self.live = stream, spec, base, recipe, live
         self.predictions = np.empty(stream.rows, dtype=object if stream.classes else float)
         self.probabilities = np.empty((stream.rows, len(stream.classes))) if stream.classes else None
+        self.classes = spec.feature_schema().classes  # the stream's, and others that it may lack
+        self.of_stream = [(self.classes or ()).index(name) for name in stream.classes or ()]
         self.fired: Counter[str] = Counter()
         self.rows_trained = 0
         self.labels_at_training = 0
@@ -193,9 +195,9 @@ class _Simulation:
         if self.live is None:
             self.predictions[block], probable = self.model.predict(block)
         else:
-            self.predictions[block], probable = named(self.live.ask(block), self.stream.classes)
+            self.predictions[block], probable = named(self.live.ask(block), self.classes)
         if self.probabilities is not None and probable is not None:
-            self.probabilities[block] = probable
+            self.probabilities[block] = probable[:, self.of_stream]
 
     def window(self, block: Array) -> Window:
         """Return what triggers look at after a block."""

@@ -65,7 +65,7 @@ class RichScreen:
     task: TaskID | None = field(default=None)
 
     def say(self, text: str) -> None:
-        self.console.print(text, style="dim", highlight=False)
+        self.console.print(text, style="dim", highlight=False, markup=False, emoji=False)
 
     def tell(self, line: Line) -> None:
         if line.mark in WITHHELD:

@@ -179,7 +179,7 @@ class _Walk:
         self.newest = _Plain()
         if self.spec.freshness.enabled:
             live = LiveModel(self.stream, self.recipe, rows, self.spec.labels.maturity)
-            self.newest = _Fresh(live, self.stream.classes)
+            self.newest = _Fresh(live, self.recipe.job.schema.classes)
         self.newest.take(self.recipe.fit(rows))
         self.versions, self.born = {FIRST: self.newest}, {FIRST: self.base.rows}
 

@@ -171,7 +171,7 @@ def default_step(stream: Stream) -> timedelta:
     datetime.timedelta(seconds=7200)
     """
     pace = Pace.of(stream)
-    wanted = min(max(pace.time_for(ROWS_A_STEP), pace.span / MOST_STEPS), pace.span / STEPS)
+    wanted = max(min(max(pace.time_for(ROWS_A_STEP), pace.span / MOST_STEPS), pace.span / STEPS), _MICROSECOND)
     return min(_STEPS, key=lambda step: max(step / wanted, wanted / step))
 
 

@@ -12,7 +12,10 @@ from evergreen.domain.model_events import (
     CandidateRegistered,
     CandidateRejected,
     CandidateRetired,
+    PromotionApproved,
     RetrainingRequested,
+    RollbackDecided,
+    ShadowStarted,
     TrainingFailed,
     TrainingStarted,
     VersionPromoted,
@@ -88,7 +91,7 @@ class Change:
     training : Training or None
         The retraining that it came from; None for a rollback, and for a version that nobody's decision trained.
     because : str
-        Why, where no training tells it.
+        Why it was decided; empty for a training, which tells it.
     """
 
     kind: Kind
@@ -190,8 +193,10 @@ def _training(
 
 def _fates(history: History) -> Iterator[tuple[int, str]]:
     """What became of each version, the last word coming last."""
-    for event in history.of(CandidateRetired, VersionPromoted, VersionRolledBack):
+    for event in history.of(ShadowStarted, CandidateRetired, VersionPromoted, VersionRolledBack):
         match event:
+            case ShadowStarted():
+                yield event.version, "in shadow"
             case CandidateRetired(superseded_by=newer):
                 yield event.version, "not promoted" if newer is None else f"superseded by version {newer}"
             case VersionPromoted():
@@ -201,13 +206,19 @@ def _fates(history: History) -> Iterator[tuple[int, str]]:
 
 
 def _moved(history: History, of_version: dict[int, Training]) -> Iterator[Change]:
-    for event in history.of(VersionPromoted, VersionRolledBack):
+    """Who answered from when on, for the reason for which it was decided."""
+    decided: dict[int, str] = {}
+    for event in history.of(PromotionApproved, RollbackDecided, VersionPromoted, VersionRolledBack):
         match event:
+            case PromotionApproved() | RollbackDecided():
+                decided[event.version] = event.because
             case VersionPromoted(replaced=int() as before):
+                because = decided.get(event.version, event.because)
                 training = of_version.get(event.version)
-                yield Change(Kind.PROMOTION, event.time, None, event.version, before, training, event.because)
+                yield Change(Kind.PROMOTION, event.time, None, event.version, before, training, because)
             case VersionRolledBack():
-                yield Change(Kind.ROLLBACK, event.time, None, event.to_version, event.version, None, event.because)
+                because = decided.get(event.version, event.because)
+                yield Change(Kind.ROLLBACK, event.time, None, event.to_version, event.version, None, because)
             case _:
                 pass
 

@@ -50,9 +50,9 @@ class Delays:
         """Take in what the plain answers missed, ``[N, K]``, of labels that were counted and took so long, ``[N]``."""
         bins, width = _bins(seconds), missed.shape[1]
         new = np.stack([np.bincount(bins, column, minlength=_BINS) for column in missed.T], axis=1)
-        before = self.missed if self.missed.shape[1] == width else np.zeros((_BINS, width), dtype=np.float32)
-        count = self.compared_with + np.bincount(bins, minlength=_BINS)
-        return Delays(self.counts, count.astype(np.float32), (before + new).astype(np.float32))
+        before = self if self.missed.shape[1] == width else Delays(missed=np.zeros((_BINS, width), dtype=np.float32))
+        count = before.compared_with + np.bincount(bins, minlength=_BINS)
+        return Delays(self.counts, count.astype(np.float32), (before.missed + new).astype(np.float32))
 
     def matured_after(self, longest: timedelta) -> timedelta:
         """How old a request must be before its label is learned: ``longest`` while fewer than 1,000 were seen.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class LiveStateReader:
     artifacts
         Where their bytes come from.
     limit
-        Bytes of states that are kept; of more, those go that were not used longest.
+        Bytes of states that are kept; of more, those go that were not used longest. With a version that is let go of
+        go its states.
     """
 
     def __init__(self, artifacts: Files, limit: int = KEPT_BYTES) -> None:
@@ -68,7 +70,7 @@ class LiveStateReader:
 
         with self._lock:
             known = self._ready.get(sha256)
-            if known is not None and known.version is version:
+            if known is not None and known.version() is version:
                 self._ready.move_to_end(sha256)
                 return known.state
         body = self._artifacts.get(key)
@@ -79,7 +81,9 @@ class LiveStateReader:
     def keep(self, sha256: str, version: LiveVersion, state: StoredState, size: int) -> None:
         """Remember a state whose bytes have this hash and size."""
         with self._lock:
-            self._ready[sha256] = _Known(version, state, size)
+            for old in [name for name, each in self._ready.items() if each.version() is None]:
+                del self._ready[old]
+            self._ready[sha256] = _Known(weakref.ref(version), state, size)
             while sum(each.size for each in self._ready.values()) > self._limit:
                 self._ready.popitem(last=False)
 
@@ -101,7 +105,7 @@ class LiveStateReader:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    version: LiveVersion  # whose leaves the state has
+    version: weakref.ref[LiveVersion]  # whose leaves the state has; its graphs are not kept loaded for it
     state: StoredState
     size: int
 
