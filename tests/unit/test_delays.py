@@ -79,6 +79,13 @@ def test_late_flights_land_later_so_each_request_waits_for_most_of_them():
     assert abs(late[known].mean() - late.mean()) < 0.021
 
 
+def test_a_request_waits_no_longer_than_the_slowest_label_of_its_kind_took():
+    """Where labels come on the hour a bin that ends at a quarter past would cost an hour."""
+    churned, stayed = [(1, 0.75)] * 500, [(12, -0.25)] * 1_500
+    assert learned(*churned, *stayed).matured_after(7 * DAY) == 12 * HOUR
+    assert Delays().seen(took(12, 5_000)).matured_after(7 * DAY) == 12 * HOUR
+
+
 def test_too_few_compared_labels_say_nothing():
     hours = took(5, 2_000)
     few = Delays().seen(hours).compared(hours[:900], np.zeros((900, 2)))

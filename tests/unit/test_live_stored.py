@@ -247,6 +247,7 @@ def test_a_state_of_an_earlier_release_knows_how_long_labels_took_and_waits_for_
     arrays = plain_arrays.Arrays()
     assert header.pop("compared_with")
     assert header.pop("missed")
+    assert header.pop("longest")
     arrays.put(np.frombuffer(joined, dtype=np.uint8))
     body = plain_arrays.write(b"EVGLIVE", header, arrays)
     old = StoredState.from_bytes(body, hashlib.sha256(body).hexdigest(), version())

@@ -30,20 +30,26 @@ class Delays:
     missed
         The sum of what the plain answers to those missed: label less answer, a column for each class, or a value in
         spreads; float32 ``[160, K]``.
+    longest
+        The longest delay seen in a bin, seconds: a bin may end long after it; float32 ``[160]``.
     """
 
     counts: Sums = field(default_factory=lambda: np.zeros(_BINS, dtype=np.float32))
     compared_with: Sums = field(default_factory=lambda: np.zeros(_BINS, dtype=np.float32))
     missed: Sums = field(default_factory=lambda: np.zeros((_BINS, 1), dtype=np.float32))
+    longest: Sums = field(default_factory=lambda: np.zeros(_BINS, dtype=np.float32))
 
     def seen(self, seconds: Reals) -> Delays:
         """Count labels that took so long, ``[N]``."""
         fading = np.float32(0.5 ** (len(seconds) / _REMEMBERED))
-        new = np.bincount(_bins(seconds), minlength=_BINS)
+        bins, longest = _bins(seconds), self.longest.copy()
+        new = np.bincount(bins, minlength=_BINS)
+        np.maximum.at(longest, bins, np.ceil(seconds).astype(np.float32))
         return Delays(
             (self.counts * fading + new).astype(np.float32),
             (self.compared_with * fading).astype(np.float32),
             (self.missed * fading).astype(np.float32),
+            longest,
         )
 
     def compared(self, seconds: Reals, missed: Reals) -> Delays:
@@ -52,7 +58,7 @@ class Delays:
         new = np.stack([np.bincount(bins, column, minlength=_BINS) for column in missed.T], axis=1)
         before = self if self.missed.shape[1] == width else Delays(missed=np.zeros((_BINS, width), dtype=np.float32))
         count = before.compared_with + np.bincount(bins, minlength=_BINS)
-        return Delays(self.counts, count.astype(np.float32), (before.missed + new).astype(np.float32))
+        return Delays(self.counts, count.astype(np.float32), (before.missed + new).astype(np.float32), self.longest)
 
     def matured_after(self, longest: timedelta) -> timedelta:
         """How old a request must be before its label is learned: ``longest`` while fewer than 1,000 were seen.
@@ -84,18 +90,21 @@ class Delays:
         if total < _FEWEST:
             return longest
         if float(self.compared_with.sum()) < _FEWEST:
-            return min(longest, _bin_end(int(np.searchsorted(np.cumsum(self.counts), 0.999 * total))))
+            return min(longest, self._end_of(int(np.searchsorted(np.cumsum(self.counts), 0.999 * total))))
         count = np.cumsum(self.compared_with, dtype=np.float64)
         mean = np.cumsum(self.missed, axis=0, dtype=np.float64) / np.maximum(count, _NEARLY_NONE)[:, np.newaxis]
         unlike = (np.linalg.norm(mean - mean[-1], ord=np.inf, axis=1) > _ALIKE) & (count > _NEARLY_NONE)
         # A bin's labels are all known at its end; where the mean is off there, the next bin's are waited for.
-        return min(longest, _bin_end(int(np.flatnonzero(unlike)[-1]) + 1 if unlike.any() else 0))
+        return min(longest, self._end_of(int(np.flatnonzero(unlike)[-1]) + 1 if unlike.any() else 0))
+
+    def _end_of(self, number: int) -> timedelta:
+        """When all labels of a bin are known."""
+        number = min(number, _BINS - 1)
+        end = timedelta(seconds=round(_SHORTEST * _GROWTH**number))
+        seen = float(self.longest[number])
+        return end if number == 0 or seen <= 0 else min(end, timedelta(seconds=seen))
 
 
 def _bins(seconds: Reals) -> npt.NDArray[np.int64]:
     bins = np.ceil(np.log(np.maximum(seconds, _SHORTEST) / _SHORTEST) / np.log(_GROWTH)).astype(np.int64)
     return np.asarray(np.minimum(bins, _BINS - 1), dtype=np.int64)
-
-
-def _bin_end(number: int) -> timedelta:
-    return timedelta(seconds=round(_SHORTEST * _GROWTH ** min(number, _BINS - 1)))

@@ -199,6 +199,7 @@ class StoredState:
             "delays": arrays.put(self.delays.counts),
             "compared_with": arrays.put(self.delays.compared_with),
             "missed": arrays.put(self.delays.missed),
+            "longest": arrays.put(self.delays.longest),
             "preparation": put_preparation(self.preparation, arrays),
             "state": put_state(self.state, arrays),
         }
@@ -261,7 +262,7 @@ class StoredState:
 def _delays(header: Mapping[str, Any], joined: bytes) -> Delays:
     if "compared_with" not in header:  # of an earlier release
         return Delays(taken(header["delays"], joined))
-    return Delays(*(taken(header[name], joined) for name in ("delays", "compared_with", "missed")))
+    return Delays(*(taken(header[name], joined) for name in ("delays", "compared_with", "missed", "longest")))
 
 
 # --- starting and learning --------------------------------------------------------------------------------------------
