@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -148,7 +148,7 @@ def changes(history: History) -> tuple[Change, ...]:
     ends = sorted([*begins, *(each.ended for each in done)])
     held = [_until(change, begins) for change in moved]
     held += [
-        _until(Change(Kind.TRAINING, each.ended, None, each.name, _production(history, each.ended), each), ends)
+        _until(Change(Kind.TRAINING, each.ended, None, each.name, history.until(each.ended).production, each), ends)
         for each in done
         if each.name not in promoted
     ]
@@ -224,9 +224,4 @@ def _moved(history: History, of_version: dict[int, Training]) -> Iterator[Change
 
 
 def _until(change: Change, times: list[datetime]) -> Change:
-    later = next((time for time in times if time > change.time), None)
-    return Change(change.kind, change.time, later, change.version, change.instead_of, change.training, change.because)
-
-
-def _production(history: History, moment: datetime) -> int | None:
-    return history.until(moment).production
+    return replace(change, until=next((time for time in times if time > change.time), None))

@@ -136,7 +136,7 @@ def next_step(state: ModelState, spec: ModelSpec) -> str:
     if state.shadow is not None and state.shadow.role is ShadowRole.CHALLENGER:
         latest = state.shadow.since + spec.shadow.max_time + spec.labels.maturity
         held = "; promotion is paused" if state.paused else ""
-        until = f"until {latest:%Y-%m-%d %H:%M} if requests come"
+        until = f"until {latest:%Y-%m-%d %H:%M}, or longer by as long as no requests come"
         return f"version {state.shadow.version} is judged each day, {until}{held}"
     if state.run is not None:
         job = state.run.job_name

@@ -40,7 +40,7 @@ def horizon_of(spec: ModelSpec) -> timedelta:
 
 
 class LiveStateReader:
-    """Reads states, and keeps those that were read lately: what has a hash never changes.
+    """Reads states, and keeps those that were read or written lately: what has a hash never changes.
 
     Parameters
     ----------
