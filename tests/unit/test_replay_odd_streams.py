@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -282,3 +282,19 @@ def test_every_file_gives_a_spec_and_a_base_that_can_be_trained_on_or_is_refused
         assert not sentence.endswith(".")
     assert format_duration(spec.labels.maturity) in assumed(odd, spec, base, step)["maturity"]
     assert stack_parameters(spec, odd.span, step, "")["EvaluationSchedule"].startswith("rate(")
+
+
+def test_the_first_model_knows_the_newest_mature_rows_however_few_it_may_take():
+    """The newest labelled rows are all younger than the maturity: the older ones are taken, not none."""
+    times = np.datetime64("2026-01-01", "us") + np.arange(3_000) * np.timedelta64(10, "m")
+    stream = read_table(
+        pa.table({"x": range(3_000), "label": ["0", "1"] * 1_500, "event_time": times, "label_time": times}), name="few"
+    )
+    document = infer_spec(stream).to_json()
+    document["labels"]["maturity"] = "2d"
+    document["training"] |= {"max_rows": 200, "min_rows": 100, "min_new_rows": 100}
+    spec = ModelSpec.parse(document)
+    base = base_of(stream, datetime(2026, 1, 11, tzinfo=UTC), spec=spec)
+    known = base_rows(stream, spec, base)
+    assert len(known) == 200
+    assert stream.event_time[known[-1]] <= np.datetime64("2026-01-09")

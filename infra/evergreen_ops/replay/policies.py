@@ -18,7 +18,7 @@ from evergreen_ops.replay.live import LiveModel
 from evergreen_ops.replay.machine import own_peak_mb
 from evergreen_ops.replay.recipe import StreamRecipe, named
 from evergreen_ops.replay.scores import Quality, quality
-from evergreen_ops.replay.specs import Base
+from evergreen_ops.replay.specs import Base, trainable
 from evergreen_ops.replay.streams import Stream, as_instant
 
 Array = npt.NDArray[Any]
@@ -253,8 +253,7 @@ class _Simulation:
 
 def base_rows(stream: Stream, spec: ModelSpec, base: Base) -> Array:
     """Return the rows the first model may know: asked in the base, matured, and labelled by its end."""
-    rows = labelled_rows(stream, spec, np.arange(base.rows), as_instant(base.until))
-    return rows[stream.event_time[rows] <= as_instant(base.until - spec.labels.maturity)]
+    return trainable(stream, as_instant(base.until), spec)
 
 
 def labelled_rows(stream: Stream, spec: ModelSpec, asked: Array, now: np.datetime64) -> Array:
