@@ -55,7 +55,7 @@ def assumed(stream: Stream, spec: ModelSpec, base: Base, step: timedelta) -> dic
     >>> told["times"]
     'the file has no times: rows are spread evenly, 500 a day, and no day or week is real'
     >>> told["maturity"]
-    'a request has the label that it will get after 1d (labels.maturity): all labels that ever come are there by then'
+    '1d after a request its label is taken to be known (labels.maturity): all labels that ever come are there by then'
     """
     pace = Pace.of(stream)
     tokens = spec.triggers.tokens
@@ -81,7 +81,7 @@ def _times(stream: Stream, pace: Pace) -> str:
             "real"
         )
     a_day = f"{pace.rows_per_day:,.0f}" if pace.rows_per_day >= 10 else f"{pace.rows_per_day:.2g}"
-    sentence = f"{a_day} rows a day while rows come"
+    sentence = f"about {a_day} rows come a day, gaps aside"
     instants, counts = np.unique(stream.event_time, return_counts=True)
     most = int(counts.argmax())
     if pace.resolution >= timedelta(days=1):
@@ -102,14 +102,15 @@ def _gap(stream: Stream, pace: Pace) -> str:
         return ""
     since = as_datetime(stream.event_time[longest])
     return (
-        f"no row comes for {_in_words(gap)} from {since:%Y-%m-%d} on: no period is longer for it, no shadow ends in it"
+        f"no row comes for {_in_words(gap)} from {since:%Y-%m-%d} on: periods are inferred without it, "
+        "and no shadow runs out of time in it"
     )
 
 
 def _maturity(stream: Stream, maturity: timedelta) -> str:
     took = label_delays(stream)
     by_then = float(np.mean(took <= maturity / timedelta(microseconds=1)))
-    sentence = f"a request has the label that it will get after {format_duration(maturity)} (labels.maturity): "
+    sentence = f"{format_duration(maturity)} after a request its label is taken to be known (labels.maturity): "
     if by_then >= 1 - NOTABLE:
         share = "all" if by_then == 1 else f"{math.floor(1_000 * by_then) / 10:.1f}% of the"
         return f"{sentence}{share} labels that ever come are there by then"
