@@ -118,7 +118,7 @@ def test_a_request_is_counted_once_and_no_crash_comes_on_top(metrics):
     metrics.counted(NOON, Invocations=20, Invocation5XXErrors=20, InvocationModelErrors=20)
     traffic = metrics.endpoint()
     assert noon(traffic).errors == 20
-    assert traffic.crashes(NOON, NOON + MINUTE) == 0
+    assert traffic.traffic("churn", 2, NOON, NOON + MINUTE, with_crashes=True).errors == 20
 
 
 def test_slow_is_what_took_longer_than_the_objectives_milliseconds_in_sagemakers_microseconds(metrics):

@@ -58,5 +58,7 @@ def test_what_the_predict_function_died_of_is_counted_whatever_the_version(cloud
         data["Dimensions"] = [{"Name": "FunctionName", "Value": function}]
         cloudwatch.put_metric_data(Namespace="AWS/Lambda", MetricData=[data])
     traffic = CloudWatchTraffic(cloudwatch, "evergreen-predict")
-    assert traffic.crashes(NOON, NOON + MINUTE) == 5
-    assert traffic.crashes(NOON + MINUTE, NOON + 2 * MINUTE) == 0
+    counted(cloudwatch, NOON, version=2, Requests=10, Errors=1)
+    assert traffic.traffic("churn", 2, NOON, NOON + MINUTE, with_crashes=True) == Traffic(15, 6, 0)
+    assert traffic.traffic("churn", 2, NOON, NOON + MINUTE) == Traffic(10, 1, 0)
+    assert traffic.traffic("churn", 2, NOON + MINUTE, NOON + 2 * MINUTE, with_crashes=True) == Traffic(0, 0, 0)

@@ -9,6 +9,7 @@ from live_world import DAY, HOUR, MODEL, LiveWorld, stamp, trained_archive
 from small_cloud import open_cloud
 
 from evergreen.formats.captures import read_captures
+from evergreen.usecases.steps import live_states
 from evergreen.usecases.steps.loaded_models import serving
 
 TURNED = -1.0
@@ -119,8 +120,12 @@ def test_of_two_who_learn_at_once_one_wins_and_nothing_is_lost(world, monkeypatc
     assert won.since == world.now
     world.tick()
     assert world.pointer_of() == won
-    assert won.key in world.states()
-    assert len([key for key in world.states() if f"{won.number:010d}-" in key]) == 1, "the loser's bytes are swept"
+    of_its_number = [key for key in world.states() if f"{won.number:010d}-" in key]
+    assert won.key in of_its_number
+    assert len(of_its_number) == 2
+    monkeypatch.setattr(live_states, "SWEPT_EVERY", 1)
+    world.day()
+    assert [key for key in world.states() if f"{won.number:010d}-" in key] == [won.key], "the loser's bytes are swept"
 
 
 def test_a_candidate_goes_on_from_productions_state(world):
@@ -156,7 +161,8 @@ def test_states_that_answered_nothing_which_may_still_be_learned_are_deleted(wor
     assert 2 < len(numbers) < world.pointer_of().number
 
 
-def test_of_a_version_that_learns_no_more_the_last_state_is_kept(world):
+def test_of_a_version_that_learns_no_more_the_last_state_is_kept(world, monkeypatch):
+    monkeypatch.setattr(live_states, "SWEPT_EVERY", 1)
     for number in (2, 3):
         for _ in range(3):
             world.day()

@@ -240,11 +240,14 @@ class LiveStates(Protocol):
 class TrafficMetrics(Protocol):
     """What versions answered, from CloudWatch."""
 
-    def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
-        """Requests, errors and slow answers of one version."""
+    def traffic(
+        self, model: str, version: int, start: datetime, end: datetime, *, with_crashes: bool = False
+    ) -> Traffic:
+        """Requests, errors and slow answers of one version.
 
-    def crashes(self, start: datetime, end: datetime) -> int:
-        """How often the predict function died before it could count a request, of whichever version."""
+        With crashes, what the predict function died of counts as failed requests: it dies before it could count one,
+        and nobody knows of which version.
+        """
 
 
 @dataclass(frozen=True, slots=True)

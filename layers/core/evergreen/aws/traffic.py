@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from evergreen.errors import UnreadMetricsError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
-    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
+    from mypy_boto3_cloudwatch.type_defs import DimensionTypeDef, MetricDataQueryTypeDef, MetricTypeDef
     from mypy_boto3_sagemaker import SageMakerClient
 
 _METRICS = (telemetry.REQUESTS.name, telemetry.ERRORS.name, telemetry.SLOW_REQUESTS.name)
@@ -31,19 +32,16 @@ class CloudWatchTraffic:
         self._client = client
         self._predict_function = predict_function
 
-    def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
-        dimensions = {telemetry.MODEL: model, telemetry.VERSION: str(version)}
-        requests, errors, slow = self._sums(telemetry.NAMESPACE, _METRICS, dimensions, start, end)
-        return Traffic(requests, errors, slow)
-
-    def crashes(self, start: datetime, end: datetime) -> int:
-        (crashes,) = self._sums("AWS/Lambda", ("Errors",), {"FunctionName": self._predict_function}, start, end)
-        return crashes
-
-    def _sums(
-        self, namespace: str, names: Sequence[str], dimensions: Mapping[str, str], start: datetime, end: datetime
-    ) -> list[int]:
-        return _totals(self._client, namespace, [(name, "Sum") for name in names], dimensions, start, end)
+    def traffic(
+        self, model: str, version: int, start: datetime, end: datetime, *, with_crashes: bool = False
+    ) -> Traffic:
+        ours = {telemetry.MODEL: model, telemetry.VERSION: str(version)}
+        metrics = [_Metric(name.lower(), telemetry.NAMESPACE, name, "Sum", ours) for name in _METRICS]
+        if with_crashes:
+            metrics.append(_Metric("crashes", "AWS/Lambda", "Errors", "Sum", {"FunctionName": self._predict_function}))
+        requests, errors, slow, *rest = _totals(self._client, metrics, start, end)
+        crashes = sum(rest)
+        return Traffic(requests + crashes, errors + crashes, slow)
 
 
 class EndpointTraffic:
@@ -60,25 +58,24 @@ class EndpointTraffic:
         self._endpoint = endpoint
         self._slow = f"TC({round(1_000 * latency_ms)}:)"  # microseconds; how many values are above
 
-    def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:  # noqa: ARG002 - see the port
+    def traffic(
+        self,
+        model: str,  # noqa: ARG002 - see the port
+        version: int,  # noqa: ARG002
+        start: datetime,
+        end: datetime,
+        *,
+        with_crashes: bool = False,  # noqa: ARG002 - each is an error of its request already
+    ) -> Traffic:
         start, end = _next_minute(start), _next_minute(end)
         if start >= end:
             return Traffic(0, 0, 0)
         dimensions = {"EndpointName": self._endpoint, "VariantName": self._variant}
-        metrics = [
-            ("Invocations", "Sum"),
-            ("InvocationModelErrors", "Sum"),
-            ("Invocation4XXErrors", "Sum"),
-            ("Invocation5XXErrors", "Sum"),
-            ("ModelLatency", self._slow),
-        ]
-        asked, unanswered, callers, failed, slow = _totals(
-            self._client, "AWS/SageMaker", metrics, dimensions, start, end
-        )
+        counts = ("Invocations", "InvocationModelErrors", "Invocation4XXErrors", "Invocation5XXErrors")
+        metrics = [_Metric(name.lower(), "AWS/SageMaker", name, "Sum", dimensions) for name in counts]
+        metrics.append(_Metric("modellatency", "AWS/SageMaker", "ModelLatency", self._slow, dimensions))
+        asked, unanswered, callers, failed, slow = _totals(self._client, metrics, start, end)
         return Traffic(asked, min(asked, max(failed, unanswered - callers)), min(asked, slow))
-
-    def crashes(self, start: datetime, end: datetime) -> int:  # noqa: ARG002 - each is an error of its request too
-        return 0
 
     @cached_property
     def _variant(self) -> str:
@@ -102,31 +99,24 @@ def _next_minute(time: datetime) -> datetime:
     return minute if minute == time else minute + _MINUTE
 
 
-def _totals(
-    client: CloudWatchClient,
-    namespace: str,
-    metrics: Sequence[tuple[str, str]],
-    dimensions: Mapping[str, str],
-    start: datetime,
-    end: datetime,
-) -> list[int]:
-    """The sum of a statistic's minutes, of each metric."""
-    queries: list[MetricDataQueryTypeDef] = [
-        {
-            "Id": name.lower(),
-            "MetricStat": {
-                "Metric": {
-                    "Namespace": namespace,
-                    "MetricName": name,
-                    "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
-                },
-                "Period": 60,
-                "Stat": statistic,
-            },
-        }
-        for name, statistic in metrics
-    ]
-    totals = dict.fromkeys((name.lower() for name, _ in metrics), 0.0)
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    id: str
+    namespace: str
+    name: str
+    statistic: str
+    dimensions: Mapping[str, str]
+
+    def query(self) -> MetricDataQueryTypeDef:
+        named: list[DimensionTypeDef] = [{"Name": key, "Value": value} for key, value in self.dimensions.items()]
+        metric: MetricTypeDef = {"Namespace": self.namespace, "MetricName": self.name, "Dimensions": named}
+        return {"Id": self.id, "MetricStat": {"Metric": metric, "Period": 60, "Stat": self.statistic}}
+
+
+def _totals(client: CloudWatchClient, metrics: Sequence[_Metric], start: datetime, end: datetime) -> list[int]:
+    """The sum of a statistic's minutes, of each metric; one call for all, as each costs money and time."""
+    queries = [metric.query() for metric in metrics]
+    totals = {metric.id: 0.0 for metric in metrics}
     for page in client.get_paginator("get_metric_data").paginate(
         MetricDataQueries=queries, StartTime=start, EndTime=end
     ):

@@ -168,10 +168,16 @@ PAIR_COLUMNS = [
 ]
 
 
+def answered_by_both(table: pa.Table, production: int, shadow: int) -> pa.Table:
+    """The rows that exactly these two versions answered."""
+    return table.filter(
+        pc.and_(pc.equal(table["production_version"], production), pc.equal(table["shadow_version"], shadow))
+    )
+
+
 def paired(table: pa.Table, spec: ModelSpec, *, production: int, shadow: int) -> PairedOutcomes:
     """The rows that exactly these two versions answered, each with both losses; an id counts once, its last label."""
-    mask = pc.and_(pc.equal(table["production_version"], production), pc.equal(table["shadow_version"], shadow))
-    both = table.filter(mask)
+    both = answered_by_both(table, production, shadow)
     both = both.take(pa.array(np.sort(last_of_each(both["event_id"].to_pylist()))))
     time = _micros(both["inference_time"])
     return pair(

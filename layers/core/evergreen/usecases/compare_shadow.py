@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.bake import roll_back
-from evergreen.domain.catalog import CatalogKind, whole_hour
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, whole_hour
 from evergreen.domain.model_events import (
     AnyEvent,
     BakePassed,
@@ -26,6 +28,7 @@ from evergreen.formats import outcomes
 from evergreen.formats.keys import is_of_version
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
+from evergreen.usecases.steps.kept import Kept
 from evergreen.usecases.steps.placing import place_shadow
 from evergreen.usecases.steps.recording import decide_and_record, note_once
 from evergreen.usecases.steps.references import load_reference
@@ -134,12 +137,28 @@ def compare_shadow(
 
 def _paired(state: ModelState, shadow: Shadow, spec: ModelSpec, now: datetime, ports: Ports) -> PairedOutcomes:
     entries = ports.catalog.between(state.model, CatalogKind.OUTCOMES, shadow.since - timedelta(hours=1), now)
-    tables = [outcomes.from_parquet(ports.data.get(entry.key), outcomes.PAIR_COLUMNS) for entry in entries]
+    between = (shadow.judged_against, shadow.version)
+    tables = [_both_answered(entry, between, ports) for entry in entries]
     table = outcomes.concat(tables, outcomes.outcome_schema(spec.feature_schema()))
     pairs = outcomes.paired(table, spec, production=shadow.judged_against, shadow=shadow.version)
     trained = [state.version(number).trained_until for number in (shadow.version, shadow.judged_against)]
     unseen = max((until + timedelta.resolution for until in trained if until is not None), default=shadow.since)
     return pairs.between(max(shadow.since, unseen), now)
+
+
+def _both_answered(entry: CatalogEntry, between: tuple[int, int], ports: Ports) -> pa.Table:
+    """The rows of a file that both versions answered: a shadow is looked at many times, and most files are old."""
+
+    def read() -> pa.Table:
+        table = outcomes.from_parquet(ports.data.get(entry.key), outcomes.PAIR_COLUMNS)
+        return outcomes.answered_by_both(table, *between)
+
+    return _kept_pairs(ports).get((entry.key, entry.etag, between), read) if entry.etag else read()
+
+
+@lru_cache(maxsize=2)
+def _kept_pairs(ports: Ports) -> Kept[tuple[str, str, tuple[int, int]], pa.Table]:
+    return Kept(lambda table: table.nbytes)
 
 
 def _loss_scale(state: ModelState, shadow: Shadow, ports: Ports) -> float:

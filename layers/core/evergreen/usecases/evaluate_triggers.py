@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
 
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums, whole_hour
@@ -30,6 +30,7 @@ from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
 from evergreen.statistics.drift import MIN_ROWS
 from evergreen.statistics.profile import Profile
+from evergreen.usecases.steps.kept import Kept
 from evergreen.usecases.steps.recording import noted
 from evergreen.usecases.steps.references import Reference, load_reference
 from evergreen.usecases.steps.retraining import decide_and_note, labelled_rows
@@ -240,14 +241,12 @@ def _window(
         stored = days.get(day)
         whole = start <= day and day + _DAY <= end
         if stored is not None and whole and stored.rows == sum(file.rows for file in files):
-            document = json.loads(ports.data.get(stored.key))
-            features, predictions = _add(features, predictions, document)
+            features, predictions = _add(features, predictions, _counted(stored, ports))
             continue
         day_features = Profile.empty(reference.binning)
         day_predictions = None if predictions is None else Profile.empty(predictions.binning)
         for file in files:
-            document = json.loads(ports.data.get(file.key))
-            day_features, day_predictions = _add(day_features, day_predictions, document)
+            day_features, day_predictions = _add(day_features, day_predictions, _counted(file, ports))
         if whole:
             _store_day(model, version, day, files, day_features, day_predictions, ports)
         features = features.merge(day_features)
@@ -256,11 +255,37 @@ def _window(
     return features, predictions
 
 
-def _add(features: Profile, predictions: Profile | None, document: dict[str, Any]) -> tuple[Profile, Profile | None]:
-    features = features.merge(Profile.from_bytes(base64.b64decode(document["features"])))
-    if predictions is not None and "prediction" in document:
-        predictions = predictions.merge(Profile.from_bytes(base64.b64decode(document["prediction"])))
+def _add(features: Profile, predictions: Profile | None, counted: _Counted) -> tuple[Profile, Profile | None]:
+    features = features.merge(counted.features)
+    if predictions is not None and counted.predictions is not None:
+        predictions = predictions.merge(counted.predictions)
     return features, predictions
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a stored file has counted."""
+
+    features: Profile
+    predictions: Profile | None
+    size: int  # of the file, bytes
+
+
+def _counted(entry: CatalogEntry, ports: Ports) -> _Counted:
+    """Read a file of counts: a cycle has many, and the next look needs nearly all of them again."""
+
+    def read() -> _Counted:
+        body = ports.data.get(entry.key)
+        document = json.loads(body)
+        kept = {name: Profile.from_bytes(base64.b64decode(text)) for name, text in document.items()}
+        return _Counted(kept["features"], kept.get("prediction"), len(body))
+
+    return _kept_counts(ports).get((entry.key, entry.etag), read) if entry.etag else read()
+
+
+@lru_cache(maxsize=2)
+def _kept_counts(ports: Ports) -> Kept[tuple[str, str], _Counted]:
+    return Kept(lambda counted: counted.size)
 
 
 def _store_day(
@@ -276,6 +301,6 @@ def _store_day(
     if predictions is not None:
         document["prediction"] = base64.b64encode(predictions.to_bytes()).decode()
     key = profile_of_day(model, version.number, day)
-    ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
+    etag = ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
     rows = sum(file.rows for file in files)
-    ports.catalog.add(CatalogEntry(model, CatalogKind.PROFILE_DAY, day, key, rows, version=version.number))
+    ports.catalog.add(CatalogEntry(model, CatalogKind.PROFILE_DAY, day, key, rows, etag, version=version.number))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind, whole_hour
@@ -20,6 +22,7 @@ from evergreen.usecases.steps.live_states import (
     LATE,
     LiveHistory,
     horizon_of,
+    is_swept_at,
     kept_live_states,
     put_live_state,
     sweep_live_states,
@@ -58,12 +61,13 @@ def learn_live(model: str, *, now: datetime, ports: Ports) -> list[LearnedLive]:
     if not spec.freshness.enabled:
         return []
     done = []
-    versions = living(state)
+    versions, tick = living(state), _Tick(spec, now, ports)
     for version in versions:
-        found = _learn(version, state, spec, now, ports)
+        found = _learn(version, state, tick)
         if found is not None:
             done.append(found)
-    sweep_the_others(ports, model, {version.number for version in versions})
+    if any(is_swept_at(each.number) and each.rows for each in done):
+        sweep_the_others(ports, model, {version.number for version in versions})
     return done
 
 
@@ -80,7 +84,34 @@ def living(state: ModelState) -> list[Version]:
     return [version for version in state.versions if version.number in numbers | approved]
 
 
-def _learn(version: Version, state: ModelState, spec: ModelSpec, now: datetime, ports: Ports) -> LearnedLive | None:
+@dataclass(frozen=True)
+class _Tick:
+    """What all versions look at, read once for all of them."""
+
+    spec: ModelSpec
+    now: datetime
+    ports: Ports
+    _asked: dict[datetime, float] = field(default_factory=dict)
+
+    @cached_property
+    def entries(self) -> Sequence[CatalogEntry]:
+        """The files whose rows may still be learned."""
+        start = self.now - 2 * self.spec.labels.maturity - LATE
+        return self.ports.catalog.between(self.spec.model, CatalogKind.ONLINE_ROWS, start, self.now + _HOUR)
+
+    def asked_since(self, time: datetime) -> float:
+        """How many requests were captured after a time, by the hour."""
+        first = whole_hour(time) + _HOUR
+        if first not in self._asked:
+            entries = self.ports.catalog.between(
+                self.spec.model, CatalogKind.COMPACT_PRODUCTION, first, self.now + _HOUR
+            )
+            self._asked[first] = float(sum(entry.rows for entry in entries))
+        return self._asked[first]
+
+
+def _learn(version: Version, state: ModelState, tick: _Tick) -> LearnedLive | None:
+    spec, now, ports = tick.spec, tick.now, tick.ports
     ready = _ready(version, now, ports)
     if ready is None:
         return None
@@ -90,12 +121,11 @@ def _learn(version: Version, state: ModelState, spec: ModelSpec, now: datetime, 
     states = kept_live_states(ports)
     before = states.pointed_to(pointer, ready)
     matured = now - before.delays.matured_after(spec.labels.maturity)
-    files, ignored = _files(before, spec, matured, now, ports)
+    files, ignored = _files(before, matured, tick)
     if not files or now <= before.since:
-        sweep_live_states(ports, pointer, before)
         return LearnedLive(version.number, before.number, 0, ignored)
     history = LiveHistory(states, spec.model, ready, before)
-    late = _asked_since(before.learned_until or before.since, spec.model, now, ports)
+    late = tick.asked_since(before.learned_until or before.since)
     after = learned(
         before, pointer.sha256, files, version=ready, load=history.load, late=late, matured=matured, now=now
     )
@@ -116,7 +146,7 @@ def _kept(
         written = put_live_state(ports, pointer, after, model, ready)
     except ConflictingWriteError:
         return LearnedLive(after.version, after.number, 0, lost_a_race=True)
-    sweep_live_states(ports, written, after)
+    sweep_live_states(ports, written, before, after)
     return LearnedLive(after.version, after.number, rows, ignored)
 
 
@@ -144,23 +174,20 @@ def _start(
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _files(
-    before: StoredState, spec: ModelSpec, matured: datetime, now: datetime, ports: Ports
-) -> tuple[list[LiveFile], int]:
+def _files(before: StoredState, matured: datetime, tick: _Tick) -> tuple[list[LiveFile], int]:
     """The files to learn of, in the order of the hours, and how many of their rows can't be learned.
 
     A file stays open until all of its rows were asked longer ago than labels take.
     """
-    schema = spec.feature_schema()
+    schema = tick.spec.feature_schema()
     files: list[LiveFile] = []
     rows = ignored = 0
-    start = now - 2 * spec.labels.maturity - LATE
-    for entry in ports.catalog.between(spec.model, CatalogKind.ONLINE_ROWS, start, now + _HOUR):
+    for entry in tick.entries:
         if rows >= _MOST_ROWS:
             break
         if before.knows_file(_name(entry)):
             continue
-        fitting, others = kept_rows(entry.key, entry.etag, schema, ports) or ((), 0)
+        fitting, others = kept_rows(entry.key, entry.etag, schema, tick.ports) or ((), 0)
         file = LiveFile(_name(entry), fitting)
         if before.gains_by(file, matured):
             files.append(file)
@@ -171,9 +198,3 @@ def _files(
 
 def _name(entry: CatalogEntry) -> str:
     return f"{entry.key} {entry.etag}"
-
-
-def _asked_since(time: datetime, model: str, now: datetime, ports: Ports) -> float:
-    """How many requests were captured after a time."""
-    entries = ports.catalog.between(model, CatalogKind.COMPACT_PRODUCTION, whole_hour(time) + _HOUR, now + _HOUR)
-    return float(sum(entry.rows for entry in entries))

@@ -163,8 +163,8 @@ def _profile_for_newest(file: FileKey, table: pa.Table, state: ModelState, ports
 
 def _store(file: FileKey, version: int, document: dict[str, str], rows: int, ports: Ports) -> None:
     key = file.profile(version)
-    ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
-    ports.catalog.add(CatalogEntry(file.model, CatalogKind.PROFILE, file.hour, key, rows, version=version))
+    etag = ports.data.put(key, json.dumps(document).encode(), content_type="application/json")
+    ports.catalog.add(CatalogEntry(file.model, CatalogKind.PROFILE, file.hour, key, rows, etag, version=version))
 
 
 def _encode(profile: Profile) -> str:

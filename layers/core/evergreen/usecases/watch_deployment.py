@@ -64,7 +64,7 @@ def watch_deployment(
         return None
     spec = spec_of(state)
     counted = _counted(spec, ports)
-    traffic = _with_crashes(counted, model, bake.version, bake.since, now + _TICK)
+    traffic = counted.traffic(model, bake.version, bake.since, now + _TICK, with_crashes=True)
     beside = _beside(state, spec, bake, now + _TICK, ports)
     decision = judge_bake(spec, bake, traffic, _baseline(model, bake, ports), now, beside=beside)
     if decision.cause is None and not decision.passed:
@@ -144,13 +144,13 @@ class _Alone:
     counted: TrafficMetrics
     history: History
 
-    def traffic(self, model: str, version: int, start: datetime, end: datetime) -> Traffic:
+    def traffic(
+        self, model: str, version: int, start: datetime, end: datetime, *, with_crashes: bool = False
+    ) -> Traffic:
+        measure = partial(self.counted.traffic, model, version, with_crashes=with_crashes)
         clipped = [span.within(start, end) for span in self.history.spans(version)]
-        parts = [self.counted.traffic(model, version, span.start, span.end) for span in clipped if span is not None]
+        parts = [measure(span.start, span.end) for span in clipped if span is not None]
         return Traffic(sum(p.requests for p in parts), sum(p.errors for p in parts), sum(p.slow for p in parts))
-
-    def crashes(self, start: datetime, end: datetime) -> int:
-        return self.counted.crashes(start, end)
 
 
 def _beside(state: ModelState, spec: ModelSpec, bake: Bake, until: datetime, ports: Ports) -> Traffic | None:
@@ -168,16 +168,10 @@ def _baseline(model: str, bake: Bake, ports: Ports) -> Traffic:
     if bake.replaced is None:
         return Traffic(0, 0, 0)
     spec = spec_of(ports.ledger.read(model))
-    return _usual(partial(_with_crashes, _counted(spec, ports), model, bake.replaced), bake.since)
+    return _usual(partial(_counted(spec, ports).traffic, model, bake.replaced, with_crashes=True), bake.since)
 
 
 def _usual(measure: Callable[[datetime, datetime], Traffic], until: datetime) -> Traffic:
     """What was answered in the day, or week, before a time."""
     last_day = measure(until - _BASELINE, until)
     return last_day if last_day.requests >= MIN_BAKE_REQUESTS else measure(until - _LONGEST_BASELINE, until)
-
-
-def _with_crashes(counted: TrafficMetrics, model: str, version: int, start: datetime, end: datetime) -> Traffic:
-    """What a version answered, and as failed what the predict function died of: a version that bakes is the suspect."""
-    answered, crashes = counted.traffic(model, version, start, end), counted.crashes(start, end)
-    return Traffic(answered.requests + crashes, answered.errors + crashes, answered.slow)

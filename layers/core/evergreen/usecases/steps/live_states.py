@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from evergreen.training.live_version import LiveVersion
 
 KEPT_BYTES = 32_000_000
+SWEPT_EVERY = 24
+"""To list what a bucket holds costs as much as to write a state; what is there too long costs next to nothing."""
 LATE = timedelta(days=2)
 """A label file is joined again this long after its labels' maturity."""
 
@@ -138,16 +140,29 @@ def put_live_state(
     return pointer
 
 
-def sweep_live_states(ports: Ports, pointer: LivePointer, state: StoredState) -> None:
-    """Delete states that answered no row that may still be learned, and those of who lost a race.
+def is_swept_at(number: int) -> bool:
+    """Whether the bucket is looked through once a state of this number is written: at every 24th."""
+    return number % SWEPT_EVERY == 0
+
+
+def sweep_live_states(ports: Ports, pointer: LivePointer, before: StoredState | None, state: StoredState) -> None:
+    """Delete states that answered no row that may still be learned; at times those of who lost a race, or died here.
 
     A write that is still under way is of a newer state, or will lose.
     """
-    kept = {pointer.key}
-    kept |= {live_state_key(pointer.model, pointer.version, each.number, each.sha256) for each in state.earlier}
+    kept = {pointer.key} | {_key(pointer, each) for each in state.earlier}
+    for gone in () if before is None else before.earlier:
+        if _key(pointer, gone) not in kept:
+            ports.artifacts.delete(_key(pointer, gone))
+    if not is_swept_at(pointer.number):
+        return
     for key in list(ports.artifacts.keys(live_states_of(pointer.model, pointer.version))):
         if key not in kept and online_state_version(key) <= pointer.number:
             ports.artifacts.delete(key)
+
+
+def _key(pointer: LivePointer, earlier: Earlier) -> str:
+    return live_state_key(pointer.model, pointer.version, earlier.number, earlier.sha256)
 
 
 def sweep_the_others(ports: Ports, model: str, living: Collection[int]) -> None:
