@@ -42,9 +42,11 @@ def _report(model: str, learned: Sequence[LearnedLive]) -> None:
     found.add_dimension(telemetry.MODEL, model)
     telemetry.add(found, telemetry.LIVE_ROWS, sum(each.rows for each in learned))
     telemetry.add(found, telemetry.LIVE_ROWS_IGNORED, sum(each.ignored for each in learned))
+    telemetry.add(found, telemetry.LIVE_HELD_BACK, sum(each.held_back for each in learned))
     found.flush_metrics()
     for each in learned:
-        logger.info(
+        tell = logger.warning if each.held_back else logger.info
+        tell(
             "learned",
             model=model,
             version=each.version,
@@ -52,4 +54,5 @@ def _report(model: str, learned: Sequence[LearnedLive]) -> None:
             rows=each.rows,
             ignored=each.ignored,
             lost_a_race=each.lost_a_race,
+            held_back=each.held_back,
         )

@@ -1,12 +1,18 @@
 """evergreen online, of a model whose versions are kept fresh: what they learned, whether it holds, and back."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from deployed import Deployed
 from live_world import HOUR, LiveWorld
 from small_cloud import kept_clients, open_cloud
 
+from evergreen.domain.uris import split_uri
 from evergreen.errors import EvergreenError
 from evergreen.usecases.people import live
+from evergreen.usecases.steps.live_states import kept_live_states, put_live_state
+from evergreen.usecases.steps.loaded_models import Model, serving
 
 TURNED = -1.0
 
@@ -31,10 +37,23 @@ def test_status_tells_what_a_version_learned_and_what_it_is_worth(living):
     assert (live["version"], live["state"]) == (1, living.pointer_of().number)
     assert live["members"] == {"1": 1.0}
     assert live["trust"] > 0.9
+    assert not live["held_back"]
     assert live["over_all"]["fresh_accuracy"] > live["over_all"]["plain_accuracy"] + 0.1
     said = living.evergreen("online", "status", "churn")
     assert "right instead of" in said
     assert "at most, as a sum of losses" in said
+
+
+def test_status_tells_of_a_state_that_was_proven_worse(living):
+    version, pointer = living.ports.ledger.read("churn").version(1), living.pointer_of()
+    model = Model(1, split_uri(version.artifact)[1], version.sha256)
+    ready = serving(living.ports).live_version(model, living.now)
+    stored = kept_live_states(living.ports).pointed_to(pointer, ready)
+    worse = replace(stored.state, lost=np.ones(100, dtype=np.float32))
+    put_live_state(living.ports, pointer, replace(stored, number=stored.number + 1, state=worse), "churn", ready)
+    (told,) = living.asked("online", "status", "churn")["live"]
+    assert told["held_back"]
+    assert "the version answers as it was trained" in " ".join(living.evergreen("online", "status", "churn").split())
 
 
 def test_verify_computes_every_state_again(living):

@@ -109,6 +109,8 @@ def _live_rows(live: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "goes on from", live["goes_on_from"]
     shares = ", ".join(f"{weight:.0%} version {number}" for number, weight in live["members"].items())
     yield "members", f"{shares}; {live['trust']:.0%} of each answer is what was learned"
+    if live["held_back"]:
+        yield "held back", "what was learned is worse on the newest labels: the version answers as it was trained"
     for name, title in (("lately", "last 7 days"), ("over_all", "60 days")):
         yield title, fresh_beside_plain(live[name])
     yield "may cost", f"{live['may_cost']:.1f} at most, as a sum of losses, whatever the labels are"

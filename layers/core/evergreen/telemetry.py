@@ -146,6 +146,7 @@ ONLINE_ROWS_IGNORED = _count("OnlineRowsIgnored", MODEL)
 # learn_live
 LIVE_ROWS = _count("LiveRows", MODEL)
 LIVE_ROWS_IGNORED = _count("LiveRowsIgnored", MODEL)
+LIVE_HELD_BACK = _count("LiveHeldBack", MODEL)  # versions whose state was proven worse: they answer as trained
 LIVE_MODELS = _count("LiveModels")
 
 # update_registry, reconcile

@@ -44,6 +44,7 @@ class LearnedLive:
     rows: int  # learned now
     ignored: int = 0  # that can't be learned: features or label do not fit
     lost_a_race: bool = False  # somebody else learned meanwhile: nothing is lost
+    held_back: bool = False  # proven worse than the version as it was trained, which answers meanwhile
 
 
 def learn_live(model: str, *, now: datetime, ports: Ports) -> list[LearnedLive]:
@@ -123,7 +124,7 @@ def _learn(version: Version, state: ModelState, tick: _Tick) -> LearnedLive | No
     matured = now - before.delays.matured_after(spec.labels.maturity)
     files, ignored = _files(before, matured, tick)
     if not files or now <= before.since:
-        return LearnedLive(version.number, before.number, 0, ignored)
+        return LearnedLive(version.number, before.number, 0, ignored, held_back=before.state.is_held_back)
     history = LiveHistory(states, spec.model, ready, before)
     late = tick.asked_since(before.learned_until or before.since)
     after = learned(
@@ -147,7 +148,7 @@ def _kept(
     except ConflictingWriteError:
         return LearnedLive(after.version, after.number, 0, lost_a_race=True)
     sweep_live_states(ports, written, before, after)
-    return LearnedLive(after.version, after.number, rows, ignored)
+    return LearnedLive(after.version, after.number, rows, ignored, held_back=after.state.is_held_back)
 
 
 def _ready(version: Version, now: datetime, ports: Ports) -> LiveVersion | None:

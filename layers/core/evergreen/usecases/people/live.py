@@ -75,6 +75,7 @@ def _told(history: LiveHistory, now: datetime) -> dict[str, Any]:
         "earlier": [each.number for each in stored.earlier],
         "members": _members(stored.state),
         "trust": round(stored.state.guard.weight, 4),
+        "held_back": stored.state.is_held_back,
         "labels_late": round(stored.state.delay, 1),
         "may_cost": round(stored.state.guard.bound(max(1, stored.state.rows)), 2),
         "lately": _worth(lately, stored.state),
