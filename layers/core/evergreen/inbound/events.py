@@ -16,7 +16,6 @@ from typing import Any
 from evergreen import telemetry
 from evergreen.domain.model_events import Event
 from evergreen.domain.training_jobs import why_stopped
-from evergreen.formats.requests import FeedbackMessage
 
 _EventType = type[Event]
 _ENDPOINTS = ("AWS/SageMaker", "/aws/sagemaker/Endpoints")  # of requests and of instances
@@ -244,26 +243,6 @@ def _about(metrics: Iterable[tuple[str, Mapping[str, str]]]) -> tuple[str | None
     model = models.pop() if len(models) == 1 else None
     version = versions.pop() if model is not None and len(versions) == 1 else ""
     return model, int(version) if version.isdecimal() else None, endpoints.pop() if len(endpoints) == 1 else None
-
-
-def parse_feedback(event: Mapping[str, Any]) -> tuple[list[FeedbackMessage], list[str]]:
-    """Read an SQS batch; the ids of messages that can't be read come second."""
-    messages, unreadable = [], []
-    for record in event["Records"]:
-        try:
-            body = json.loads(record["body"])
-            message = FeedbackMessage(
-                record["messageId"],
-                body["model"],
-                body["inference_id"],
-                body["label"],
-                body["features"],
-                parse_time(body["time"]),
-            )
-            messages.append(message)
-        except (ValueError, KeyError, TypeError):
-            unreadable.append(record["messageId"])
-    return messages, unreadable
 
 
 @dataclass(frozen=True, slots=True)
