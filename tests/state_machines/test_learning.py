@@ -73,11 +73,11 @@ class DiedError(BaseException):
 
 
 class Deaths:
-    """Lets learners die at their calls: each has a chance of it, drawn for each thread by itself."""
+    """Lets learners die at their calls: each has a chance of it, drawn for each of them by itself."""
 
     def __init__(self, seed, chance):
         self.died = Counter()
-        self._seed, self._chance, self._of = seed, chance, threading.local()
+        self._seed, self._chance, self._random_of = seed, chance, {}
 
     def __enter__(self):
         events = boto3.DEFAULT_SESSION.events
@@ -100,9 +100,8 @@ class Deaths:
         me, where = threading.current_thread().name, f"{when} {call}"
         if not me.startswith("one-"):
             return
-        if not hasattr(self._of, "random"):
-            self._of.random = random.Random(f"{self._seed}-{me}")
-        if self._of.random.random() < self._chance:
+        drawn = self._random_of.setdefault(me, random.Random(f"{self._seed}-{me}"))
+        if drawn.random() < self._chance:
             self.died[where] += 1
             raise DiedError(where)
 
