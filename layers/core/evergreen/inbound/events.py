@@ -25,7 +25,7 @@ def correlation_id(event: Mapping[str, Any]) -> str:
     """What ties the log lines of one cause together, in whichever function they are written.
 
     A ledger event's model and epoch, a schedule's name or what it is about, a job's name, an object's key, an alarm's
-    name and time, the id of an HTTP request, the first message of a batch, or else the event's own id.
+    name and time, the id of an HTTP request, or else the event's own id.
 
     Examples
     --------
@@ -45,8 +45,6 @@ def correlation_id(event: Mapping[str, Any]) -> str:
             return str(endpoint)
         case {"requestContext": {"requestId": request_id}}:
             return str(request_id)
-        case {"Records": [{"messageId": message_id}, *_]}:
-            return str(message_id)
         case {"Records": [{"Sns": _}, *_]} | {"alarmData": _} | {"detail": {"alarmName": _}}:
             alarm = AlarmChange.parse(event)
             return "" if alarm is None else f"{alarm.name} {alarm.time.isoformat()}"
