@@ -220,7 +220,7 @@ happen in a state is refused with `IllegalTransitionError` and leaves it as it w
   the new one. A model's first version, and one that comes when no version is known to be good, has no watcher: it
   counts as good after its ops bake, since there is nothing to compare it with and a rollback of the next version would
   else have nowhere to go. The ops bake is never skipped.
-- A candidate in which production lives on ([freshness](freshness.md)) is approved once it has answered the same
+- A candidate in which production lives on ([freshness](online.md)) is approved once it has answered the same
   requests for a day and lost nothing by it (`shadow.proof: nested`, the default). Any other one owes a proof that it is
   better.
 - A newly trained candidate *supersedes* those that wait or are in shadow: they are retired

@@ -94,21 +94,24 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """Read a user's spec.
+    """Read a user's spec, and say what keys of former releases mean now.
 
     Raises
     ------
     SpecError
         The file can't be read or the spec is invalid.
     """
-    from evergreen.spec import ModelSpec, SpecError
+    from evergreen.spec import ModelSpec, SpecError, told_of_online
 
     try:
-        return ModelSpec.from_yaml(path.read_text(encoding="utf-8"))
+        spec = ModelSpec.from_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError((f"{path} can't be read: {error.strerror}",)) from error
     except UnicodeDecodeError as error:
         raise SpecError((f"{path} is not UTF-8 text: write the spec as YAML",)) from error
+    for sentence in told_of_online(spec):
+        complain(f"{path}: {sentence}")
+    return spec
 
 
 def reason_of(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Policies side by side on streams whose labels are so many rows late: the tables of docs/freshness.md, by one command.
+"""Policies side by side on streams whose labels are so many rows late: the tables of docs/online.md, by one command.
 
 Each policy runs on each stream in a process of its own, with one thread; River's run in an environment of their own.
 Nothing is asserted. With ``--json FILE`` a line is kept for each that is done, and one that is there is not run again:

@@ -13,7 +13,7 @@ from small_cloud import CHURN, NOW
 from evergreen import errors
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogKind
-from evergreen.domain.model_events import PromotionApproved, RollbackDecided, VersionRolledBack
+from evergreen.domain.model_events import ModelApplied, PromotionApproved, RollbackDecided, VersionRolledBack
 from evergreen.domain.state import RollbackCause
 from evergreen.errors import ChangedMeanwhileError, IllegalTransitionError, NothingToApproveError, UsageError
 from evergreen.errors import UnknownModelError as Unknown
@@ -43,6 +43,27 @@ def test_a_spec_is_applied_and_then_changed_key_by_key(stack, tmp_path):
     assert stack.evergreen("apply", changed) == "deployment.approval: auto -> manual\ndeployment.ops_bake: 30m -> 1h\n"
     because = "the spec was changed: deployment.approval auto -> manual; deployment.ops_bake 30m -> 1h"
     assert (stack.last()["type"], stack.last()["because"]) == ("ModelApplied", because)
+
+
+def test_a_spec_of_a_former_release_is_applied_and_it_is_said_what_it_means_now(stack, tmp_path):
+    former = spec_file(tmp_path)
+    former.write_text(f"{former.read_text()}online: {{enabled: true, checkpoint: 6h, trial: 1w}}\n")
+    assert stack.asked("apply", former)["new"]
+    read, unused, write = stack.said.splitlines()
+    assert read.startswith(f"evergreen: {former}: online.enabled: true is read as freshness.enabled: true")
+    assert unused == f"evergreen: {former}: online.checkpoint, online.trial have no effect any more"
+    assert write == f"evergreen: {former}: write freshness: {{enabled: true}} instead of online:"
+    as_told = spec_file(tmp_path, freshness={"enabled": True})
+    assert stack.evergreen("apply", as_told) == "churn is as the spec says: nothing is changed\n"
+    assert stack.said == ""
+
+
+def test_a_stored_spec_of_a_former_release_is_told_apart_by_what_it_means_now(stack, tmp_path):
+    document = ModelSpec.parse(CHURN).to_json() | {"online": {"enabled": True, "labels": "at_once"}}
+    stack.applied()
+    stored = ModelApplied(time=NOW, actor="ada", because="then", spec=document)
+    stack.ports.ledger.record(stack.state, stored)
+    assert stack.evergreen("apply", spec_file(tmp_path)) == "freshness.enabled: true -> false\n"
 
 
 def test_a_spec_that_is_none_says_what_is_wrong_with_it(stack, tmp_path):

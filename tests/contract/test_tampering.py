@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from live_world import trained_archive
 from small_artifact import small_artifact
 from small_cloud import NOW, open_cloud
 
@@ -22,18 +23,19 @@ from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import CandidateRegistered, RetrainingRequested, TrainingStarted
 from evergreen.domain.training_jobs import JobEnd
 from evergreen.formats.captures import Capture, capture_line
-from evergreen.formats.requests import FeedbackMessage
 from evergreen.model.archive import unpack
+from evergreen.training.live_stored import LiveStateError
 from evergreen.training.train import main as train
 from evergreen.usecases.evaluate_triggers import evaluate_triggers
 from evergreen.usecases.finish_training import finish_training
-from evergreen.usecases.learn_online import learn_online
+from evergreen.usecases.learn_live import learn_live
 from evergreen.usecases.people import bring, decide
 from evergreen.usecases.people.lineage import trace_version
 from evergreen.usecases.predict import predict
 from evergreen.usecases.profile_capture import profile_capture
 from evergreen.usecases.repoint_alias import repoint_alias
 from evergreen.usecases.score_shadow import score_shadow
+from evergreen.usecases.steps.live_states import kept_live_states
 from evergreen.usecases.steps.references import ReferenceHashError, load_reference
 
 DAY = timedelta(days=1)
@@ -65,7 +67,7 @@ def registered(cloud, name):
 
 def in_production(cloud):
     """Version 1 answers; versions 2 and 3 are there as well."""
-    cloud.applied(online={"enabled": True, "labels": "at_once"}, labels={"classes": ["0", "1"], "maturity": "1h"})
+    cloud.applied(labels={"classes": ["0", "1"], "maturity": "1h"})
     for name in ("a", "b"):
         registered(cloud, name)
     decide.force_promotion("churn", 1, "a story", "ada", now=NOW - 9 * DAY, ports=cloud.ports)
@@ -145,29 +147,27 @@ def evaluates(cloud):
     return Reader(cloud.ports.artifacts, key, read, "the sha256 of references/churn/")
 
 
-def learned(cloud):
-    """An online state that has learned a batch; answers its pointer."""
-    in_production(cloud)
-    assert learn_online(feedback("a", "b"), ports=cloud.ports).failed == ()
-    ((key, _),) = list(cloud.ports.artifacts.etags("online/churn/states/"))
-    return key
-
-
-def feedback(*names):
-    rows = [(name, str(i % 2)) for i, name in enumerate(names)]
-    return [FeedbackMessage(n, "churn", n, label, {"age": 41.0, "plan": "a"}, NOW) for n, label in rows]
+def kept_fresh(cloud):
+    """Version 1 answers, and has a live state; answers where that lies."""
+    cloud.applied(freshness={"enabled": True})
+    version = bring.register_version("churn", trained_archive("a"), "trained", "ada", now=NOW, ports=cloud.ports)
+    decide.force_promotion("churn", version, "a story", "ada", now=NOW, ports=cloud.ports)
+    repoint_alias("churn", now=NOW, ports=cloud.ports)
+    assert [each.number for each in learn_live("churn", now=NOW, ports=cloud.ports)] == [1]
+    return cloud.ports.live.read("churn", version)
 
 
 def learns(cloud):
-    key = learned(cloud)
+    before = kept_fresh(cloud)
 
     def read(now):
-        result = learn_online(feedback(f"c{now.timestamp()}"), ports=cloud.ports)
-        assert len(result.failed) == 1
-        assert list(cloud.ports.artifacts.keys("online/churn/states/")) == [key]
-        return result.reasons[0]
+        kept_live_states.cache_clear()  # another process: this one knows what it wrote
+        with pytest.raises(LiveStateError) as refused:
+            learn_live("churn", now=now, ports=cloud.ports)
+        assert cloud.ports.live.read("churn", 1) == before
+        return str(refused.value)
 
-    return Reader(cloud.ports.artifacts, key, read, "sha256")
+    return Reader(cloud.ports.artifacts, before.key, read, f"{before.sha256} is recorded")
 
 
 READERS = {
@@ -177,7 +177,7 @@ READERS = {
     "load_reference": referring(lambda cloud, key, now: load_reference(cloud.ports, key)),
     "profile_capture": referring(lambda cloud, key, now: profile_capture(CAPTURE, "", now=now, ports=cloud.ports)),
     "evaluate_triggers": evaluates,
-    "learn_online": learns,
+    "learn_live": learns,
 }
 
 

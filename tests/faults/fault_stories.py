@@ -606,92 +606,53 @@ def labels_meet_captures_or_wait_or_can_not_be_read(cloud):
 # --- feedback and requests --------------------------------------------------------------------------------------------
 
 
-AT_ONCE = {"enabled": True, "labels": "at_once"}
 KEEPS_FRESH = {"freshness": {"enabled": True}, "labels": {"classes": ["0", "1"], "maturity": "1d"}}
-LEARNS = {"online": {"enabled": True}, "training": {"min_rows": 20}}
 
 
 @story("collect_feedback", look=_world_and_answer)
-def labels_come_with_features_to_learn_from(cloud):
-    cloud.applied(online=AT_ONCE)
+def labels_come_with_the_features_that_were_asked_about(cloud):
+    cloud.applied(**KEEPS_FRESH)
     labels = [
         {"inference_id": f"order-{i}", "label": str(i % 2), "features": {"age": 30 + i, "plan": "a"}} for i in range(12)
     ]
     return cloud.event("http_feedback") | {"body": json.dumps({"labels": labels})}
 
 
-@story("learn_online")
-def a_batch_holds_the_feedback_of_two_models_and_a_message_nobody_can_read(cloud):
-    in_production(cloud, online=AT_ONCE)
-    cloud.applied(model="orders", online=AT_ONCE)
-    bodies = [
-        {
-            "model": ("churn", "orders")[i % 2],
-            "inference_id": f"order-{i}",
-            "label": str(i // 2 % 2),
-            "features": {"age": 30 + i, "plan": "a"},
-            "time": at(NOW),
-        }
-        for i in range(12)
-    ]
-    (record, *_) = cloud.event("sqs_feedback")["Records"]
-    return {"Records": [record | {"messageId": f"m{i}", "body": json.dumps(body)} for i, body in enumerate(bodies)]}
+def kept_fresh(cloud):
+    """Version 1 is in production, and its answers follow the labels."""
+    cloud.applied(**SHORT_CYCLES, **KEEPS_FRESH)
+    promoted(cloud, registered(cloud, time=NOW - 10 * DAY, freshness=True), time=NOW - 10 * DAY)
+    passed(cloud, 1, time=NOW - 10 * DAY + HOUR)
 
 
-def learned_days(cloud, days, *, said=str, rows=40):
-    """Days of requests that production answered and whose labels came, each with its tick."""
-    for day in range(days, 0, -1):
-        time = NOW - day * DAY - 2 * HOUR
-        asked = [(f"o{day}-{i}", float(30 + i % 20), int(i % 20 > 10)) for i in range(rows)]
-        captured(cloud, time, asked, said=said)
-        cloud.call("join_labels", labelled(cloud, time + HOUR, asked))
-        if day > 1:
-            cloud.call("learn_online", {"time": at(NOW - (day - 1) * DAY), "model": "churn"})
-
-
-@story("learn_online")
-def labels_have_matured_and_the_state_is_kept(cloud):
-    in_production(cloud, **LEARNS)
-    time = NOW - 2 * DAY
-    asked = [(f"o{i}", float(30 + i % 20), i % 2) for i in range(60)]
+def asked_and_labelled(cloud, time):
+    """Sixty requests at a time, and their labels an hour later."""
+    asked = [(f"o{at(time)}-{i}", float(30 + i % 20), i % 2) for i in range(60)]
     captured(cloud, time, asked)
     cloud.call("join_labels", labelled(cloud, time + HOUR, asked))
-    return {"time": at(NOW)}
-
-
-@story("learn_online")
-def a_checkpoint_is_proven_better(cloud):
-    in_production(cloud, **LEARNS)
-    learned_days(cloud, 7, said=wrong)
-    return {"time": at(NOW)}
-
-
-@story("learn_online")
-def a_checkpoint_is_proven_better_while_a_retraining_is_open(cloud):
-    in_production(cloud, **LEARNS)
-    learned_days(cloud, 7, said=wrong)
-    cloud.call("evaluate_triggers", wished(cloud, time=NOW - HOUR))
-    return {"time": at(NOW)}
-
-
-@story("learn_online")
-def a_checkpoint_is_no_better(cloud):
-    in_production(cloud, **LEARNS | {"online": LEARNS["online"] | {"checkpoint": "20d"}})
-    learned_days(cloud, 9)
-    return {"time": at(NOW)}
+    return asked
 
 
 @story("learn_live")
 def labels_have_matured_for_a_version_and_another_has_no_state_yet(cloud):
-    cloud.applied(**SHORT_CYCLES, **KEEPS_FRESH)
-    promoted(cloud, registered(cloud, time=NOW - 10 * DAY, freshness=True), time=NOW - 10 * DAY)
-    passed(cloud, 1, time=NOW - 10 * DAY + HOUR)
+    kept_fresh(cloud)
     cloud.call("learn_live", {"time": at(NOW - 5 * DAY)})
     for day in (4, 3):
-        asked = [(f"o{day}-{i}", float(30 + i % 20), i % 2) for i in range(60)]
-        captured(cloud, NOW - day * DAY, asked)
-        cloud.call("join_labels", labelled(cloud, NOW - day * DAY + HOUR, asked))
+        asked_and_labelled(cloud, NOW - day * DAY)
     registered(cloud, 1, time=NOW - 2 * DAY, freshness=True)
+    return {"time": at(NOW)}
+
+
+@story("learn_live")
+def labels_come_again_beside_new_ones_and_the_oldest_states_are_needed_no_more(cloud):
+    kept_fresh(cloud)
+    for day in range(9, 2, -1):
+        asked = asked_and_labelled(cloud, NOW - day * DAY)
+        cloud.call("learn_live", {"time": at(NOW - (day - 2) * DAY)})
+    key = f"ground-truth/churn/{NOW - DAY:%Y/%m/%d/%H}/again.jsonl"
+    lines = [ground_truth_line(GroundTruth(name, str(truth)), model="churn") for name, _, truth in asked]
+    cloud.call("join_labels", arrived(cloud, key, lines))
+    asked_and_labelled(cloud, NOW - 2 * DAY)
     return {"time": at(NOW)}
 
 

@@ -67,11 +67,7 @@ class FaultyCloud(SmallCloud):
                 errors.append(error)
             else:
                 if not isinstance(answer, dict) or answer.get("statusCode", 200) < 500:
-                    left = _undelivered(event, answer)
-                    if left is None:
-                        return answer
-                    event = left
-                    continue
+                    return answer
             event = _asked_again(event)
         raise NeverSucceededError(f"{function} failed {DELIVERIES} times") from (errors or [None])[-1]
 
@@ -80,13 +76,12 @@ class FaultyCloud(SmallCloud):
     def left(self):
         """The whole world as plain data.
 
-        Capture and label streams and the feedback queue deliver at least once by their nature: they are told as sets.
+        Capture and label streams deliver at least once by their nature: they are told as sets.
         """
         return {
             **{table: self._table(table) for table in ("ledger", "aliases", "catalog", "online")},
             **{bucket: self._objects(bucket) for bucket in ("data", "artifacts")},
             **{f"stream {name}": sorted(set(self.streamed_lines(name))) for name in ("captures", "labels")},
-            "queue": sorted(self._queue()),
             "schedules": {name: _plain(self.schedule(name)) for name in self.schedules()},
             "training jobs": self._jobs(),
             "endpoints": _plain(self.endpoints.endpoints),
@@ -115,14 +110,6 @@ class FaultyCloud(SmallCloud):
         delivered = {key: body for key, body in self._stored("data").items() if _DELIVERED_BY_A_STREAM.match(key)}
         bodies = (delivered[key] for key in sorted(delivered) if key.startswith(stream))
         return [line.decode() for body in bodies for line in body.replace(b"}{", b"}\n{").splitlines()]
-
-    def _queue(self):
-        found = set()
-        while messages := self._sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
-            # The time is that of the caller's request, and a caller that asks again asks later.
-            bodies = [json.loads(message["Body"]) | {"time": ""} for message in messages]
-            found |= {json.dumps(body, sort_keys=True) for body in bodies}
-        return found
 
     def _models(self):
         names = [model["ModelName"] for model in self._sagemaker.list_models()["Models"]]
@@ -154,13 +141,6 @@ def open_faulty_cloud():
     with still_endpoints() as endpoints, once, kept_clients({}), open_cloud(lambda: FaultyCloud(endpoints)) as cloud:
         cloud.new_process()
         yield cloud
-
-
-def _undelivered(event, answer):
-    """What a queue delivers again of a batch that was answered; None where nothing is left."""
-    failed = {item["itemIdentifier"] for item in (answer or {}).get("batchItemFailures", ())}
-    left = [record for record in event.get("Records", ()) if record.get("messageId") in failed]
-    return {**event, "Records": left} if left else None
 
 
 def _asked_again(event):

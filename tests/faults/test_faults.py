@@ -17,7 +17,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
 ONE_OF_EACH = list({story.folder: story for story in reversed(STORIES)}.values())[::-1]  # the first of each function
-LONG = [story for story in STORIES if story.folder == "learn_online"]  # each batch is learned by scikit-learn
 WITH_A_SERVER_OF_ITS_OWN = {"update_registry"}  # test_registry_faults.py tells its stories
 
 
@@ -41,7 +40,7 @@ def test_a_call_that_fails_leaves_no_trace_once_the_event_came_again(story, faul
 @pytest.mark.slow
 @pytest.mark.parametrize("story", STORIES, ids=str)
 def test_each_fault_at_each_call_leaves_no_trace_once_the_event_came_again(story, fault_report, request):
-    thorough = every_kind if story in ONE_OF_EACH and story not in LONG else one_fault_a_call
+    thorough = every_kind if story in ONE_OF_EACH else one_fault_a_call
     held(story, every_fault if request.config.getoption("--faults") == "full" else thorough, fault_report)
 
 

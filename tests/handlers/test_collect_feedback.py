@@ -99,44 +99,19 @@ def test_one_wrong_label_keeps_all_from_being_taken_and_each_is_named(cloud):
     assert cloud.streamed("labels") == b""
 
 
-AT_ONCE = {"enabled": True, "labels": "at_once"}
-THREE_CLASSES = {"task": "multiclass", "labels": {"classes": ["0", "1", "2"]}}
+def test_features_may_come_beside_a_label_and_are_of_no_use(cloud):
+    cloud.applied(freshness={"enabled": True})
+    body = {"labels": [a_label(features={"age": 41, "plan": "a"}), a_label("0", "order-18", features=None)]}
+    answer = sent(cloud, body)
+    assert (answer["statusCode"], json.loads(answer["body"])) == (202, {"model": "churn", "labels": 2})
+    assert read_ground_truth(cloud.streamed("labels")) == (
+        [GroundTruth("order-17", "1"), GroundTruth("order-18", "0")],
+        [],
+    )
 
 
-def test_online_learning_gets_the_labels_that_come_with_features(cloud):
-    cloud.applied(online=AT_ONCE)
-    row = {"age": 41, "plan": "a"}
-    assert sent(cloud, {"labels": [a_label(features=row), a_label("0", "order-18")]})["statusCode"] == 202
-    assert cloud.queued() == [
-        {
-            "model": "churn",
-            "inference_id": "order-17",
-            "label": "1",
-            "features": row,
-            "time": "2026-03-01T02:00:05.250000+00:00",
-        }
-    ]
-
-
-def test_without_online_learning_nothing_is_queued(cloud):
-    cloud.applied()
-    sent(cloud, {"labels": [a_label(features={"age": 41, "plan": "a"})]})
-    assert cloud.queued() == []
-
-
-def test_matured_labels_are_learned_from_what_was_captured_and_queued_for_nobody(cloud):
-    cloud.applied(online={"enabled": True})
-    sent(cloud, {"labels": [a_label(features={"age": 41, "plan": "a"})]})
-    assert cloud.queued() == []
-
-
-def test_a_class_that_nobody_knows_is_refused_by_name_unless_the_spec_lets_it_be_learned(cloud):
-    row = {"age": 41, "plan": "a"}
-    cloud.applied(online=AT_ONCE, **THREE_CLASSES)
-    (problem,) = problems(sent(cloud, {"labels": [a_label("7", features=row)]}), 422)
+def test_a_class_that_nobody_knows_is_refused_by_name_whatever_a_former_release_let_be_learned(cloud):
+    former = {"enabled": True, "labels": "at_once", "new_classes": "learn"}
+    cloud.applied(online=former, task="multiclass", labels={"classes": ["0", "1", "2"]})
+    (problem,) = problems(sent(cloud, {"labels": [a_label("7", features={"age": 41, "plan": "a"})]}), 422)
     assert problem == "labels[0]: label is '7': the model's classes are 0, 1, 2"
-    cloud.applied(online=AT_ONCE | {"new_classes": "learn"}, **THREE_CLASSES)
-    assert sent(cloud, {"labels": [a_label("7", features=row)]})["statusCode"] == 202
-    assert [message["label"] for message in cloud.queued()] == ["7"]
-    (problem,) = problems(sent(cloud, {"labels": [a_label("7" * 101, features=row)]}), 422)
-    assert "a new class is a string of 1 to 100 characters" in problem

@@ -98,13 +98,6 @@ def test_without_a_registry_there_is_nothing_to_keep_in_step(cloud):
     assert cloud.call("update_registry", "ledger_event") == {"model": "churn", "versions": 0}
 
 
-def test_feedback_that_was_not_learned_goes_back_to_the_queue(cloud):
-    event = cloud.event("sqs_feedback")
-    unreadable = {"Records": event["Records"][1:]}
-    failed = cloud.call("learn_online", unreadable)["batchItemFailures"]
-    assert [failure["itemIdentifier"] for failure in failed] == [r["messageId"] for r in unreadable["Records"]]
-
-
 def test_labels_meet_their_captures_and_what_can_not_be_read_is_kept_aside(cloud, now):
     cloud.applied(task="regression", labels={})
     capture = Capture("order-17", now, 1, {"age": 41.0, "plan": "a"}, 2.5, None)

@@ -61,10 +61,7 @@ def required(path):
 
 
 def provided(name):
-    layers = json.dumps(FUNCTIONS[name].get("Layers", []))
     files = [ROOT / "functions" / name / "requirements.txt", ROOT / "layers/core/requirements.txt"]
-    if "ScienceLayer" in layers:
-        files.append(ROOT / "layers/science/requirements.txt")
     return RUNTIME | {"evergreen"}.union(*map(required, files))
 
 

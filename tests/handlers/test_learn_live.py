@@ -47,6 +47,7 @@ def test_a_model_that_does_not_want_it_is_left_alone():
         world.day()
         assert world.tick() == {}
         assert world.states() == []
+        assert list(world.ports.data.keys("online-rows/")) == []
 
 
 def test_an_answer_and_its_capture_name_the_state_and_the_plain_answer(world):
@@ -184,6 +185,46 @@ def test_a_label_that_can_not_be_learned_costs_no_other_row(world):
     world.now += DAY
     world.tick()
     assert world.pointer_of().rows == len(captures) - 1
+
+
+def test_what_can_not_be_learned_is_counted_and_never_quoted_in_a_log(world, caplog, capsys):
+    world.requests(world.now, 40.0, flipped=False, labels=False)
+    captures, _ = read_captures(b"\n".join(world.answered))
+    world.tick()
+    caplog.set_level("DEBUG")
+    world.label(world.now + HOUR, {captures[7].event_id: "a customer's name"})
+    world.now += DAY
+    world.tick()
+    (metrics,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "LiveRowsIgnored" in line][-1:]
+    assert (metrics["Model"], metrics["LiveRows"], metrics["LiveRowsIgnored"]) == (MODEL, [0], [1])
+    assert not any("customer" in str(vars(record)) for record in caplog.records)
+
+
+def test_files_that_are_no_longer_kept_stop_nothing(world):
+    """A lifecycle rule has taken labels before they were learned: those that came since are."""
+    world.day()
+    rows = world.pointer_of().rows
+    for key in list(world.ports.data.keys("online-rows/")):
+        world.ports.data.delete(key)
+    for _ in range(2):
+        world.day()
+    assert world.pointer_of().rows > rows
+
+
+def test_a_label_that_comes_when_nobody_remembers_its_row_is_not_learned_again(world):
+    """Rows are remembered for twice the maturity and two days: what is older is left alone."""
+    world.day()
+    (capture, *_), _ = read_captures(b"\n".join(world.answered))
+    for _ in range(4):
+        world.day()
+    rows = world.pointer_of().rows
+    world.label(world.now, {capture.event_id: "1"}, "again")
+    world.now += DAY
+    world.tick()
+    assert world.pointer_of().rows - rows <= 240
+    world.now += DAY
+    world.tick()
+    assert world.pointer_of().rows == 5 * 240
 
 
 def test_a_state_that_was_changed_answers_nobody_and_the_version_answers_as_trained(world):

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 from aws_lambda_powertools import Logger
+from calls import CALLS
 from small_artifact import small_artifact
 from small_cloud import NOW, ROOT
 
@@ -14,24 +15,6 @@ from evergreen.domain.aliases import AliasRecord
 from evergreen.errors import what_failed
 from evergreen.formats.captures import Capture, capture_line
 from evergreen.inbound.events import correlation_id
-
-CALLS = {
-    "collect_feedback": "http_feedback",
-    "compare_shadow": "ledger_event",
-    "evaluate_triggers": "business_event",
-    "finish_training": "training_job_failed",
-    "join_labels": "s3_object_created",
-    "launch_training": "schedule_retry_training",
-    "learn_live": "schedule_evaluate",
-    "learn_online": "sqs_feedback",
-    "predict": "http_predict",
-    "profile_capture": "s3_object_created",
-    "reconcile": "schedule_evaluate",
-    "repoint_alias": "ledger_event",
-    "score_shadow": "s3_object_created",
-    "update_registry": "ledger_event",
-    "watch_deployment": "alarm_sns",
-}
 
 
 def test_every_function_is_among_them():

@@ -37,7 +37,6 @@ DATA_FLOW = {
     "profile_capture",
     "collect_feedback",
     "join_labels",
-    "learn_online",
     "learn_live",
     "evaluate_triggers",
     "launch_training",
@@ -177,7 +176,7 @@ def test_every_function_folder_is_deployed_and_every_function_has_one():
 
 def test_layers_are_published_with_the_code_that_is_in_them():
     layers = of_type("AWS::Serverless::LayerVersion", RESOURCES)
-    assert set(layers) == {"CoreLayer", "ScienceLayer"}
+    assert set(layers) == {"CoreLayer"}
     for layer in layers.values():
         assert layer["PublishLambdaVersion"] is True
         assert layer["CompatibleRuntimes"] == ["python3.13"]
@@ -244,15 +243,6 @@ def test_what_is_noted_starts_nothing():
 def test_notes_expire_and_the_history_does_not():
     (ledger,) = [t for t in of_type("AWS::DynamoDB::Table").values() if "StreamSpecification" in t]
     assert ledger["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
-
-
-def test_feedback_that_fails_again_and_again_is_kept():
-    (queue,) = [q for q in of_type("AWS::SQS::Queue").values() if "RedrivePolicy" in q]
-    assert points_to(queue["RedrivePolicy"]["deadLetterTargetArn"], "DeadLetters")
-    (mapping,) = of_type("AWS::Lambda::EventSourceMapping").values()
-    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    learning = FUNCTIONS["LearnOnline"]["Timeout"]
-    assert queue["VisibilityTimeout"] >= 6 * learning, "SQS would deliver a batch again while it is being learned"
 
 
 def test_somebody_is_told_when_something_is_kept():
@@ -378,7 +368,6 @@ LOOKS_FOR_WHAT_MAY_BE_GONE = {
     "JoinLabelsRole": {"DataBucket"},
     "LaunchTrainingRole": {"ArtifactBucket"},
     "LearnLiveRole": {"DataBucket", "ArtifactBucket"},
-    "LearnOnlineRole": {"DataBucket", "ArtifactBucket"},
     "PredictRole": {"ArtifactBucket"},
     "ReconcileRole": {"DataBucket", "ArtifactBucket"},
     "RepointAliasRole": {"ArtifactBucket"},
@@ -543,16 +532,11 @@ TOUCHED = {
         READ: {D.GROUND_TRUTH, D.COMPACT, A.REFERENCES},
         WRITE: {D.OUTCOMES, D.ONLINE_ROWS, D.PENDING_LABELS, D.QUARANTINE},
     },
-    "LearnOnlineRole": {
-        READ: {D.ONLINE_ROWS, A.ONLINE, A.REFERENCES},
-        WRITE: {D.DECISIONS, A.ONLINE},
-        DELETE: {A.ONLINE},
-    },
     "LearnLiveRole": {READ: {D.ONLINE_ROWS, A.MODELS, A.LIVE}, WRITE: {A.LIVE}, DELETE: {A.LIVE}},
     "EvaluateTriggersRole": {READ: {D.PROFILES, A.REFERENCES}, WRITE: {D.PROFILES, D.DECISIONS}},
     "LaunchTrainingRole": {READ: {A.SOURCE, A.SNAPSHOTS}, WRITE: {A.SOURCE, A.SNAPSHOTS}},
     "TrainingRole": {
-        READ: {D.OUTCOMES, D.BASE_DATA, A.SOURCE, A.SNAPSHOTS, A.MODELS, A.CHECKPOINTS, A.ONLINE},
+        READ: {D.OUTCOMES, D.BASE_DATA, A.SOURCE, A.SNAPSHOTS, A.MODELS, A.CHECKPOINTS},
         WRITE: {A.MODELS, A.CHECKPOINTS},
     },
     "FinishTrainingRole": {READ: {A.MODELS}, WRITE: {A.REFERENCES}},
@@ -618,7 +602,11 @@ def test_every_role_that_may_touch_files_is_among_them():
     assert {role for role, *_ in granted()} == set(TOUCHED)
 
 
-@pytest.mark.parametrize("prefix", [*DataPrefix, *ArtifactPrefix])
+FORMER = {A.ONLINE}
+"""What former releases wrote and nobody reads: it is kept, and a rule clears what was replaced there."""
+
+
+@pytest.mark.parametrize("prefix", [each for each in (*DataPrefix, *ArtifactPrefix) if each not in FORMER])
 def test_files_of_every_prefix_are_written_or_read_by_the_stack(prefix):
     assert any(prefix in prefixes for touched in TOUCHED.values() for prefixes in touched.values())
 

@@ -79,10 +79,8 @@ PROGRAM = "tests/unit/test_training_program.py"
 LAUNCH = "tests/handlers/test_launch_training.py"
 TRIGGERS = "tests/unit/test_triggers.py"
 NEWEST = "tests/handlers/test_newest_training.py"
-LEARNED = "tests/handlers/test_learn_online.py"
 LEARNED_LIVE = "tests/handlers/test_learn_live.py"
 LIVE = "tests/unit/test_live_stored.py"
-GUARD = "tests/unit/test_online_guard.py"
 MOVED = "tests/handlers/test_moved_endpoints.py"
 GUARDED = f"{MOVED}::test_a_promotion_is_guarded_and_a_rollback_is_not"
 DAMAGED = f"{MOVED}::test_a_rollback_to_a_damaged_version_is_told_until_it_is_whole_again"
@@ -303,15 +301,6 @@ MUTANTS = (
         "::test_a_life_of_which_the_bus_tells_nothing_is_led_by_reconcile",
     ),
     off(
-        "a row is learned once",
-        Change("evergreen.aws.online_states.DynamoOnlineStates.advance", without("ConditionExpression")),
-        Change(
-            "evergreen.usecases.learn_online.learn_rows",
-            replaced("[row for row in rows if row.name not in known]", "list(rows)"),
-        ),
-        killed_by=f"{LEARNED}::test_a_row_that_comes_again_in_another_batch_is_learned_once",
-    ),
-    off(
         "a live state learns a row once, whatever file it comes in",
         Change(
             "evergreen.training.live_stored._new_rows",
@@ -331,9 +320,34 @@ MUTANTS = (
         killed_by=f"{LEARNED_LIVE}::test_of_two_who_learn_at_once_one_wins_and_nothing_is_lost",
     ),
     off(
+        "of two first live states one counts",
+        Change(
+            "evergreen.aws.live_states.DynamoLiveStates.advance",
+            replaced('"attribute_not_exists(sk)"', '"attribute_not_exists(sk) OR attribute_exists(sk)"'),
+        ),
+        killed_by="tests/contract/test_live_states.py::test_a_state_moves_on_only_from_the_one_that_was_read",
+    ),
+    off(
+        "who learned online in a former release is kept fresh",
+        Change("evergreen.spec.ModelSpec._as_online_said", replaced('{"enabled": True}', "{}")),
+        killed_by=(
+            "tests/unit/test_spec.py::test_who_learned_online_is_kept_fresh_whatever_is_said_of_freshness_beside_it",
+            "tests/handlers/test_former_specs.py::test_every_function_reads_it",
+        ),
+    ),
+    off(
+        "a run that was to publish a checkpoint trains nothing",
+        Change("evergreen.usecases.launch_training._require_a_training", never("if run.checkpoint")),
+        killed_by="tests/handlers/test_former_specs.py"
+        "::test_a_run_that_waits_to_publish_a_checkpoint_is_let_go_with_the_reason",
+    ),
+    off(
         "a live state that was changed answers nobody",
         Change("evergreen.training.live_stored.StoredState.from_bytes", never("if actual != expected_sha256")),
-        killed_by=f"{LIVE}::test_one_flipped_bit_and_the_bytes_are_refused",
+        killed_by=(
+            f"{LIVE}::test_one_flipped_bit_and_the_bytes_are_refused",
+            f"{TAMPERING}::test_a_changed_bit_is_refused_by_name_and_nothing_is_loaded",
+        ),
     ),
     off(
         "rows are judged by the state that answered them",
@@ -369,27 +383,6 @@ MUTANTS = (
         killed_by="tests/unit/test_shadow.py::test_one_that_did_not_answer_is_not_promoted",
     ),
     off(
-        "an online state that was changed is not learned from",
-        Change("evergreen.training.online_state.check_sha256", never("if actual != expected")),
-        killed_by=(
-            "tests/unit/test_online.py::test_one_changed_byte_anywhere_is_refused_when_the_hash_is_known",
-            f"{LEARNED}::test_a_state_that_somebody_changed_is_not_learned_from",
-        ),
-    ),
-    off(
-        "a checkpoint is judged on requests that it has not learned",
-        Change(
-            "evergreen.domain.checkpoint_trial.unseen_since",
-            replaced("max(checkpoint.frozen_at, learned, production_since)", "production_since"),
-        ),
-        killed_by=f"{GUARD}::test_a_checkpoint_is_judged_on_requests_after_all_that_it_has_learned",
-    ),
-    off(
-        "a checkpoint is judged on three cycles at the least",
-        Change("evergreen.domain.checkpoint_trial.judge_checkpoint", replaced("FEWEST_CYCLES", "1")),
-        killed_by=f"{GUARD}::test_a_better_checkpoint_is_proven_on_three_days_and_not_before",
-    ),
-    off(
         "an artifact that was changed is not put into MLflow",
         Change(
             "evergreen.usecases.update_registry._Told._run",
@@ -401,14 +394,6 @@ MUTANTS = (
         "a job has one run",
         Change("evergreen.training.tracking.find_run", replaced("found[0] if found else None", "None")),
         killed_by="tests/unit/test_training_tracking.py::test_a_job_run_twice_is_one_run_with_one_model_and_another_job_another",
-    ),
-    off(
-        "what was learned is stored over what was read",
-        Change(
-            "evergreen.aws.online_states.DynamoOnlineStates.advance",
-            replaced('"version = :read"', '"version = :read OR attribute_exists(sk)"'),
-        ),
-        killed_by="tests/contract/test_online_states.py::test_a_state_moves_on_only_from_the_version_that_was_read",
     ),
     off(
         "an endpoint is looked at after what was asked of it",

@@ -1,4 +1,4 @@
-"""What a live state costs beside the plain answers when labels are wrong, late or missing: see docs/freshness.md."""
+"""What a live state costs beside the plain answers when labels are wrong, late or missing: see docs/online.md."""
 
 from __future__ import annotations
 

@@ -34,9 +34,7 @@ def test_an_alarm_is_the_same_whichever_way_it_comes(shape, microsecond):
     assert AlarmChange.parse(event(shape)) == AlarmChange("failed-requests", "ALARM", time)
 
 
-@pytest.mark.parametrize(
-    "name", ["schedule_watch_deployment", "ledger_event", "s3_object_created", "sqs_feedback", "business_event"]
-)
+@pytest.mark.parametrize("name", ["schedule_watch_deployment", "ledger_event", "s3_object_created", "business_event"])
 def test_nothing_else_is_taken_for_an_alarm(name):
     assert AlarmChange.parse(event(name)) is None
 
@@ -116,14 +114,6 @@ def test_a_request_without_body_or_headers_is_an_empty_one():
     del came["body"], came["headers"]
     request = HttpRequest.parse(came)
     assert (request.body, request.content_type) == ("", "")
-
-
-def test_feedback_that_can_not_be_read_is_told_apart():
-    messages, unreadable = events.parse_feedback(event("sqs_feedback"))
-    assert [(m.model, m.inference_id, m.label, m.features) for m in messages] == [
-        ("churn", "order-17", "1", {"age": 41, "plan": "a"})
-    ]
-    assert unreadable == [record["messageId"] for record in event("sqs_feedback")["Records"][1:]]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +227,6 @@ def test_a_composite_alarm_has_no_metrics_of_its_own():
         ),
         ("training_job_completed", JOB),
         ("http_predict", "JKJaXmPLvHcESHA="),
-        ("sqs_feedback", "059f36b4-87a3-44ab-83d2-66197556f001"),
         ("schedule_watch_deployment", "churn.ops-bake.v2.1772330405 2026-03-01T02:01:00Z"),
         ("schedule_evaluate", "2026-03-01T02:00:00Z"),
         ("schedule_retry_training", "20260301020000-7 2026-03-01T02:10:00Z"),

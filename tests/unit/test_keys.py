@@ -55,10 +55,9 @@ NOON = datetime(2026, 1, 31, 12, 5, 7, tzinfo=UTC)
         (keys.snapshot_of_decision("snapshots/churn/d-1/2/snapshot.json"), "snapshots/churn/d-1/snapshot.json"),
         (keys.source_key("5f"), "source/5f/sourcedir.tar.gz"),
         (keys.checkpoints_of("churn", "d-1"), "checkpoints/churn/d-1"),
-        (keys.online_of("churn"), "online/churn"),
-        (keys.online_states_of("churn", "ab"), "online/churn/states/ab/"),
-        (keys.online_state_key("churn", "ab", 7, "5f"), "online/churn/states/ab/0000000007-5f.state"),
-        (keys.online_checkpoint_key("churn", 7, "5f"), "online/churn/checkpoints/0000000007-5f.state"),
+        (keys.live_states_of("churn"), "live/churn/"),
+        (keys.live_states_of("churn", 3), "live/churn/v000003/"),
+        (keys.live_state_key("churn", 3, 17, "5f"), "live/churn/v000003/0000000017-5f.state"),
     ],
 )
 def test_a_key_is_what_it_has_always_been(key, written):

@@ -1,4 +1,4 @@
-"""What an answer costs is said once: Arrow tables, JSON Lines and files bring columns, and all losses are the same."""
+"""What an answer costs is said once: Arrow tables and files bring columns, and all losses are the same."""
 
 import ast
 from dataclasses import dataclass
@@ -12,11 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.domain import checkpoint_trial, pairs
+from evergreen.domain import pairs
 from evergreen.formats import outcomes
 from evergreen.formats.captures import Capture, GroundTruth
-from evergreen.formats.outcome_lines import from_json_lines, to_json_lines
-from evergreen.model.scorer import Predictions
 from evergreen.spec import Metric, ModelSpec
 from evergreen_ops.questions import verdict
 
@@ -90,16 +88,6 @@ def from_arrow(rows, spec):
     return table
 
 
-def of_lines(table, spec):
-    """The same outcomes as a checkpoint's trial reads them; what the shadow said stands in for its answers."""
-    said, chances = table["shadow_prediction"].to_pylist(), table["shadow_probabilities"].to_pylist()
-    if spec.labels.classes is None:
-        answered = Predictions(None, np.array(said), None)
-    else:
-        answered = Predictions(said, None, np.array(chances) if chances[0] else None)
-    return checkpoint_trial.paired(from_json_lines(to_json_lines(table)), answered, spec)
-
-
 def from_file(rows, metric, folder):
     of_classes = metric is not Metric.BRIER
     columns = {
@@ -126,9 +114,9 @@ def test_losses_are_the_same_to_the_last_bit_wherever_the_answers_are_read_from(
         rows += [Row("a", ("a", "a"), (0.0, 0.0))]
     table = from_arrow(rows, spec)
     arrow = outcomes.paired(table, spec, production=1, shadow=2)
-    for other in (of_lines(table, spec), from_file(rows, metric, tmp_path)):
-        assert other.production_loss.tobytes() == arrow.production_loss.tobytes()
-        assert other.shadow_loss.tobytes() == arrow.shadow_loss.tobytes()
+    other = from_file(rows, metric, tmp_path)
+    assert other.production_loss.tobytes() == arrow.production_loss.tobytes()
+    assert other.shadow_loss.tobytes() == arrow.shadow_loss.tobytes()
 
 
 @pytest.mark.parametrize("metric", list(Metric), ids=str)
@@ -141,7 +129,6 @@ def test_whoever_needs_losses_asks_the_one_function(metric, monkeypatch, tmp_pat
     table = from_arrow(rows, spec)
     for found in (
         outcomes.paired(table, spec, production=1, shadow=2),
-        of_lines(table, spec),
         from_file(rows, metric, tmp_path),
     ):
         assert (found.production_loss.tolist(), found.shadow_loss.tolist()) == ([7.25] * 2, [7.25] * 2)
@@ -180,7 +167,7 @@ def test_an_id_counts_once_with_the_last_of_its_rows_and_rows_without_one_stand_
 def test_whoever_counts_an_id_once_asks_the_one_function(counts, monkeypatch, tmp_path):
     """Where the one function is told that the first label counts, the first label counts everywhere."""
     if counts == "first":
-        for place in (outcomes, checkpoint_trial, verdict.pairs):
+        for place in (outcomes, verdict.pairs):
             monkeypatch.setattr(place, "last_of_each", lambda ids, order=None: [ids.index(name) for name in set(ids)])
     spec = spec_of(Metric.ACCURACY)
     first, last = ([Row(label, ("a", "b"), (0, 0))] for label in ("a", "b"))
@@ -188,8 +175,6 @@ def test_whoever_counts_an_id_once_asks_the_one_function(counts, monkeypatch, tm
     table = pa.concat_tables([from_arrow(first, spec), from_arrow(last, spec)])
     arrow = outcomes.paired(table, spec, production=1, shadow=2)
     assert (arrow.production_loss.tolist(), arrow.shadow_loss.tolist()) == found
-    (row,) = checkpoint_trial.newest_labels(from_json_lines(to_json_lines(table)), version=1, since=NOON)
-    assert row.actual == {"first": "a", "last": "b"}[counts]
     pq.write_table(
         pa.table({"id": [1, 1], "production": ["a"] * 2, "shadow": ["b"] * 2, "actual": ["a", "b"]}), tmp_path / "l"
     )
@@ -198,7 +183,7 @@ def test_whoever_counts_an_id_once_asks_the_one_function(counts, monkeypatch, tm
     labels = [GroundTruth("r0", "a"), GroundTruth("r0", "b")]
     captured = outcomes.captures_to_table([Capture("r0", NOON, 1, {}, "a", None)], spec.feature_schema())
     joined, _ = outcomes.join(labels, NOON, captured, None, spec.feature_schema())
-    assert joined["actual"].to_pylist() == [row.actual]
+    assert joined["actual"].to_pylist() == [{"first": "a", "last": "b"}[counts]]
 
 
 # --- the fact stands once -------------------------------------------------------------------------------------------

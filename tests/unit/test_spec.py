@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evergreen.durations import format_duration, parse_duration
 from evergreen.model.schema import FeatureSchema
-from evergreen.spec import ModelSpec, SpecError, Strategy
+from evergreen.spec import ModelSpec, SpecError, Strategy, told_of_online
 
 CHURN = """
 model: churn
@@ -43,7 +43,7 @@ TASKS = st.one_of(
     ),
 )
 SPECS = st.builds(
-    lambda task, more: task | more | ({"online": {"enabled": True}} if more.get("strategy") == "continuous" else {}),
+    lambda task, more: task | more | ({"freshness": {"enabled": True}} if more.get("strategy") == "continuous" else {}),
     TASKS,
     st.fixed_dictionaries(
         {
@@ -103,7 +103,8 @@ def test_a_few_lines_are_a_whole_spec():
     assert (spec.triggers.data_drift.drift_threshold, spec.triggers.prediction_shift.threshold) == (0.3, 0.2)
     assert (spec.deployment.error_rate, spec.deployment.ops_bake) == (0.1, timedelta(minutes=30))
     assert (spec.training.retries, spec.training.retry_delay) == (2, timedelta(minutes=5))
-    assert spec.online.batch_size == 50
+    assert not spec.freshness.enabled
+    assert "online" not in spec.to_json()
 
 
 def test_a_regression_has_its_own_defaults():
@@ -193,27 +194,93 @@ def test_training_settings_that_do_not_go_together_are_refused_with_what_to_do(t
     assert problem.startswith(says)
 
 
+# --- `online:`, which former releases had --------------------------------------------------------------------------
+
+FORMER = {
+    "enabled": True,
+    "estimator": "SGDClassifier",
+    "params": {"alpha": 0.001},
+    "labels": "at_once",
+    "new_classes": "refuse",
+    "batch_size": 50,
+    "checkpoint": "1d",
+    "cycle": "1d",
+    "trial": "1w",
+}
+"""Every key that it had, as the ledger stores a spec: it names them all."""
+
+
+def a_document(**more):
+    return ModelSpec.from_yaml(CHURN).to_json() | more
+
+
+@pytest.mark.parametrize("freshness", [{"enabled": False}, {"enabled": True}, {}])
+def test_who_learned_online_is_kept_fresh_whatever_is_said_of_freshness_beside_it(freshness):
+    spec = ModelSpec.parse(a_document(online=FORMER, freshness=freshness))
+    assert spec.freshness.enabled
+    assert "online" not in spec.to_json()
+    assert ModelSpec.from_yaml(spec.to_yaml()).freshness.enabled, "what is written says the same"
+
+
+def test_who_did_not_learn_online_is_as_freshness_says():
+    for fresh in (True, False):
+        spec = ModelSpec.parse(a_document(online=FORMER | {"enabled": False}, freshness={"enabled": fresh}))
+        assert spec.freshness.enabled is fresh
+        assert spec.to_json() == a_document(freshness={"enabled": fresh})
+
+
+@pytest.mark.parametrize("key", sorted(set(FORMER) - {"enabled", "new_classes"}))
+def test_what_has_no_effect_any_more_may_be_anything(key):
+    assert ModelSpec.parse(a_document(online={key: "whatever it was"}))
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ("strategy: continuous", "strategy is continuous, but online.enabled is false"),
-        ("online: {new_classes: learn}", "online.new_classes is learn, but task is binary"),
-        ("online: {labels: later}", "online.labels is 'later'"),
-        ("online: {checkpoint: 5m}", "online.checkpoint is 5m: give an hour or more"),
-        ("online: {trial: 3d}", "online.trial is 3d, online.cycle 1d: a trial needs four cycles"),
-        ("online: {batch_size: 100}", "online.batch_size is 100"),
+        ("online: {enabled: true, batchsize: 9}", "online.batchsize: unknown key"),
+        ("online: {enabled: perhaps}", "online.enabled is 'perhaps'"),
+        ("online: {new_classes: some}", "online.new_classes is 'some'"),
+        ("online: [1]", "online is [1]"),
+        ("strategy: continuous", "strategy is continuous, but freshness.enabled is false"),
+        ("strategy: continuous\nonline: {trial: 7d}", "strategy is continuous, but freshness.enabled is false"),
     ],
 )
-def test_online_settings_that_can_not_work_are_refused_with_what_to_do(more, says):
+def test_what_is_not_understood_is_refused_all_the_same(more, says):
     (problem,) = problems(CHURN + more)
     assert problem.startswith(says)
 
 
-def test_only_a_linear_model_learns_a_class_later():
-    three = CHURN.replace("task: binary", "task: multiclass").replace('["0", "1"]', '["0", "1", "2"]')
-    assert ModelSpec.from_yaml(three + "online: {new_classes: learn}").online.new_classes == "learn"
-    (problem,) = problems(three + "online: {new_classes: learn, estimator: GaussianNB}")
-    assert problem.startswith("online.new_classes is learn, which takes online.estimator SGDClassifier")
+@pytest.mark.parametrize("learns", ["online", "freshness"])
+def test_a_strategy_without_trainings_needs_what_learns_between_them(learns):
+    spec = ModelSpec.parse(a_document(strategy="continuous", **{learns: {"enabled": True}}))
+    assert (spec.strategy, spec.freshness.enabled) == (Strategy.CONTINUOUS, True)
+
+
+def test_it_is_told_what_it_means_now_and_what_to_write():
+    assert told_of_online(ModelSpec.from_yaml(CHURN)) == ()
+    spec = ModelSpec.from_yaml(CHURN + "online: {enabled: true, checkpoint: 6h, batch_size: 20}")
+    read, unused, write = told_of_online(spec)
+    assert read.startswith("online.enabled: true is read as freshness.enabled: true")
+    assert unused == "online.batch_size, online.checkpoint have no effect any more"
+    assert write == "write freshness: {enabled: true} instead of online:"
+    off = told_of_online(ModelSpec.from_yaml(CHURN + "online: {enabled: false}"))
+    assert off == ("online.enabled is false, and online: changes nothing", "remove online:")
+    wished = told_of_online(ModelSpec.from_yaml(CHURN + "strategy: continuous\nonline: {enabled: true}"))
+    assert "ask for such a version by evergreen trigger" in wished[1]
+
+
+def test_of_new_classes_it_is_told_where_to_name_them():
+    spec = ModelSpec.from_yaml(CHURN + "online: {enabled: true, new_classes: learn}")
+    assert spec.leaves_out_other_labels, "rows that were taken then must stop no training"
+    assert "add new classes to labels.classes" in told_of_online(spec)[2]
+    assert not ModelSpec.parse(spec.to_json()).leaves_out_other_labels
+
+
+def test_an_endpoint_whose_containers_keep_no_live_state_is_served_as_it_is():
+    document = a_document(strategy="continuous", online=FORMER, endpoint={"kind": "sagemaker"})
+    spec = ModelSpec.parse(document)
+    assert not spec.freshness.enabled
+    assert "keep no live state" in told_of_online(spec)[0]
 
 
 def test_a_spot_job_may_wait_as_long_again_as_it_runs():

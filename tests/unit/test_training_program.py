@@ -216,6 +216,19 @@ def test_a_failure_is_one_line_in_the_failure_file(container, capsys, changes, r
     assert not (container / "model").exists()
 
 
+def test_labels_of_a_class_that_the_spec_does_not_name_fail_a_job_or_are_left_out(container):
+    """Feedback of former releases let classes in that the spec did not name yet."""
+    file = next((container / "input/data/training").rglob("*.parquet"))
+    rows = pq.read_table(file)
+    actual = ["7" if number % 50 == 0 else label for number, label in enumerate(rows["actual"].to_pylist())]
+    place, kind = rows.schema.get_field_index("actual"), rows["actual"].type
+    pq.write_table(rows.set_column(place, "actual", pa.array(actual, kind)), file)
+    assert main(arguments(classes='["0", "1"]'), variables(container)) == 1
+    assert "are none of the model's classes, the first '7'" in (container / "output/failure").read_text()
+    assert main(arguments(classes='["0", "1"]', other_labels="leave_out"), variables(container)) == 0
+    assert json.loads((container / "model/model.json").read_text())["classes"] == ["0", "1"]
+
+
 def test_a_bug_is_named_in_the_failure_file_too(container, monkeypatch):
     def broken(*_arguments, **_keywords):
         raise ZeroDivisionError("division by zero")

@@ -60,7 +60,7 @@ def a_spec(strategy="hybrid", **triggers):
             "labels": {"classes": ["0", "1"]},
             "strategy": strategy,
             "triggers": triggers,
-            "online": {"enabled": strategy == "continuous"},
+            "freshness": {"enabled": strategy == "continuous"},
         }
     )
 
@@ -205,12 +205,6 @@ def test_otherwise_nothing_holds_it_back(state):
 
 def held(trigger, *, now=NOW, spec=None, new=None, came=0, **state):
     return hold_back(Asked(ModelState("churn", **state), spec or a_spec(), trigger, now, Labelled(new, came)))
-
-
-def test_a_checkpoint_of_the_online_state_waits_until_the_shadows_place_is_free():
-    assert held(Trigger.ONLINE, shadow=SHADOW).because == "version 2 is in shadow or waits for it"
-    waiting = (a_version(3, VersionStatus.CANDIDATE),)
-    assert held(Trigger.ONLINE, versions=waiting).rule is HoldBackRule.IN_SHADOW
 
 
 # --- tokens and new rows ----------------------------------------------------------------------------------------------

@@ -126,11 +126,10 @@ def test_a_linear_candidate_does_not_take_over_the_forests_parameters():
     assert again.training.params == forest.training.params
 
 
-def test_a_spec_whose_versions_are_checkpoints_is_not_tuned():
+def test_a_spec_that_trains_on_a_wish_alone_is_not_tuned():
     stream = paced(2_000)
-    changes = {"strategy": "continuous", "online": {"enabled": True}, "freshness": {"enabled": False}}
-    spec = ModelSpec.parse(infer_spec(stream).to_json() | changes)
-    assert not can_be_fresh(spec)
+    spec = ModelSpec.parse(infer_spec(stream).to_json() | {"strategy": "continuous"})
+    assert can_be_fresh(spec)
     with pytest.raises(UsageError, match="strategy is continuous"):
         spec_of(Candidate(500, False, 3_000, FOREST), spec, stream)
 

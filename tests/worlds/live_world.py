@@ -1,13 +1,14 @@
 """A model whose versions learn between their trainings: days of requests, answers, labels and ticks."""
 
 import json
+from datetime import timedelta
 from functools import cache
 
 import numpy as np
-from online_world import DAY, FILES_A_DAY, HOUR, MODEL, OnlineWorld, stamp
 from small_artifact import scored_beside_production
 from small_cloud import CHURN, NOW, SmallCloud
 
+from evergreen.domain.model_events import BakePassed
 from evergreen.formats.captures import GroundTruth, ground_truth_line
 from evergreen.model.archive import pack
 from evergreen.spec import ModelSpec
@@ -16,13 +17,19 @@ from evergreen.training.job import TrainingJob
 from evergreen.training.labelled_rows import Rows
 from evergreen.usecases.people import apply, bring, decide
 
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MODEL = "churn"
 SPEC = {
     "labels": {"classes": ["0", "1"], "maturity": "12h"},
     "training": {"min_rows": 100},
     "freshness": {"enabled": True},
 }
-ROWS_A_FILE = 80
+FILES_A_DAY, ROWS_A_FILE = 3, 80
 FOREST = {"n_estimators": 8, "max_depth": 4, "min_samples_leaf": 5}
+
+
+def stamp(time):
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def people(random, count):
@@ -53,8 +60,12 @@ def trained_archive(job_name, *, leaves_at=40.0, archive=b"", production=0, fres
     return pack(scored_beside_production(dict(made.files)), level=1)
 
 
-class LiveWorld(OnlineWorld):
+class LiveWorld(SmallCloud):
     """Whoever is older than forty leaves; so says production, and so it is until the world changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.days = NOW, 0
 
     def begin(self, *, seed=0, prepared=True, **spec):
         """Version 1 is in production and known to be good."""
@@ -73,6 +84,27 @@ class LiveWorld(OnlineWorld):
         decide.force_promotion(MODEL, number, "a story", "ada", now=self.now, ports=self.ports)
         self.call("repoint_alias", self.told("PromotionApproved"))
         self.passes_its_bakes()
+
+    def told(self, kind):
+        """The newest ledger event of a kind as the bus delivers it."""
+        item = [item for item in self.ports.ledger.history(MODEL).documents if item["type"] == kind][-1]
+        body = {name: value for name, value in item.items() if name not in ("model", "epoch", "type", "hash")}
+        detail = {"model": MODEL, "epoch": item["epoch"], "type": kind, "body": json.dumps(body)}
+        return self.event("ledger_event") | {"detail-type": kind, "time": stamp(self.now), "detail": detail}
+
+    def passes_its_bakes(self):
+        ledger = self.ports.ledger
+        while (state := ledger.read(MODEL)).bake is not None:
+            bake = state.bake
+            about = {"time": self.now, "actor": "ada", "because": "a story", "evidence": {}}
+            ledger.record(state, BakePassed(version=bake.version, phase=bake.phase, **about))
+
+    def arrived(self, key, lines):
+        """A file in the data bucket; answers the event that tells of it."""
+        etag = self.ports.data.put(key, b"\n".join(lines) + b"\n")
+        event = self.event("s3_object_created")
+        event["detail"]["object"] |= {"key": key, "etag": etag}
+        return event | {"time": stamp(self.now)}
 
     def tick(self):
         return self.call("learn_live", {"time": stamp(self.now)})

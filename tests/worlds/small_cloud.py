@@ -1,4 +1,4 @@
-"""A small cloud of moto: the buckets, tables, streams and queue of the template, and functions as Lambda calls them."""
+"""A small cloud of moto: the buckets, tables and streams of the template, and functions as Lambda calls them."""
 
 import contextlib
 import importlib.util
@@ -78,8 +78,6 @@ class SmallCloud:
                     "Prefix": f"{stream}/",
                 },
             )
-        self._sqs = boto3.client("sqs")
-        self.queue = self._sqs.create_queue(QueueName="feedback")["QueueUrl"]
         self._scheduler = boto3.client("scheduler")
         self._scheduler.create_schedule_group(Name="evergreen")
 
@@ -93,7 +91,6 @@ class SmallCloud:
             "ONLINE_TABLE": "online",
             "CAPTURE_STREAM": "captures",
             "LABEL_STREAM": "labels",
-            "FEEDBACK_QUEUE_URL": self.queue,
             "TRAINING_ROLE_ARN": ARN.format("iam", "role/training"),
             "TRAINING_IMAGE": "image",
             "ENDPOINT_ROLE_ARN": "arn:aws:iam::123456789012:role/endpoint",
@@ -124,11 +121,6 @@ class SmallCloud:
         """What left by the stream, one record a line, as the template's streams write them and moto's do not."""
         keys = sorted(self.ports.data.keys(f"{stream}/"))
         return b"".join(self.ports.data.get(key) for key in keys).replace(b"}{", b"}\n{")
-
-    def queued(self):
-        """What waits in the feedback queue."""
-        found = self._sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
-        return [json.loads(message["Body"]) for message in found.get("Messages", [])]
 
     def schedules(self):
         return [s["Name"] for s in self._scheduler.list_schedules(GroupName="evergreen")["Schedules"]]

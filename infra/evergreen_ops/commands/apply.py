@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,10 +66,11 @@ def _base_data(file: Path, spec: ModelSpec, label: str, time: str, label_time: s
 
 def _apply(spec: ModelSpec, at: Stack) -> dict[str, Any]:
     from evergreen.errors import UnknownModelError
-    from evergreen.usecases.people.apply import apply_model, spec_changes
+    from evergreen.usecases.people.apply import apply_model, as_written_now, spec_changes
 
+    before: Mapping[str, Any]
     try:
-        before = at.ports.ledger.read(spec.model).spec
+        before = as_written_now(at.ports.ledger.read(spec.model))
     except UnknownModelError:
         before = {}
     state = apply_model(spec, now=current_time(), ports=at.ports, actor=at.actor)

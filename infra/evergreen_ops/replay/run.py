@@ -139,8 +139,7 @@ def stack_parameters(
 
     Live states learn at each step, at most hourly: that is when labels come. Triggers are looked at where a step ends.
 
-    Captures are kept no longer than a label, or a checkpoint's trial, may still need them: a year of them would fill
-    the machine's memory.
+    Captures are kept no longer than a label may still need them: a year of them would fill the machine's memory.
 
     Examples
     --------
@@ -151,9 +150,7 @@ def stack_parameters(
     between = max(spec.triggers.cycle / EVALUATIONS_A_CYCLE, span / MOST_EVALUATIONS, timedelta(hours=1))
     a_step = max(1, step // timedelta(hours=1))
     rate = _rate(a_step * max(1, round(between / timedelta(hours=a_step))))
-    needed = max(spec.labels.maturity, labels_within) + (
-        spec.online.trial + spec.online.cycle if spec.online.enabled else timedelta(0)
-    )
+    needed = max(spec.labels.maturity, labels_within)
     return {
         "EvaluationSchedule": rate,
         "OnlineSchedule": _rate(a_step) if spec.freshness.enabled else rate,

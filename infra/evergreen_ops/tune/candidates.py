@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evergreen.errors import UsageError
-from evergreen.spec import ModelSpec, Strategy
+from evergreen.spec import ModelSpec, Strategy, keeps_live_states
 from evergreen_ops.replay.policies import Policy
 from evergreen_ops.replay.specs import with_pace
 from evergreen_ops.replay.streams import Stream, TaskName
@@ -182,7 +182,7 @@ def estimator_name(kind: str, task: TaskName) -> str:
 
 def can_be_fresh(spec: ModelSpec) -> bool:
     """Whether a spec may have ``freshness.enabled``."""
-    return spec.endpoint.kind == "lambda" and not spec.online.enabled
+    return keeps_live_states(spec.endpoint)
 
 
 def spec_of(candidate: Candidate, spec: ModelSpec, stream: Stream) -> ModelSpec:
@@ -191,7 +191,7 @@ def spec_of(candidate: Candidate, spec: ModelSpec, stream: Stream) -> ModelSpec:
     Raises
     ------
     UsageError
-        The spec's versions are checkpoints, no trainings.
+        The spec's strategy is continuous: nothing is trained but what people ask for.
 
     Examples
     --------
@@ -204,7 +204,7 @@ def spec_of(candidate: Candidate, spec: ModelSpec, stream: Stream) -> ModelSpec:
     (3000, {'max_iter': 500}, 900, False)
     """
     if spec.strategy is Strategy.CONTINUOUS:
-        raise UsageError("strategy is continuous, whose versions are checkpoints: set it to hybrid to tune trainings")
+        raise UsageError("strategy is continuous, which trains on a wish alone: set it to hybrid to tune trainings")
     document = with_pace(spec, stream, candidate.every).to_json()
     document["training"] |= {
         "max_rows": candidate.max_rows,

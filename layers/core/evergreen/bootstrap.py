@@ -156,18 +156,6 @@ class AwsPorts:
         return FirehoseLines(self._client("firehose"), self.settings.label_stream)
 
     @cached_property
-    def feedback(self) -> p.FeedbackQueue:
-        from evergreen.aws.senders import SqsFeedback
-
-        return SqsFeedback(self._client("sqs"), self.settings.feedback_queue_url)
-
-    @cached_property
-    def online(self) -> p.OnlineStates:
-        from evergreen.aws.online_states import DynamoOnlineStates
-
-        return DynamoOnlineStates(self._dynamodb, self.settings.online_table)
-
-    @cached_property
     def live(self) -> p.LiveStates:
         from evergreen.aws.live_states import DynamoLiveStates
 

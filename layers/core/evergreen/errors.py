@@ -144,7 +144,7 @@ class ConflictingWriteError(EvergreenError):
 
 
 class OnlineRevertError(EvergreenError):
-    """An online state that can't be taken back."""
+    """A live state that can't be taken back."""
 
 
 def _named(version: int | None) -> str:

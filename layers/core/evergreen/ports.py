@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evergreen.domain.checkpoints import LivePointer, OnlineCheckpoint, OnlinePointer
+from evergreen.domain.live_pointer import LivePointer
 from evergreen.domain.model_events import AnyEvent
 from evergreen.domain.state import ModelState
 
@@ -184,46 +184,6 @@ class LineStream(Protocol):
         """Hand the lines over; answers how many were refused."""
 
 
-class FeedbackQueue(Protocol):
-    """Labelled rows on their way to learn_online."""
-
-    def send(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Send the messages."""
-
-
-class OnlineStates(Protocol):
-    """Online states, what each has learned, and their checkpoints."""
-
-    def read(self, model: str, fingerprint: str) -> OnlinePointer | None:
-        """Where the state is, as it really is; None before anything was learned."""
-
-    def learned(self, model: str, names: Sequence[str]) -> frozenset[str]:
-        """Which of these rows or files have been learned."""
-
-    def advance(
-        self, before: OnlinePointer | None, after: OnlinePointer, names: Sequence[str], *, expires: datetime
-    ) -> None:
-        """Point to what follows the state that was read, and remember the rows, all in one; ConflictingWriteError.
-
-        Refused when the state is another by now, or one of the rows was learned. At most 99 rows.
-        """
-
-    def remember(self, model: str, name: str, *, expires: datetime) -> None:
-        """Remember a file all of whose rows have been learned."""
-
-    def checkpoints(self, model: str) -> list[OnlineCheckpoint]:
-        """The checkpoints, oldest first."""
-
-    def freeze(self, checkpoint: OnlineCheckpoint) -> bool:
-        """Add the checkpoint; False where its number is taken."""
-
-    def change(self, checkpoint: OnlineCheckpoint) -> bool:
-        """Store what became of the checkpoint, over the revision that was read; False where it is another by now."""
-
-    def forget(self, checkpoint: OnlineCheckpoint) -> None:
-        """Delete the checkpoint; no error if it is gone."""
-
-
 class LiveStates(Protocol):
     """Where the live states of versions are."""
 
@@ -333,10 +293,6 @@ class Ports(Protocol):
     def captures(self) -> LineStream: ...
     @property
     def labels(self) -> LineStream: ...
-    @property
-    def feedback(self) -> FeedbackQueue: ...
-    @property
-    def online(self) -> OnlineStates: ...
     @property
     def live(self) -> LiveStates: ...
     @property

@@ -29,7 +29,6 @@ class Settings:
     online_table: str
     capture_stream: str
     label_stream: str
-    feedback_queue_url: str
     training_role_arn: str
     training_image: str
     scheduler_role_arn: str
@@ -67,7 +66,6 @@ class Settings:
             online_table=read("ONLINE_TABLE"),
             capture_stream=read("CAPTURE_STREAM"),
             label_stream=read("LABEL_STREAM"),
-            feedback_queue_url=read("FEEDBACK_QUEUE_URL"),
             training_role_arn=read("TRAINING_ROLE_ARN"),
             training_image=read("TRAINING_IMAGE"),
             scheduler_role_arn=read("SCHEDULER_ROLE_ARN"),

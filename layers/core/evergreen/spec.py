@@ -17,6 +17,8 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -528,44 +530,23 @@ class DeploymentSpec(_Section):
     tolerance: float = Field(0.02, ge=0, lt=1, description="more failures than the replaced version that is tolerated")
 
 
-class OnlineSpec(_Section):
-    """Incremental learning, and the guard that its states pass before one becomes a candidate."""
+class FormerOnlineSpec(_Section):
+    """What specs said of online learning before live states did all of it: read and told of, and written no more.
 
-    enabled: bool = False
-    estimator: str = Field(
-        "", description="a scikit-learn estimator with partial_fit, by name; empty: SGDClassifier or SGDRegressor"
-    )
-    params: dict[str, Any] = Field(default_factory=dict, description="the estimator's parameters")
-    labels: Literal["at_once", "matured"] = Field(
-        "matured",
-        description="matured: rows are learned once their request is older than labels.maturity, from what was "
-        "captured; at_once: feedback that brings its features is learned as it comes, early labels first",
-    )
+    What has no effect any more may hold anything.
+    """
+
+    enabled: bool = Field(False, description="true: freshness.enabled is true")
     new_classes: Literal["refuse", "learn"] = Field(
-        "refuse",
-        description="a label that is none of labels.classes: refuse it, or let the online state learn it (multiclass, "
-        "SGDClassifier); versions answer it once it is in labels.classes",
+        "refuse", description="learn: trainings leave out rows whose label is none of labels.classes"
     )
-    batch_size: int = Field(50, ge=1, le=90, description="matured rows learned at a time; feedback comes in 50s")
-    checkpoint: Duration = Field(timedelta(days=1), description="how often the state is kept as a checkpoint")
-    cycle: Duration = Field(
-        timedelta(days=1), description="a checkpoint is judged on whole cycles of traffic, three at the least"
-    )
-    trial: Duration = Field(
-        timedelta(days=7), description="a checkpoint that is not proven better by then is dropped; one begins a cycle"
-    )
-
-    @model_validator(mode="after")
-    def _durations_fit(self) -> Self:
-        for name in ("checkpoint", "cycle"):
-            if getattr(self, name) < timedelta(hours=1):
-                raise ValueError(f"online.{name} is {format_duration(getattr(self, name))}: give an hour or more")
-        if self.trial < 4 * self.cycle:
-            raise ValueError(
-                f"online.trial is {format_duration(self.trial)}, online.cycle {format_duration(self.cycle)}: a trial "
-                "needs four cycles at the least"
-            )
-        return self
+    estimator: Any = None
+    params: Any = None
+    labels: Any = None
+    batch_size: Any = None
+    checkpoint: Any = None
+    cycle: Any = None
+    trial: Any = None
 
 
 class FreshnessSpec(_Section):
@@ -603,8 +584,17 @@ class ModelSpec(_Section):
     gate: GateSpec = GateSpec()
     shadow: ShadowSpec = ShadowSpec()
     deployment: DeploymentSpec = DeploymentSpec()
-    online: OnlineSpec = OnlineSpec()
+    online: FormerOnlineSpec | None = Field(None, exclude=True, description="of former releases: write freshness")
     freshness: FreshnessSpec = FreshnessSpec()
+
+    @field_validator("freshness")
+    @classmethod
+    def _as_online_said(cls, freshness: FreshnessSpec, info: ValidationInfo) -> FreshnessSpec:
+        """A spec as the ledger stores it names every key: that freshness is off says nothing beside `online:`."""
+        online, endpoint = info.data.get("online"), info.data.get("endpoint")
+        if online is None or not online.enabled or endpoint is None or not keeps_live_states(endpoint):
+            return freshness
+        return freshness.model_copy(update={"enabled": True})
 
     @model_validator(mode="after")
     def _task_fits(self) -> Self:
@@ -619,7 +609,7 @@ class ModelSpec(_Section):
             if list(classes) != sorted(set(classes)):
                 raise ValueError(f"labels.classes is {list(classes)}: sort it and list each class once")
         self._metric_fits()
-        self._online_fits()
+        self._strategy_fits()
         self._endpoint_fits()
         return self
 
@@ -641,22 +631,16 @@ class ModelSpec(_Section):
                 if named not in classes:
                     raise ValueError(f"shadow.cost names {named!r}, which is none of labels.classes {list(classes)}")
 
-    def _online_fits(self) -> None:
-        online = self.online
-        if self.strategy is Strategy.CONTINUOUS and not online.enabled:
-            raise ValueError("strategy is continuous, but online.enabled is false, so nothing would ever learn: set it")
-        if online.new_classes == "learn":
-            if self.task is not Task.MULTICLASS:
-                raise ValueError(f"online.new_classes is learn, but task is {self.task.value}: only multiclass grows")
-            if online.estimator not in ("", "SGDClassifier") or online.params.get("average"):
-                raise ValueError(
-                    "online.new_classes is learn, which takes online.estimator SGDClassifier without average: "
-                    "no other one can learn a class later"
-                )
+    def _strategy_fits(self) -> None:
+        if self.strategy is not Strategy.CONTINUOUS or self.freshness.enabled:
+            return
+        if self.online is not None and self.online.enabled:
+            return  # of a former release, on an endpoint without live states: it is served as it is
+        raise ValueError(
+            "strategy is continuous, but freshness.enabled is false, so nothing would ever learn: set it to true"
+        )
 
     def _endpoint_fits(self) -> None:
-        if self.online.enabled and self.freshness.enabled:
-            raise ValueError("online.enabled and freshness.enabled are both true: set online.enabled to false")
         if self.endpoint.kind == "sagemaker" and self.freshness.enabled:
             raise ValueError(
                 "freshness.enabled is true, but endpoint.kind is sagemaker, whose containers keep no live state yet: "
@@ -684,6 +668,11 @@ class ModelSpec(_Section):
     def gate_metric(self) -> GateMetric:
         """The score that the gate compares."""
         return self.gate.metric or (GateMetric.MAE if self.task is Task.REGRESSION else GateMetric.ACCURACY)
+
+    @property
+    def leaves_out_other_labels(self) -> bool:
+        """Whether trainings leave out rows of a class that the spec does not name: a former release has stored some."""
+        return self.online is not None and self.online.enabled and self.online.new_classes == "learn"
 
     @property
     def estimator(self) -> str:
@@ -729,6 +718,10 @@ class ModelSpec(_Section):
         except ValidationError as error:
             raise SpecError(tuple(_problem(item) for item in error.errors())) from error
 
+    def renewed(self) -> ModelSpec:
+        """The spec in the keys of this release alone, as it is read once it was written; raises SpecError."""
+        return self.parse(self.to_json())
+
     def to_yaml(self) -> str:
         """Write the spec so that :meth:`from_yaml` reads the same again."""
         return str(yaml.safe_dump(self.to_json(), sort_keys=False, allow_unicode=True))
@@ -736,6 +729,54 @@ class ModelSpec(_Section):
     def to_json(self) -> dict[str, Any]:
         """The spec as plain data."""
         return self.model_dump(mode="json")
+
+
+def keeps_live_states(endpoint: EndpointSpec) -> bool:
+    """Whether versions can learn between their trainings where they answer."""
+    return endpoint.kind == "lambda"
+
+
+def told_of_online(spec: ModelSpec) -> tuple[str, ...]:
+    """What `online:` means now, in sentences; none where the spec does not have it.
+
+    Examples
+    --------
+    >>> document = {"model": "rent", "task": "regression", "features": {"area": {"type": "number"}}}
+    >>> spec = ModelSpec.parse(document | {"online": {"enabled": True, "trial": "7d"}})
+    >>> for sentence in told_of_online(spec):
+    ...     print(sentence)
+    online.enabled: true is read as freshness.enabled: true: versions that are trained from now on keep a live state, \
+and their answers follow the labels
+    online.trial has no effect any more
+    write freshness: {enabled: true} instead of online:
+    """
+    online = spec.online
+    if online is None:
+        return ()
+    goes_on = online.enabled and spec.freshness.enabled
+    told = [_what_it_is_read_as(spec) if online.enabled else "online.enabled is false, and online: changes nothing"]
+    if goes_on and spec.strategy is Strategy.CONTINUOUS:
+        told.append("strategy is continuous, which trains on a wish alone: ask for such a version by evergreen trigger")
+    unused = sorted(online.model_fields_set - {"enabled"})
+    if unused:
+        have = "has" if len(unused) == 1 else "have"
+        told.append(f"{', '.join(f'online.{key}' for key in unused)} {have} no effect any more")
+    if online.new_classes == "learn":
+        told.append("feedback whose label is none of labels.classes is refused: add new classes to labels.classes")
+    told.append(f"{'write freshness: {enabled: true} instead of' if goes_on else 'remove'} online:")
+    return tuple(told)
+
+
+def _what_it_is_read_as(spec: ModelSpec) -> str:
+    if not spec.freshness.enabled:
+        return (
+            f"online.enabled is true, but the containers of endpoint.kind {spec.endpoint.kind} keep no live state: the "
+            "model learns in its trainings alone"
+        )
+    return (
+        "online.enabled: true is read as freshness.enabled: true: versions that are trained from now on keep a live "
+        "state, and their answers follow the labels"
+    )
 
 
 class SpecError(UsageError):

@@ -133,16 +133,6 @@ BAKE_REQUESTS = _count("BakeRequests", MODEL)
 BAKE_ERROR_EVIDENCE = Metric("BakeErrorEvidence", "None", (MODEL,))
 BAKE_SLOW_EVIDENCE = Metric("BakeSlowEvidence", "None", (MODEL,))
 
-# learn_online
-ONLINE_MESSAGES_REFUSED = _count("OnlineMessagesRefused")
-ONLINE_MODELS_TENDED = _count("OnlineModelsTended")
-ONLINE_ROWS = _count("OnlineRows", MODEL)
-ONLINE_SCORED = _count("OnlineScored", MODEL)
-ONLINE_CORRECT = _count("OnlineCorrect", MODEL)
-ONLINE_LOSS = Metric("OnlineLoss", "None", (MODEL,))
-ONLINE_ROWS_AGAIN = _count("OnlineRowsAgain", MODEL)
-ONLINE_ROWS_IGNORED = _count("OnlineRowsIgnored", MODEL)
-
 # learn_live
 LIVE_ROWS = _count("LiveRows", MODEL)
 LIVE_ROWS_IGNORED = _count("LiveRowsIgnored", MODEL)

@@ -1,4 +1,4 @@
-"""Pointers to live states on DynamoDB, beside the online states: the sort key is `live#<version>`."""
+"""Pointers to live states on DynamoDB: the sort key is `live#<version>`; all others are of former releases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from evergreen.domain.checkpoints import LivePointer
+from evergreen.domain.live_pointer import LivePointer
 from evergreen.errors import ConflictingWriteError
 
 if TYPE_CHECKING:

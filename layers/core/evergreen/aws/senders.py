@@ -1,21 +1,17 @@
-"""Ways out for many small records: Firehose for captures and labels, SQS for feedback."""
+"""The way out for many small records: Firehose, for captures and labels."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import batched
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose import FirehoseClient
     from mypy_boto3_firehose.type_defs import RecordTypeDef
-    from mypy_boto3_sqs import SQSClient
 
 _FIREHOSE_BATCH = 500  # PutRecordBatch's limits: records, bytes of a call and of a record
 _FIREHOSE_BATCH_BYTES = 4_000_000
 _FIREHOSE_RECORD_BYTES = 1_000 * 1_024
-_SQS_BATCH = 10  # SendMessageBatch's limit
 
 
 class FirehoseLines:
@@ -62,22 +58,3 @@ def calls(lines: Sequence[bytes]) -> Iterator[list[bytes]]:
         size += len(line)
     if part:
         yield part
-
-
-class SqsFeedback:
-    """See :class:`evergreen.ports.FeedbackQueue`."""
-
-    def __init__(self, client: SQSClient, queue_url: str) -> None:
-        self._client = client
-        self._queue_url = queue_url
-
-    def send(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        for chunk in batched(messages, _SQS_BATCH, strict=False):
-            answer = self._client.send_message_batch(
-                QueueUrl=self._queue_url,
-                Entries=[{"Id": str(i), "MessageBody": json.dumps(message)} for i, message in enumerate(chunk)],
-            )
-            if answer.get("Failed"):
-                raise ConnectionError(
-                    f"SQS refused {len(answer['Failed'])} of {len(chunk)} messages: send the request again"
-                )

@@ -44,8 +44,6 @@ class SageMakerTrainer:
         channels = [_channel("training", request.manifest, "ManifestFile")]
         if request.production is not None:
             channels.append(_channel("production", request.production, "S3Prefix"))
-        if request.online is not None:
-            channels.append(_channel("online", request.online, "S3Prefix"))
         source = request.source
         if request.network_isolation:  # then the container can't fetch its source: it comes as an input does
             channels.append(_channel("code", request.source, "S3Prefix"))

@@ -107,7 +107,7 @@ class FileSums:
     daily, pending
         Of outcomes: the answers by day, and how many labels of the same file waited for their capture.
     newest
-        Of online rows: the time of the newest request.
+        Of online-rows: the time of the newest request.
 
     Examples
     --------

@@ -23,7 +23,7 @@ NOTE_TYPES = {
     "shadow": "ShadowCompared",
     "differences": "DifferencesFound",
     "registry": "DifferencesFound",
-    "online": "CheckpointCompared",
+    "online": "CheckpointCompared",  # of former releases: nothing notes it any more
 }
 """What is noted beside the history, by kind: the name under which the bus tells of it."""
 

@@ -43,7 +43,7 @@ class RetrainingRequested(Event):
     decision_id: str
     trigger: str
     checks: tuple[dict[str, Any], ...] = ()
-    checkpoint: dict[str, Any] = field(default_factory=dict)  # the online state to publish; empty: train a version
+    checkpoint: dict[str, Any] = field(default_factory=dict)  # of a former release: what to publish, not train
     tokens: float | None = field(default=None, metadata=ADDED_LATER)  # that were there; it takes one
     new_rows: int | None = field(default=None, metadata=ADDED_LATER)  # labelled, since the newest training
 
@@ -208,7 +208,7 @@ class DifferenceRepaired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnlineStateReverted(Event):
-    """A person took the online state back to a checkpoint, or a live state to an earlier one; versions stay."""
+    """A person took a live state back to an earlier one, whose number `checkpoint` is; versions stay."""
 
     checkpoint: int
     sha256: str  # of the state that is learned on from

@@ -82,7 +82,7 @@ class Run:
     attempt: int = 0
     job_name: str | None = None
     since: datetime | None = None  # of its last step: the job's start, or the failure before this attempt
-    checkpoint: dict[str, Any] = field(default_factory=dict)  # the online state that it publishes; empty: it trains
+    checkpoint: dict[str, Any] = field(default_factory=dict)  # of a former release: what it publishes
 
 
 @dataclass(frozen=True, slots=True)

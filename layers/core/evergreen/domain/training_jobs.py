@@ -104,7 +104,6 @@ class TrainingRequest:
     security_groups: tuple[str, ...] = ()
     kms_key: str | None = None
     network_isolation: bool = False
-    online: str | None = None  # s3 uri of the online state that the job publishes; None: it trains
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def _apply(state: ModelState, event: AnyEvent) -> ModelState:
                 refuse(f"retraining {state.run.decision_id} is still open")
             run = Run(event.decision_id, event.trigger, event.time, checkpoint=event.checkpoint)
             if event.checkpoint:
-                # Nothing is trained: no wish is answered, and neither cooldown nor budget knows of it.
+                # A former release published what it had learned: that took no wish, and none of cooldown and budget.
                 return replace(state, run=run)
             recent = tuple(t for t in state.retrainings if event.time - t < _BUDGET_WINDOW)
             # A wish that is newer than the request (its tick came late) goes on waiting: the run knows nothing of it.

@@ -20,7 +20,7 @@ class DataPrefix(StrEnum):
     GROUND_TRUTH = "ground-truth"
     PENDING_LABELS = "pending-labels"
     OUTCOMES = "outcomes"
-    ONLINE_ROWS = "online-rows"  # outcomes, for who learns online
+    ONLINE_ROWS = "online-rows"  # outcomes, for who learns between trainings
     PROFILES = "profiles"
     BASE_DATA = "base-data"
     DECISIONS = "decisions"
@@ -35,7 +35,7 @@ class ArtifactPrefix(StrEnum):
     SNAPSHOTS = "snapshots"
     SOURCE = "source"
     CHECKPOINTS = "checkpoints"  # of training jobs
-    ONLINE = "online"
+    ONLINE = "online"  # what former releases learned: nobody reads it
     LIVE = "live"  # states of versions
 
 
@@ -134,7 +134,7 @@ class FileKey:
 
     @property
     def online_rows(self) -> str:
-        """The key of the outcomes for who learns online."""
+        """The key of the outcomes for who learns between trainings."""
         return self.beside(DataPrefix.ONLINE_ROWS, "jsonl.gz")
 
     @property
@@ -313,33 +313,7 @@ def checkpoints_of(model: str, decision_id: str) -> str:
     return f"{ArtifactPrefix.CHECKPOINTS}/{model}/{decision_id}"
 
 
-# --- what is learned online -------------------------------------------------------------------------------------------
-
-
-def online_of(model: str) -> str:
-    """The folder of all that a model has learned online."""
-    return f"{ArtifactPrefix.ONLINE}/{model}"
-
-
-def online_states_of(model: str, fingerprint: str) -> str:
-    """The prefix of one state's versions."""
-    return f"{online_of(model)}/states/{fingerprint}/"
-
-
-def online_state_key(model: str, fingerprint: str, version: int, sha256: str) -> str:
-    """Where a version of a state lies: no other version is ever written there.
-
-    Examples
-    --------
-    >>> online_state_version(online_state_key("churn", "ab", 7, "5f5f"))
-    7
-    """
-    return f"{online_states_of(model, fingerprint)}{version:010d}-{sha256}.state"
-
-
-def online_state_version(key: str) -> int:
-    """The version that lies at a state's key."""
-    return int(key.rpartition("/")[2].partition("-")[0])
+# --- what is learned between trainings --------------------------------------------------------------------------------
 
 
 def live_states_of(model: str, version: int | None = None) -> str:
@@ -359,6 +333,17 @@ def live_state_version(key: str) -> int:
     return int(key.split("/")[-2].removeprefix("v"))
 
 
+def live_state_number(key: str) -> int:
+    """The number of the live state that lies at a key.
+
+    Examples
+    --------
+    >>> live_state_number(live_state_key("churn", 3, 17, "5f5f"))
+    17
+    """
+    return int(key.rpartition("/")[2].partition("-")[0])
+
+
 def live_state_key(model: str, version: int, number: int, sha256: str) -> str:
     """Where a version's live state lies: no other bytes are ever written there.
 
@@ -368,8 +353,3 @@ def live_state_key(model: str, version: int, number: int, sha256: str) -> str:
     'live/churn/v000003/0000000017-5f5f.state'
     """
     return f"{live_states_of(model, version)}{number:010d}-{sha256}.state"
-
-
-def online_checkpoint_key(model: str, number: int, sha256: str) -> str:
-    """Where a checkpoint of a state lies; it is never written over."""
-    return f"{online_of(model)}/checkpoints/{number:010d}-{sha256}.state"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -21,7 +20,6 @@ MAX_ROWS = 1_000
 MAX_BODY_BYTES = 5_000_000
 MAX_ANSWER_BYTES = 5_000_000
 """Lambda's events and answers hold 6 MB, with what is around the body."""
-LONGEST_CLASS = 100
 LONGEST_ID = 128
 """Characters of a label, and of the id of an answer."""
 
@@ -36,18 +34,6 @@ class PredictRequest:
     rows: Sequence[Mapping[str, Any]]
     inference_ids: Sequence[str] | None = None
     groups: Sequence[str | None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FeedbackMessage:
-    """One labelled row on the feedback queue."""
-
-    message_id: str
-    model: str
-    inference_id: str
-    label: str
-    features: Mapping[str, Any]
-    time: datetime
 
 
 def parse_request(content_type: str, body: str, schema: FeatureSchema) -> PredictRequest:

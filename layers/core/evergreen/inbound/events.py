@@ -16,7 +16,6 @@ from typing import Any
 from evergreen import telemetry
 from evergreen.domain.model_events import Event
 from evergreen.domain.training_jobs import why_stopped
-from evergreen.formats.requests import FeedbackMessage
 
 _EventType = type[Event]
 _ENDPOINTS = ("AWS/SageMaker", "/aws/sagemaker/Endpoints")  # of requests and of instances
@@ -26,7 +25,7 @@ def correlation_id(event: Mapping[str, Any]) -> str:
     """What ties the log lines of one cause together, in whichever function they are written.
 
     A ledger event's model and epoch, a schedule's name or what it is about, a job's name, an object's key, an alarm's
-    name and time, the id of an HTTP request, the first message of a batch, or else the event's own id.
+    name and time, the id of an HTTP request, or else the event's own id.
 
     Examples
     --------
@@ -46,8 +45,6 @@ def correlation_id(event: Mapping[str, Any]) -> str:
             return str(endpoint)
         case {"requestContext": {"requestId": request_id}}:
             return str(request_id)
-        case {"Records": [{"messageId": message_id}, *_]}:
-            return str(message_id)
         case {"Records": [{"Sns": _}, *_]} | {"alarmData": _} | {"detail": {"alarmName": _}}:
             alarm = AlarmChange.parse(event)
             return "" if alarm is None else f"{alarm.name} {alarm.time.isoformat()}"
@@ -244,26 +241,6 @@ def _about(metrics: Iterable[tuple[str, Mapping[str, str]]]) -> tuple[str | None
     model = models.pop() if len(models) == 1 else None
     version = versions.pop() if model is not None and len(versions) == 1 else ""
     return model, int(version) if version.isdecimal() else None, endpoints.pop() if len(endpoints) == 1 else None
-
-
-def parse_feedback(event: Mapping[str, Any]) -> tuple[list[FeedbackMessage], list[str]]:
-    """Read an SQS batch; the ids of messages that can't be read come second."""
-    messages, unreadable = [], []
-    for record in event["Records"]:
-        try:
-            body = json.loads(record["body"])
-            message = FeedbackMessage(
-                record["messageId"],
-                body["model"],
-                body["inference_id"],
-                body["label"],
-                body["features"],
-                parse_time(body["time"]),
-            )
-            messages.append(message)
-        except (ValueError, KeyError, TypeError):
-            unreadable.append(record["messageId"])
-    return messages, unreadable
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,6 @@ class TrainingJob:
         Hashes of the data and of the source, as the history names them.
     production_sha256
         Hash of production's artifact: other bytes in its channel fail the job.
-    checkpoint
-        The checkpoint of the online state that the job publishes, with its ``sha256``, ``learned_until`` and counts;
-        empty: the job trains.
     other_labels
         ``refuse``: a label that is none of the classes fails the job; ``leave_out``: its rows are left out.
     freshness
@@ -93,7 +90,6 @@ class TrainingJob:
     snapshot: str = ""
     source_sha256: str = ""
     production_sha256: str = ""
-    checkpoint: Mapping[str, Any] = field(default_factory=dict)
     other_labels: str = "refuse"
     freshness: bool = False
     production_version: int = 0
@@ -157,7 +153,6 @@ class TrainingJob:
             trained_from=_time(decoded, "trained_from"),
             trained_until=_time(decoded, "trained_until"),
             cycle_days=_number(decoded, "cycle_days", 7.0),
-            checkpoint=_object(decoded, "checkpoint"),
             other_labels=_text(decoded, "other_labels") or "refuse",
             freshness=bool(_integer(decoded, "freshness", 0)),
             production_version=_integer(decoded, "production_version", 0),
@@ -171,13 +166,6 @@ def _whole(decoded: Mapping[str, Any], name: str) -> Any:
         entries = [*entries, *decoded[f"{name}_{part}"]]
         part += 1
     return entries
-
-
-def _object(decoded: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = decoded.get(name) or {}
-    if not isinstance(value, dict):
-        raise TrainingError(f"hyperparameter {name} is {value!r}; pass a JSON object")
-    return value
 
 
 def _text(decoded: Mapping[str, Any], name: str) -> str:

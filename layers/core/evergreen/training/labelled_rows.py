@@ -1,4 +1,4 @@
-"""Labelled rows as typed columns: what the recipe learns from. Away from pyarrow, which learn_online does without."""
+"""Labelled rows as typed columns: what the recipe learns from. Away from pyarrow, which learn_live does without."""
 
 from __future__ import annotations
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.model.schema import MISSING_CATEGORY, FeatureSchema, Task
-from evergreen.statistics.profile import Binning, CategoryColumn, NumberColumn
+from evergreen.model.schema import MISSING_CATEGORY, Task
 from evergreen.training.job import TrainingError, TrainingJob
 from evergreen.training.labelled_rows import Category, Rows
 
@@ -82,23 +81,6 @@ class Preparation:
             scale = np.where(spread > 0, spread, 1.0).astype(np.float32)
         categories = tuple(_frequent(rows.categories[name]) for name in rows.schema.categoricals)
         return cls(numbers, rows.schema.categoricals, medians, categories, centre, scale)
-
-    @classmethod
-    def of_binning(cls, schema: FeatureSchema, binning: Binning) -> Preparation | None:
-        """Take medians, centre, scale and categories from a version's reference; None where a feature is not in it."""
-        columns = {column.name: column for column in binning.columns}
-        found = [columns.get(name) for name in schema.numbers]
-        numbers = [column for column in found if isinstance(column, NumberColumn)]
-        known = [columns.get(name) for name in schema.categoricals]
-        categoricals = [column for column in known if isinstance(column, CategoryColumn)]
-        if len(numbers) < len(found) or len(categoricals) < len(known):
-            return None
-        centre = np.array([column.centre for column in numbers], dtype=np.float32)
-        scale = np.array([column.scale for column in numbers], dtype=np.float32)
-        categories = tuple(
-            tuple(sorted({MISSING_CATEGORY, *column.categories[:MAX_CATEGORIES]})) for column in categoricals
-        )
-        return cls(schema.numbers, schema.categoricals, centre, categories, centre, np.where(scale > 0, scale, 1))
 
     def matrix(self, rows: Rows) -> npt.NDArray[np.float32]:
         """Return the estimator's input, float32 ``[N, D]``: numbers first, then the categories' columns."""

@@ -22,7 +22,6 @@ from evergreen.model.scorer import Artifact, ArtifactError
 from evergreen.training.checkpoint import Checkpoints
 from evergreen.training.fit import NotCompared, Trained, train
 from evergreen.training.job import TrainingError, TrainingJob
-from evergreen.training.publish import publish
 from evergreen.training.read_rows import read_rows
 
 __all__ = ["main"]
@@ -47,7 +46,6 @@ HYPERPARAMETERS = (
     "because",
     "snapshot",
     "source_sha256",
-    "checkpoint",
     "other_labels",
     "freshness",
     "production_version",
@@ -75,8 +73,6 @@ class Container:
         The file whose text becomes FailureReason.
     checkpoints
         What is put here is there again when the job is tried again; ``None`` when the job has no such folder.
-    online
-        Input channel of the online state that is published; ``None`` when the job trains.
     """
 
     training: Path
@@ -85,7 +81,6 @@ class Container:
     output_data: Path
     failure: Path
     checkpoints: Path | None
-    online: Path | None = None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Container:
@@ -93,7 +88,6 @@ class Container:
         base = Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         inputs = base / "input" / "data"
         production = Path(environment.get("SM_CHANNEL_PRODUCTION", str(inputs / "production")))
-        online = Path(environment.get("SM_CHANNEL_ONLINE", str(inputs / "online")))
         checkpoints = base / "checkpoints"
         output = Path(environment.get("SM_OUTPUT_DIR", str(base / "output")))
         return cls(
@@ -103,7 +97,6 @@ class Container:
             output_data=Path(environment.get("SM_OUTPUT_DATA_DIR", str(output / "data"))),
             failure=output / "failure",
             checkpoints=checkpoints if checkpoints.is_dir() else None,
-            online=online if online.is_dir() else None,
         )
 
 
@@ -159,9 +152,6 @@ def _run(container: Container, arguments: Sequence[str] | None, environment: Map
 def _trained(job: TrainingJob, container: Container) -> Trained:
     archive = _archive(container, job)
     production, missing = _production(container, job, archive)
-    if job.checkpoint:
-        rows, state = read_rows(container.training, job), _online_state(container)
-        return publish(job, rows, state, production, not_compared=missing, archive=archive, report=_say)
     return train(
         job,
         read_rows(container.training, job),
@@ -171,13 +161,6 @@ def _trained(job: TrainingJob, container: Container) -> Trained:
         checkpoints=None if container.checkpoints is None else Checkpoints(container.checkpoints, _say),
         report=_say,
     )
-
-
-def _online_state(container: Container) -> bytes:
-    states = [] if container.online is None else sorted(container.online.rglob("*.state"))
-    if not states:
-        raise TrainingError("channel online holds no checkpoint of the online state; launch_training passes it")
-    return states[0].read_bytes()
 
 
 def metric_lines(trained: Trained) -> list[str]:

@@ -1,16 +1,15 @@
-"""Take labels over HTTP, validate them, and hand them on: to the ground truth, and to online learning."""
+"""Take labels over HTTP, validate them, and hand them on to the ground truth."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from evergreen.domain.applied_spec import spec_of
 from evergreen.errors import BadRequestError, UnknownModelError
 from evergreen.formats.captures import GroundTruth, ground_truth_line
-from evergreen.formats.requests import LONGEST_CLASS, LONGEST_ID, parse_json
+from evergreen.formats.requests import LONGEST_ID, parse_json
 from evergreen.model.schema import Task
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
@@ -24,13 +23,12 @@ class FeedbackTaken:
 
     model: str
     labels: int
-    online: int
 
 
 def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> FeedbackTaken:
     """Hand labels on: ``{"labels": [{"inference_id": "...", "label": ..., "features": {...}}]}``.
 
-    `features` is only needed for online learning at once (`online.labels: at_once`): the queue has nothing else.
+    `features` may be left out: a label is learned with what was captured of its request. Those that come are checked.
 
     Raises
     ------
@@ -41,28 +39,14 @@ def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> F
         spec = spec_of(ports.ledger.read(model))
     except UnknownModelError as error:
         raise BadRequestError((str(error),), status=404) from error
-    labels, features = _parse(body, spec)
+    labels = _parse(body, spec)
     refused = ports.labels.put([ground_truth_line(label, model=model) for label in labels])
     if refused:
         raise ConnectionError(f"the label stream refused {refused} of {len(labels)} labels: send the request again")
-    messages: list[dict[str, Any]] = []
-    if spec.online.enabled and spec.online.labels == "at_once":
-        messages = [
-            {
-                "model": model,
-                "inference_id": label.event_id,
-                "label": label.label,
-                "features": row,
-                "time": now.isoformat(),
-            }
-            for label, row in zip(labels, features, strict=True)
-            if row is not None
-        ]
-        ports.feedback.send(messages)
-    return FeedbackTaken(model, len(labels), len(messages))
+    return FeedbackTaken(model, len(labels))
 
 
-def _parse(body: str, spec: ModelSpec) -> tuple[list[GroundTruth], list[dict[str, Any] | None]]:
+def _parse(body: str, spec: ModelSpec) -> list[GroundTruth]:
     document = parse_json(body)
     entries = document.get("labels") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -70,7 +54,7 @@ def _parse(body: str, spec: ModelSpec) -> tuple[list[GroundTruth], list[dict[str
     if not 1 <= len(entries) <= MAX_LABELS:
         status = 413 if entries else 400
         raise BadRequestError((f"the request has {len(entries)} labels: send 1 to {MAX_LABELS}",), status=status)
-    labels, features, problems = [], [], []
+    labels, problems = [], []
     schema = spec.feature_schema()
     for i, entry in enumerate(entries):
         event_id = entry.get("inference_id")
@@ -87,10 +71,9 @@ def _parse(body: str, spec: ModelSpec) -> tuple[list[GroundTruth], list[dict[str
             problems.append(f"labels[{i}]: {problem}")
             continue
         labels.append(GroundTruth(event_id, text))
-        features.append(row)
     if problems:
         raise BadRequestError(tuple(problems[:20]), status=422)
-    return labels, features
+    return labels
 
 
 def _label(value: object, spec: ModelSpec) -> tuple[str, str | None]:
@@ -104,9 +87,6 @@ def _label(value: object, spec: ModelSpec) -> tuple[str, str | None]:
         return repr(number), None if math.isfinite(number) else "label is too large: send a finite number"
     text = str(value)
     classes = spec.labels.classes or ()
-    if text not in classes and spec.online.enabled and spec.online.new_classes == "learn":
-        fits = isinstance(value, str) and 0 < len(text) <= LONGEST_CLASS
-        return text, None if fits else f"label is {value!r}: a new class is a string of 1 to {LONGEST_CLASS} characters"
     if text not in classes:
         return "", f"label is {value!r}: the model's classes are {', '.join(classes)}"
     return text, None

@@ -155,14 +155,14 @@ def _store(table: pa.Table, file: FileKey, state: ModelState, ports: Ports, *, p
     etag = ports.data.put(key, outcomes.to_parquet(table))
     daily = outcomes.daily_sums(table, error_tolerance=_error_tolerance(state, ports))
     spec = spec_of(state)
-    if table.num_rows and (spec.online.enabled or spec.freshness.enabled):
+    if table.num_rows and spec.freshness.enabled:
         _store_online_rows(table, file, ports)
     sums = FileSums(daily=daily, pending=pending)
     ports.catalog.add(CatalogEntry(file.model, CatalogKind.OUTCOMES, file.hour, key, table.num_rows, etag, sums))
 
 
 def _store_online_rows(table: pa.Table, file: FileKey, ports: Ports) -> None:
-    """The same rows for learn_online, with the time of the newest request: a file is learned when all have matured."""
+    """The same rows for learn_live, with the time of the newest request: a file is done when all have matured."""
     key = file.online_rows
     etag = ports.data.put(key, outcome_lines.to_json_lines(table))
     sums = FileSums(newest=max(table["inference_time"].to_pylist()))

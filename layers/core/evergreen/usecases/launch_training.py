@@ -20,7 +20,7 @@ from evergreen.errors import ConflictingWriteError, TrainingRefusedError
 from evergreen.formats.captures import format_time
 from evergreen.formats.keys import ArtifactPrefix, artifacts_of, checkpoints_of, manifest_key, snapshot_key, source_key
 from evergreen.ports import Ports
-from evergreen.spec import LONGEST_HYPERPARAMETER, ModelSpec, RowsPolicy
+from evergreen.spec import LONGEST_HYPERPARAMETER, ModelSpec
 from evergreen.training.source import PROGRAM, pack_source
 from evergreen.usecases.steps.recording import decide_and_record
 
@@ -40,8 +40,9 @@ def launch_training(model: str, decision_id: str, *, now: datetime, ports: Ports
         return None
     if run.job_name is not None:
         return run.job_name
-    spec = _as_run(spec_of(state), run)
+    spec = spec_of(state)
     try:
+        _require_a_training(model, run)
         snapshot = _stored(_snapshot(model, run, spec, _source(spec, ports), ports), model, run, ports)
         _require_enough(snapshot, spec)
         request = training_request(state, run, spec, snapshot, ports)
@@ -95,19 +96,18 @@ def recipe(spec: ModelSpec) -> dict[str, Any]:
         "min_rows": training.min_rows,
         "cycle_days": spec.triggers.cycle.total_seconds() / 86_400,
         **({"freshness": 1} if spec.freshness.enabled else {}),
-        **({"other_labels": "leave_out"} if spec.online.enabled and spec.online.new_classes == "learn" else {}),
+        **({"other_labels": "leave_out"} if spec.leaves_out_other_labels else {}),
     }
 
 
 # --- what it trains on, and with --------------------------------------------------------------------------------------
 
 
-def _as_run(spec: ModelSpec, run: Run) -> ModelSpec:
-    """The spec that a run goes by: a checkpoint is published by our own source, and described on the whole window."""
-    if not run.checkpoint:
-        return spec
-    own = {"source_dir": None, "entry_point": None, "rows": RowsPolicy.SLIDING}
-    return spec.model_copy(update={"training": spec.training.model_copy(update=own)})
+def _require_a_training(model: str, run: Run) -> None:
+    """A former release asked for checkpoints of an online state to be published: one that still waits is let go."""
+    if run.checkpoint:
+        because = "checkpoints of an online state are no longer published: the live state answers with what it learns"
+        raise TrainingRefusedError(model, because)
 
 
 def _require_enough(snapshot: Snapshot, spec: ModelSpec) -> None:
@@ -204,8 +204,6 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
         "manifest": ports.artifacts.uri(manifest_place),
         "source_sha256": snapshot.source,
     }
-    if run.checkpoint:
-        hyperparameters["checkpoint"] = run.checkpoint
     if snapshot.trained_from:
         hyperparameters["trained_from"] = snapshot.trained_from
     return TrainingRequest(
@@ -228,7 +226,6 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
         security_groups=training.security_groups,
         kms_key=training.kms_key,
         network_isolation=training.network_isolation,
-        online=ports.artifacts.uri(run.checkpoint["key"]) if run.checkpoint else None,
     )
 
 

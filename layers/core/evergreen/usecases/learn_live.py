@@ -9,7 +9,7 @@ from functools import cached_property
 
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind, whole_hour
-from evergreen.domain.checkpoints import LivePointer
+from evergreen.domain.live_pointer import LivePointer
 from evergreen.domain.state import ModelState, Version, VersionStatus
 from evergreen.domain.uris import split_uri
 from evergreen.errors import ConflictingWriteError

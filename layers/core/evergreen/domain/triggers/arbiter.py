@@ -189,7 +189,7 @@ def _triggers_of(strategy: Strategy) -> frozenset[Trigger]:
             return frozenset({Trigger.SCHEDULE, Trigger.BUSINESS_EVENT})
         case Strategy.TRIGGERED | Strategy.HYBRID:
             return frozenset(Trigger)
-        case Strategy.CONTINUOUS:  # versions are checkpoints of the online state, published by tend_online
+        case Strategy.CONTINUOUS:  # the live states learn: a training begins on nothing but a wish
             return frozenset({Trigger.BUSINESS_EVENT})
 
 

@@ -20,7 +20,7 @@ class Trigger(StrEnum):
     NEW_DATA = "new_data"
     SCHEDULE = "schedule"
     BUSINESS_EVENT = "business_event"
-    ONLINE = "online"  # a checkpoint of the online state is proven better: it is published, not trained
+    ONLINE = "online"  # of former releases: a checkpoint of an online state was proven better
 
 
 class Outcome(StrEnum):

@@ -19,7 +19,6 @@ class HoldBackRule(StrEnum):
 
     PAUSED = "paused"
     OPEN_RUN = "open_run"
-    IN_SHADOW = "in_shadow"
     DEPLOYING = "deploying"
     NEW_ROWS = "new_rows"
     COOLDOWN = "cooldown"
@@ -128,15 +127,6 @@ def _has_an_open_run(asked: Asked) -> str | None:
     return None if run is None else f"retraining {run.decision_id} is still open"
 
 
-def _has_a_candidate(asked: Asked) -> str | None:
-    """A checkpoint of the online state waits until the shadow's place is free; what is trained takes the place."""
-    if asked.trigger is not Trigger.ONLINE:
-        return None
-    shadow, candidate = asked.state.shadow, asked.state.waiting_candidate
-    number = shadow.version if shadow is not None else None if candidate is None else candidate.number
-    return None if number is None else f"version {number} is in shadow or waits for it"
-
-
 def _is_deploying(asked: Asked) -> str | None:
     """Nothing is trained while a new version is watched: its candidate could not be judged before that is over."""
     bake, repoint = asked.state.bake, asked.state.repoint
@@ -180,7 +170,6 @@ def _has_spent_its_budget(asked: Asked) -> str | None:
 _RULES: Mapping[HoldBackRule, Callable[[Asked], str | None]] = {
     HoldBackRule.PAUSED: _is_paused,
     HoldBackRule.OPEN_RUN: _has_an_open_run,
-    HoldBackRule.IN_SHADOW: _has_a_candidate,
     HoldBackRule.DEPLOYING: _is_deploying,
     HoldBackRule.NEW_ROWS: _has_too_few_new_rows,
     HoldBackRule.COOLDOWN: _is_cooling_down,

@@ -11,7 +11,7 @@ from typing import Any
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.model_events import ModelApplied
 from evergreen.domain.state import ModelState
-from evergreen.errors import NotAppliedError, UnknownModelError
+from evergreen.errors import NotAppliedError, UnknownModelError, UnreadableSpecError
 from evergreen.model.schema import Task
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
@@ -60,6 +60,22 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def as_written_now(state: ModelState) -> Mapping[str, Any]:
+    """The spec that a state holds, in the keys of this release; as it is stored where this one can't read it.
+
+    Examples
+    --------
+    >>> document = {"model": "rent", "task": "regression", "features": {"area": {"type": "number"}}}
+    >>> was = ModelState("rent", spec=document | {"online": {"enabled": True}, "freshness": {"enabled": False}})
+    >>> as_written_now(was)["freshness"]
+    {'enabled': True}
+    """
+    try:
+        return spec_of(state).to_json()
+    except UnreadableSpecError:
+        return state.spec
+
+
 def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "operator") -> ModelState:
     """Make a model known, or change its spec; applying the same spec again changes nothing.
 
@@ -67,14 +83,15 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
     ------
     NotAppliedError
         The features or the task differ from the versions' that exist, or a class is missing: that is another model. Or
-        the spec is too large, or its online estimator can't learn online. Or its endpoint is another than the one that
-        answers, or another model's.
+        the spec is too large. Or its endpoint is another than the one that answers, or another model's.
+    SpecError
+        It is one of a former release, and what it says can't be said any more.
     """
     try:
         state = ports.ledger.read(spec.model)
     except UnknownModelError:
         state = ModelState(spec.model)
-    document = spec.to_json()
+    document = spec.renewed().to_json()
     if state.spec == document:
         return state
     if state.versions and _is_another_model(spec_of(state), spec):
@@ -89,9 +106,7 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
             f"the spec of {spec.model!r} is {size:,} bytes of JSON, {LARGEST_SPEC_BYTES:,} is the limit: "
             "name fewer features"
         )
-    if spec.online.enabled and (spec.online.estimator or spec.online.params):
-        _try_online_estimator(spec)
-    because = _told(spec_changes(state.spec, document)) if state.epoch else "the model is new"
+    because = _told(spec_changes(as_written_now(state), document)) if state.epoch else "the model is new"
     applied = ModelApplied(time=now, actor=actor, because=because, spec=document, fingerprint=spec.fingerprint)
     return ports.ledger.record(state, applied)
 
@@ -123,22 +138,10 @@ def _is_another_model(before: ModelSpec, after: ModelSpec) -> bool:
     return not old <= new if after.task is Task.MULTICLASS else old != new
 
 
-def _try_online_estimator(spec: ModelSpec) -> None:
-    """A spec can't ask scikit-learn; whoever applies it has it at hand."""
-    from evergreen.training.job import TrainingJob
-    from evergreen.training.learner import OnlineStateError
-    from evergreen.training.publish import check_publishable
-    from evergreen.usecases.steps.online_states import learner_of
-
-    learner = learner_of(spec)
-    try:
-        check_publishable(learner, TrainingJob(spec.model, spec.feature_schema(), learner.estimator))
-    except OnlineStateError as error:
-        raise NotAppliedError(str(error)) from error
-
-
 def _told(changes: Sequence[SpecChange]) -> str:
     """The change in a sentence, not in a page."""
+    if not changes:
+        return "the spec says what it said, in the keys of this release"
     told = "; ".join(map(str, changes[:_MOST_CHANGES_TOLD]))
     more = len(changes) - _MOST_CHANGES_TOLD
     return f"the spec was changed: {told}" + (f"; and {more} more" if more > 0 else "")

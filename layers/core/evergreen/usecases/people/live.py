@@ -10,7 +10,7 @@ from functools import reduce
 from typing import Any, Literal
 
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.checkpoints import LivePointer
+from evergreen.domain.live_pointer import LivePointer
 from evergreen.domain.model_events import AnyEvent, OnlineStateReverted
 from evergreen.domain.state import ModelState, Version
 from evergreen.domain.uris import split_uri

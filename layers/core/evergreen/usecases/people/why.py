@@ -212,8 +212,6 @@ def _said(question: Question, state: ModelState, findings: Sequence[Finding]) ->
 
 
 def _of_retraining(state: ModelState, findings: Sequence[Finding]) -> str:
-    if findings and all(found.what == _OF_A_CHECKPOINT for found in findings):
-        return f"no checkpoint of the online state is published: {findings[0].because}"
     findings = [found for found in findings if found.what != _OF_A_CHECKPOINT]
     if not findings:
         return "not retrained: nothing has been evaluated and nobody has asked for it"

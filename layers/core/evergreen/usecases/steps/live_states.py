@@ -13,9 +13,9 @@ from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from evergreen.domain.checkpoints import LivePointer
+from evergreen.domain.live_pointer import LivePointer
 from evergreen.errors import EvergreenError
-from evergreen.formats.keys import live_state_key, live_state_version, live_states_of, online_state_version
+from evergreen.formats.keys import live_state_key, live_state_number, live_state_version, live_states_of
 from evergreen.ports import Files, Ports
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def sweep_live_states(ports: Ports, pointer: LivePointer, before: StoredState | 
     if not is_swept_at(pointer.number):
         return
     for key in list(ports.artifacts.keys(live_states_of(pointer.model, pointer.version))):
-        if key not in kept and online_state_version(key) <= pointer.number:
+        if key not in kept and live_state_number(key) <= pointer.number:
             ports.artifacts.delete(key)
 
 
