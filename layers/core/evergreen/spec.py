@@ -657,11 +657,6 @@ class ModelSpec(_Section):
     def _endpoint_fits(self) -> None:
         if self.online.enabled and self.freshness.enabled:
             raise ValueError("online.enabled and freshness.enabled are both true: set online.enabled to false")
-        if self.endpoint.kind == "sagemaker" and self.freshness.enabled:
-            raise ValueError(
-                "freshness.enabled is true, but endpoint.kind is sagemaker, whose containers keep no live state yet: "
-                "set it to false"
-            )
         share = self.deployment.canary_share
         if self.endpoint.kind == "sagemaker" and share < 1:
             raise ValueError(
