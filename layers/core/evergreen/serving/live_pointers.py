@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 from evergreen.serving.source import LivePlace
 
-__all__ = ["AwsStates", "Pointed", "StateGoneError", "States", "live_sort_key"]
+__all__ = ["READ_OF_A_POINTER", "AwsStates", "Pointed", "StateGoneError", "States", "live_sort_key"]
 
 LARGEST_STATE = 256 * 1024**2
-_READ = {"#number": "number", "#key": "key", "#sha256": "sha256"}
-"""All that is read of a pointer; the endpoints' role may read no more."""
+READ_OF_A_POINTER = ("number", "key", "sha256")
+"""Attributes beside the key; the endpoints' role may read no more (template.yaml)."""
+_NAMES = {f"#{name}": name for name in READ_OF_A_POINTER}
 
 
 class StateGoneError(Exception):
@@ -66,8 +67,8 @@ class AwsStates:
             .get_item(
                 TableName=self._place.table,
                 Key=self._key,
-                ProjectionExpression=", ".join(_READ),
-                ExpressionAttributeNames=_READ,
+                ProjectionExpression=", ".join(_NAMES),
+                ExpressionAttributeNames=_NAMES,
             )
             .get("Item")
         )
