@@ -82,6 +82,7 @@ NEWEST = "tests/handlers/test_newest_training.py"
 LEARNED = "tests/handlers/test_learn_online.py"
 LEARNED_LIVE = "tests/handlers/test_learn_live.py"
 LIVE = "tests/unit/test_live_stored.py"
+CONTAINERS = "tests/handlers/test_live_containers.py"
 GUARD = "tests/unit/test_online_guard.py"
 MOVED = "tests/handlers/test_moved_endpoints.py"
 GUARDED = f"{MOVED}::test_a_promotion_is_guarded_and_a_rollback_is_not"
@@ -334,6 +335,22 @@ MUTANTS = (
         "a live state that was changed answers nobody",
         Change("evergreen.training.live_stored.StoredState.from_bytes", never("if actual != expected_sha256")),
         killed_by=f"{LIVE}::test_one_flipped_bit_and_the_bytes_are_refused",
+    ),
+    off(
+        "a container loads no member that was changed",
+        Change(
+            "evergreen.serving.source.content_sha256",
+            replaced('[name for name in loaded_names(files["model.json"]) if name in files]', "MODEL_FILES"),
+        ),
+        killed_by=f"{CONTAINERS}::test_a_changed_file_of_a_member_is_never_loaded",
+    ),
+    off(
+        "a container answers by no other version's state",
+        Change(
+            "evergreen.serving.follower.Follower._read",
+            never("if (state.version, state.number) != (self._number, pointed.number)"),
+        ),
+        killed_by=f"{CONTAINERS}::test_a_state_of_another_version_answers_nobody",
     ),
     off(
         "rows are judged by the state that answered them",
