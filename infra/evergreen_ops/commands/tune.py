@@ -200,9 +200,7 @@ def _fresh(spec: ModelSpec, freshness: FreshnessOption) -> tuple[bool, ...]:
     if can_be_fresh(spec):
         return (True,) if freshness is FreshnessOption.on else (False, True)
     if freshness is FreshnessOption.on:
-        raise UsageError(
-            "--freshness is on, but the spec's endpoint.kind is sagemaker or its online.enabled is true: leave it out"
-        )
+        raise UsageError("--freshness is on, but the spec's online.enabled is true: leave it out")
     return (False,)
 
 

@@ -182,7 +182,7 @@ def estimator_name(kind: str, task: TaskName) -> str:
 
 def can_be_fresh(spec: ModelSpec) -> bool:
     """Whether a spec may have ``freshness.enabled``."""
-    return spec.endpoint.kind == "lambda" and not spec.online.enabled
+    return not spec.online.enabled
 
 
 def spec_of(candidate: Candidate, spec: ModelSpec, stream: Stream) -> ModelSpec:

@@ -569,7 +569,7 @@ class OnlineSpec(_Section):
 
 
 class FreshnessSpec(_Section):
-    """What a version learns from matured labels between its trainings, and answers by (kind lambda)."""
+    """What a version learns from matured labels between its trainings, and answers by."""
 
     enabled: bool = Field(
         False, description="keep a live state beside each version: its answers follow the labels, within a stated bound"

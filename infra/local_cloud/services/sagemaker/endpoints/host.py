@@ -233,20 +233,25 @@ def handler_of(
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
+            self._let_time_pass()
             known = self.path == "/ping"
             self._send(Reply(200 if known else 404, b"", JSON))
 
         def do_POST(self) -> None:
+            self._let_time_pass()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.path != "/invocations":
                 self._send(Reply(404, b"", JSON))
                 return
-            if sleepers is not None and self.headers.get(TIME):
-                threading.current_thread().answers = True  # type: ignore[attr-defined]
-                sleepers.awaken(float(self.headers[TIME]))
             accept = self.headers.get("Accept") or "*/*"
             wanted = default_accept if accept == "*/*" else accept
             self._send(script.answer(body, self.headers.get("Content-Type") or JSON, wanted))
+
+        def _let_time_pass(self) -> None:
+            if sleepers is not None:
+                threading.current_thread().answers = True  # type: ignore[attr-defined]
+                if self.headers.get(TIME):
+                    sleepers.awaken(float(self.headers[TIME]))
 
         def _send(self, reply: Reply) -> None:
             with suppress(ConnectionError):  # whoever asked has stopped waiting
