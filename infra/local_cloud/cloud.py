@@ -26,6 +26,7 @@ from local_cloud.kernel.core import PATCHES as CORE_PATCHES
 from local_cloud.kernel.core import Core, Options, Service
 from local_cloud.kernel.courier import Courier
 from local_cloud.kernel.errors import CloudAlreadyOpenError, EndlessLoopError, LocalCloudError, TemplateError
+from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 from local_cloud.kernel.patching import Patch, Patches
 from local_cloud.kernel.resource_kinds import Kind
 from local_cloud.services.apigateway import http_api
@@ -45,7 +46,7 @@ from local_cloud.services.iam import resources as iam_resources
 from local_cloud.services.lambda_ import functions
 from local_cloud.services.lambda_ import resources as lambda_resources
 from local_cloud.services.lambda_.functions import Invocation
-from local_cloud.services.lambda_.invokers import FAKE_CREDENTIALS, InProcessInvoker, Invoker
+from local_cloud.services.lambda_.invokers import InProcessInvoker, Invoker
 from local_cloud.services.s3 import expiry, notifications
 from local_cloud.services.s3 import resources as s3_resources
 from local_cloud.services.sagemaker.endpoints import api as endpoints_api

@@ -23,9 +23,10 @@ from small_cloud import CHURN, NOW, open_cloud
 from tipping_model import a_model
 
 from evergreen.domain.aliases import AliasRecord
-from evergreen.model.archive import pack
+from evergreen.model.archive import pack, unpack
 from evergreen.model.schema import FeatureSchema
 from evergreen.model.scorer import Artifact
+from evergreen.serving.source import LivePlace, container_environment, loaded_names
 from evergreen.training.export import to_onnx
 from evergreen.training.fit import train
 from evergreen.training.job import TrainingJob
@@ -54,6 +55,52 @@ for _ in range(3):
     kept.append(Artifact.from_tar(content, sha256).scorer())
     told.append(resident())
 print(json.dumps(told))
+"""
+
+
+WORKER = """
+import hashlib, json, pathlib, re, sys, time
+import numpy
+from evergreen.serving import inference
+from evergreen.serving.follower import Follower
+from evergreen.serving.live_pointers import Pointed
+
+def resident():
+    return round(int(re.search(r"VmRSS:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1_024)
+
+class Kept:
+    def newest(self):
+        state = pathlib.Path(sys.argv[2])
+        return Pointed(31, "", hashlib.sha256(state.read_bytes()).hexdigest()) if state.is_file() else None
+
+    def get(self, key):
+        return pathlib.Path(sys.argv[2]).read_bytes()
+
+Follower.follow = lambda *_, **__: None
+memory = [resident()]
+began = time.process_time()
+model = inference.model_fn(sys.argv[1])
+loaded = time.process_time() - began
+memory.append(resident())
+looked = 0.0
+if model.follower is not None:
+    model.follower._states = Kept()
+    began = time.process_time()
+    model.follower.look()
+    looked = time.process_time() - began
+    assert model.follower.state is not None
+memory.append(resident())
+draws = numpy.random.default_rng(0)
+bodies = [json.dumps({"instances": [{f"n{i:02}": float(x) for i, x in enumerate(draws.normal(size=20))}]})
+          for _ in range(int(sys.argv[3]))]
+took = []
+for body in bodies:
+    began = time.process_time()
+    inference.output_fn(inference.predict_fn(inference.input_fn(body, "application/json"), model), "application/json")
+    took.append((time.process_time() - began) * 1e3)
+memory.append(resident())
+p50, p99 = numpy.percentile(took[50:], [50, 99])
+print(json.dumps({"p50": p50, "p99": p99, "memory": memory, "loaded": loaded, "looked": looked}))
 """
 
 
@@ -187,6 +234,38 @@ def test_the_handler_all_but_the_network(
         for name, milliseconds in figures.items():
             middle, slowest = percentiles(milliseconds[50:])
             print(f"{name:24}{middle:9.2f}{slowest:9.2f}")
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("kind", ["forest", "five_members"])
+def test_the_containers_handler(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    archive: bytes = request.getfixturevalue(kind)
+    number = {"forest": 1, "five_members": 5}[kind]
+    names = loaded_names(unpack(archive, ("model.json",))["model.json"])
+    for name, content in unpack(archive, names).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    if kind == "five_members":
+        state = learned_state(archive, 3_000, now=NOW)
+        assert state.number == 31
+        (tmp_path / "state").write_bytes(state.to_bytes())
+    variables = container_environment(
+        "churn",
+        number,
+        artifact=archive,
+        sha256=hashlib.sha256(archive).hexdigest(),
+        source_uri="s3://b/k",
+        live=LivePlace("online", "artifacts"),
+    )
+    command = [sys.executable, "-c", WORKER, str(tmp_path), str(tmp_path / "state"), str(ROUNDS)]
+    ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    what = {"forest": "one forest of 200 trees", "five_members": "five members of 40 trees and their state"}[kind]
+    print(f"\nan endpoint's container, warm, one row, {what}, {ROUNDS:,} requests, processor time")
+    print(f"p50 {told['p50']:.2f} ms, p99 {told['p99']:.2f} ms")
+    print(f"loaded in {told['loaded'] * 1e3:.0f} ms, a state taken in {told['looked'] * 1e3:.0f} ms")
+    print(f"resident MB before, loaded, with a state, after the requests: {told['memory']}")
 
 
 @pytest.mark.benchmark

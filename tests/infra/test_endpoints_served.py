@@ -5,17 +5,24 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from botocore.exceptions import ClientError
+from live_world import NOW, trained_archive
 from local_stacks import client
 from small_graph import SCHEMA, files
 
+from evergreen.aws.live_states import DynamoLiveStates
+from evergreen.domain.live_pointer import LivePointer
 from evergreen.formats.captures import CaptureLayout, read_captures
 from evergreen.model.archive import pack
 from evergreen.model.scorer import Artifact
-from evergreen.serving.source import container_environment, pack_source
+from evergreen.serving.source import LivePlace, container_environment, pack_source
+from evergreen.training.live_stored import started
+from evergreen.training.live_version import LiveVersion
 from local_cloud.server.server import LocalServer
 
 BUCKET = "served-bucket"
@@ -49,6 +56,7 @@ print(json.dumps({"answers": answers, "refused": refused}))
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
     with LocalServer(port=0) as server:
+        client(server, "s3").create_bucket(Bucket=BUCKET)
         yield server
 
 
@@ -85,7 +93,6 @@ def given_endpoint(server: LocalServer, name: str, model: str) -> None:
 
 def test_a_callers_script_works_unchanged_against_the_local_cloud(server: LocalServer) -> None:
     s3, sagemaker = client(server, "s3"), client(server, "sagemaker")
-    s3.create_bucket(Bucket=BUCKET)
     s3.put_object(Bucket=BUCKET, Key="source.tar.gz", Body=pack_source())
     artifact = pack(files())
     sha256, source = hashlib.sha256(artifact).hexdigest(), f"s3://{BUCKET}/source.tar.gz"
@@ -123,6 +130,47 @@ def test_a_callers_script_works_unchanged_against_the_local_cloud(server: LocalS
         predictions += [capture.prediction for capture in captures]
     assert sorted(ids) == sorted(f"order-{number}/{row}" for number in range(40) for row in range(3))
     assert predictions == expected * 40
+
+
+def test_a_container_reads_its_live_state_from_the_server(server: LocalServer) -> None:
+    s3, dynamodb, runtime = (client(server, service) for service in ("s3", "dynamodb", "sagemaker-runtime"))
+    dynamodb.create_table(
+        TableName="online",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("model", "sk")],
+        KeySchema=[{"AttributeName": "model", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+    artifact = trained_archive("first")
+    sha256 = hashlib.sha256(artifact).hexdigest()
+    version = LiveVersion.from_tar(artifact, sha256, 1)
+    assert version is not None
+    body = started(version, 1, None, now=NOW, horizon=timedelta(days=1)).to_bytes()
+    digest = hashlib.sha256(body).hexdigest()
+    s3.put_object(Bucket=BUCKET, Key="live/churn/v000001/state", Body=body)
+    pointer = LivePointer("churn", 1, 1, "live/churn/v000001/state", digest, NOW, 0, None)
+    DynamoLiveStates(dynamodb, "online").advance(None, pointer)
+    s3.put_object(Bucket=BUCKET, Key="source.tar.gz", Body=pack_source())
+    environment = container_environment(
+        "churn",
+        1,
+        artifact=artifact,
+        sha256=sha256,
+        source_uri=f"s3://{BUCKET}/source.tar.gz",
+        live=LivePlace("online", BUCKET),
+    )
+    given_model(server, "fresh-1", environment, artifact)
+    given_endpoint(server, "fresh", "fresh-1")
+    client(server, "sagemaker").get_waiter("endpoint_in_service").wait(EndpointName="fresh", WaiterConfig={"Delay": 1})
+
+    def state() -> int | None:
+        asked = runtime.invoke_endpoint(EndpointName="fresh", ContentType="text/csv", Body="41,a")
+        told: int | None = json.loads(asked["Body"].read()).get("state")
+        return told
+
+    begun = time.monotonic()
+    while state() is None and time.monotonic() < begun + 60:
+        time.sleep(0.2)  # the first look is behind the first answers
+    assert state() == 1
 
 
 def test_what_cannot_be_asked_is_an_aws_error(server: LocalServer) -> None:

@@ -14,6 +14,7 @@ from evergreen import telemetry
 from evergreen.domain.event_json import EVENT_TYPES, NOTE_TYPES
 from evergreen.formats.keys import ArtifactPrefix, DataPrefix, Quarantined, captures_of, ground_truth_of
 from evergreen.inbound import openapi
+from evergreen.serving.live_pointers import READ_OF_A_POINTER
 from evergreen.settings import Settings, SettingsError
 from local_cloud.kernel.patterns import matches
 
@@ -492,6 +493,16 @@ def test_a_table_can_be_restored_and_outlives_the_stack(name):
     assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
+def test_an_endpoints_container_may_read_which_state_is_newest_and_no_more():
+    (policy,) = of_type("AWS::IAM::Role")["EndpointRole"]["Policies"]
+    (table,) = [s for s in policy["PolicyDocument"]["Statement"] if "dynamodb" in json.dumps(s["Action"])]
+    assert (table["Action"], table["Resource"]) == ("dynamodb:GetItem", {"Fn::GetAtt": ["OnlineTable", "Arn"]})
+    assert table["Condition"] == {
+        "ForAllValues:StringEquals": {"dynamodb:Attributes": ["model", "sk", *READ_OF_A_POINTER]},
+        "StringEqualsIfExists": {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"},
+    }
+
+
 @pytest.mark.parametrize("name", of_type("AWS::SQS::Queue"))
 def test_a_queue_is_encrypted_and_keeps_for_two_weeks(name):
     queue = of_type("AWS::SQS::Queue")[name]
@@ -524,7 +535,7 @@ D, A = DataPrefix, ArtifactPrefix
 # What each function, and each service for it, does with files: by the prefix, and in the order of a model's life.
 TOUCHED = {
     "StreamRole": {WRITE: {D.CAPTURES, D.GROUND_TRUTH, D.QUARANTINE}},
-    "EndpointRole": {READ: {A.MODELS, A.SOURCE}, WRITE: {D.CAPTURES}},
+    "EndpointRole": {READ: {A.MODELS, A.SOURCE, A.LIVE}, WRITE: {D.CAPTURES}},
     "PredictRole": {READ: {A.MODELS, A.LIVE}},
     "ScoreShadowRole": {READ: {D.CAPTURES, A.MODELS, A.LIVE}, WRITE: {D.CAPTURES}},
     "ProfileCaptureRole": {READ: {D.CAPTURES, A.REFERENCES}, WRITE: {D.COMPACT, D.PROFILES, D.QUARANTINE}},

@@ -69,6 +69,33 @@ class Sum:
 def model_fn(model_dir):
     return Sum()
 """
+WATCHES = """
+import json, os, threading, time
+
+class Watcher:
+    looks = 0
+    seen = None
+
+    def watch(self):
+        import boto3
+        s3 = boto3.client("s3", region_name=os.environ["AWS_REGION"])
+        while True:
+            try:
+                self.seen = s3.get_object(Bucket="endpoints-bucket", Key="notice")["Body"].read().decode()
+            except Exception as error:
+                self.seen = type(error).__name__
+            self.looks += 1
+            time.sleep(30)
+
+def model_fn(model_dir):
+    watcher = Watcher()
+    threading.Thread(target=watcher.watch, daemon=True).start()
+    return watcher
+
+def transform_fn(watcher, content, content_type, accept):
+    time.sleep(0.01)
+    return json.dumps({"model": watcher.seen, "looks": watcher.looks}), "application/json"
+"""
 TEMPLATE = {
     "AWSTemplateFormatVersion": "2010-09-09",
     "Resources": {
@@ -828,6 +855,44 @@ def test_a_failed_answer_is_not_captured(world: World) -> None:
     with pytest.raises(ClientError):
         world.asked()
     assert world.captured() == []
+
+
+# -- what a container does by itself ---------------------------------------------------------------------------------
+
+
+def test_a_containers_own_thread_reaches_the_cloud_and_sleeps_by_the_clouds_clock(world: World) -> None:
+    world.put("notice", b"the first")
+    world.given_model("a", script=WATCHES)
+    world.given_config("a", shadow=variant("a", name="shadow"), DataCaptureConfig=capture())
+    world.sagemaker.create_endpoint(EndpointName="churn", EndpointConfigName="a")
+    world.when_passed(minutes=5)
+    assert json.loads(world.asked()["Body"].read())["model"] == "the first"
+    world.when_passed(seconds=1)
+    world.put("notice", b"the second")
+    for seconds, seen in ((28, "the first"), (1, "the second"), (0, "the second")):
+        world.when_passed(seconds=seconds)
+        assert world.said() == seen
+    world.when_passed(hours=3)
+    world.put("notice", b"the third")
+    looks = [json.loads(world.asked()["Body"].read())["looks"] for _ in range(2)]
+    assert looks[0] == looks[1] <= 4, "who slept for hours looks once"
+    for name in ("production", "shadow"):
+        answers = [json.loads(one["captureData"]["endpointOutput"]["data"])["model"] for one in world.captured(name)]
+        assert answers == ["the first", "the first", "the second", "the second", "the third", "the third"]
+
+
+def test_an_isolated_container_reaches_nobody(world: World) -> None:
+    data = world.put("models/a/model.tar.gz", pack({"name": b"a"}))
+    source = world.put("source/a/sourcedir.tar.gz", pack({"inference.py": WATCHES.encode()}))
+    variables = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": source}
+    container = {"Image": "sklearn:1.4-2", "ModelDataUrl": data, "Environment": variables}
+    world.sagemaker.create_model(
+        ModelName="a", ExecutionRoleArn=ROLE, PrimaryContainer=container, EnableNetworkIsolation=True
+    )
+    world.given_config("a")
+    world.sagemaker.create_endpoint(EndpointName="churn", EndpointConfigName="a")
+    world.when_passed(minutes=5)
+    assert world.said() == "NoCredentialsError"
 
 
 # -- ending ----------------------------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ TRIGGERS = "tests/unit/test_triggers.py"
 NEWEST = "tests/handlers/test_newest_training.py"
 LEARNED_LIVE = "tests/handlers/test_learn_live.py"
 LIVE = "tests/unit/test_live_stored.py"
+CONTAINERS = "tests/handlers/test_live_containers.py"
 MOVED = "tests/handlers/test_moved_endpoints.py"
 GUARDED = f"{MOVED}::test_a_promotion_is_guarded_and_a_rollback_is_not"
 DAMAGED = f"{MOVED}::test_a_rollback_to_a_damaged_version_is_told_until_it_is_whole_again"
@@ -348,6 +349,22 @@ MUTANTS = (
             f"{LIVE}::test_one_flipped_bit_and_the_bytes_are_refused",
             f"{TAMPERING}::test_a_changed_bit_is_refused_by_name_and_nothing_is_loaded",
         ),
+    ),
+    off(
+        "a container loads no member that was changed",
+        Change(
+            "evergreen.serving.source.content_sha256",
+            replaced('[name for name in loaded_names(files["model.json"]) if name in files]', "MODEL_FILES"),
+        ),
+        killed_by=f"{CONTAINERS}::test_a_changed_file_of_a_member_is_never_loaded",
+    ),
+    off(
+        "a container answers by no other version's state",
+        Change(
+            "evergreen.serving.follower.Follower._read",
+            never("if (state.version, state.number) != (self._number, pointed.number)"),
+        ),
+        killed_by=f"{CONTAINERS}::test_a_state_of_another_version_answers_nobody",
     ),
     off(
         "rows are judged by the state that answered them",

@@ -183,6 +183,22 @@ def test_where_an_earlier_state_is_gone_its_rows_are_learned_and_judge_nobody():
     assert sum(day.rows for day in chain.state.days.values()) == 6 + 5
 
 
+def test_a_row_is_judged_by_the_state_that_its_capture_names_and_else_by_that_of_its_time():
+    """A container looks for a newer state from time to time: for a while it answers by the one before."""
+    chain = Chain(begun()).learn(LiveFile("a", rows(0, 120)), after=20 * HOUR)
+    late = [row for row in rows(120, 140) if row.time >= chain.state.since]
+    assert late
+    judged = []
+    for states in ({}, {1: 2}, {1: 1}, {2: 1}, {1: 99}):
+        file = LiveFile("b", [replace(row, states=states) for row in late])
+        told = Chain(chain.state)
+        told.bytes = dict(chain.bytes)
+        days = told.learn(file).state.days.values()
+        judged.append(sum(day.fresh_right for day in days))
+    by_time, named, by_the_one_before, another_versions, unknown = judged
+    assert by_time == named == another_versions == unknown > by_the_one_before
+
+
 def test_a_version_goes_on_from_its_ancestors_state_and_then_by_itself():
     first = Chain(begun()).learn(LiveFile("a", rows(0, 120))).state
     second = begun(2, first, now=first.since)

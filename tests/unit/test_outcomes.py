@@ -1,5 +1,6 @@
 """Joining labels with captures: each label once, the last one of an id counts, production and shadow side by side."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from evergreen.domain.catalog import DailySums
 from evergreen.formats import outcomes
-from evergreen.formats.captures import Capture, GroundTruth
+from evergreen.formats.captures import Capture, GroundTruth, LiveAnswer
+from evergreen.formats.outcome_lines import from_json_lines, to_json_lines
 from evergreen.model.schema import FeatureSchema
 from evergreen.spec import ModelSpec
 
@@ -114,6 +116,27 @@ def test_tables_add_up_and_no_tables_are_an_empty_one():
     empty = outcomes.capture_schema(BINARY)
     assert outcomes.concat([one, table(), other], empty)["event_id"].to_pylist() == ["a", "b"]
     assert outcomes.concat([], empty).num_rows == 0
+
+
+def test_a_file_of_an_earlier_release_knows_no_states_and_is_read_with_the_others():
+    live = replace(answered("a"), live=LiveAnswer(7, "0", {"0": 0.9, "1": 0.1}))
+    new, old = table(live, answered("b")), table(answered("c")).drop_columns(["state"])
+    both = outcomes.concat([old, new], outcomes.capture_schema(BINARY))
+    assert dict(zip(both["event_id"].to_pylist(), both["state"].to_pylist(), strict=True)) == {
+        "a": 7,
+        "b": None,
+        "c": None,
+    }
+    assert outcomes.states_said(old, None) == {}
+
+
+def test_which_states_answered_is_kept_beside_the_row_that_is_learned():
+    production = table(replace(answered("a"), live=LiveAnswer(7, "0", None)), answered("b"))
+    shadow = table(replace(answered("a", version=2), live=LiveAnswer(3, "0", None)))
+    found, _ = joined([GroundTruth("a", "1"), GroundTruth("b", "0")], production, shadow)
+    states = outcomes.states_said(production, shadow)
+    assert [row.states for row in from_json_lines(to_json_lines(found, states))] == [{1: 7, 2: 3}, {}]
+    assert [row.states for row in from_json_lines(to_json_lines(found))] == [{}, {}], "as earlier releases wrote it"
 
 
 def both_answered(*rows):

@@ -276,11 +276,10 @@ def test_of_new_classes_it_is_told_where_to_name_them():
     assert not ModelSpec.parse(spec.to_json()).leaves_out_other_labels
 
 
-def test_an_endpoint_whose_containers_keep_no_live_state_is_served_as_it_is():
-    document = a_document(strategy="continuous", online=FORMER, endpoint={"kind": "sagemaker"})
-    spec = ModelSpec.parse(document)
-    assert not spec.freshness.enabled
-    assert "keep no live state" in told_of_online(spec)[0]
+def test_what_answers_behind_a_sagemaker_endpoint_follows_labels_too():
+    spec = ModelSpec.parse(a_document(strategy="continuous", online=FORMER, endpoint={"kind": "sagemaker"}))
+    assert spec.freshness.enabled
+    assert told_of_online(spec)[0].startswith("online.enabled: true is read as freshness.enabled: true")
 
 
 def test_a_spot_job_may_wait_as_long_again_as_it_runs():

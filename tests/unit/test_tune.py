@@ -27,7 +27,6 @@ from evergreen_ops.tune.candidates import (
     Candidate,
     Choices,
     cadences,
-    can_be_fresh,
     first_round,
     numbers_of_rows,
     second_round,
@@ -129,7 +128,6 @@ def test_a_linear_candidate_does_not_take_over_the_forests_parameters():
 def test_a_spec_that_trains_on_a_wish_alone_is_not_tuned():
     stream = paced(2_000)
     spec = ModelSpec.parse(infer_spec(stream).to_json() | {"strategy": "continuous"})
-    assert can_be_fresh(spec)
     with pytest.raises(UsageError, match="strategy is continuous"):
         spec_of(Candidate(500, False, 3_000, FOREST), spec, stream)
 

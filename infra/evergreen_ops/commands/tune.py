@@ -186,22 +186,20 @@ def _choices(
     others = [candidates.estimator_name(word, stream.task) for word in words]
     return candidates.Choices(
         every=cadences or candidates.cadences(chosen_by),
-        fresh=_fresh(spec, freshness),
+        fresh=_fresh(freshness),
         max_rows=rows or candidates.numbers_of_rows(spec.training.max_rows, chosen_by),
         estimators=tuple(dict.fromkeys((spec.estimator, *others))),
     )
 
 
-def _fresh(spec: ModelSpec, freshness: FreshnessOption) -> tuple[bool, ...]:
-    from evergreen_ops.tune.candidates import can_be_fresh
-
-    if freshness is FreshnessOption.off:
-        return (False,)
-    if can_be_fresh(spec):
-        return (True,) if freshness is FreshnessOption.on else (False, True)
-    if freshness is FreshnessOption.on:
-        raise UsageError("--freshness is on, but the spec's endpoint.kind is sagemaker: leave it out")
-    return (False,)
+def _fresh(freshness: FreshnessOption) -> tuple[bool, ...]:
+    match freshness:
+        case FreshnessOption.off:
+            return (False,)
+        case FreshnessOption.on:
+            return (True,)
+        case _:
+            return (False, True)
 
 
 def _number(word: str, option: str) -> int:

@@ -73,7 +73,7 @@ def for_replay(spec: ModelSpec) -> tuple[ModelSpec, tuple[str, ...]]:
 
     Examples
     --------
-    >>> there = {"endpoint": {"kind": "sagemaker", "name": "flights"}, "freshness": {"enabled": False}}
+    >>> there = {"endpoint": {"kind": "sagemaker", "name": "flights"}}
     >>> spec = ModelSpec.parse(bundled_spec().to_json() | there)
     >>> here, aside = for_replay(spec)
     >>> here.endpoint.kind, aside

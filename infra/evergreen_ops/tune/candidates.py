@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evergreen.errors import UsageError
-from evergreen.spec import ModelSpec, Strategy, keeps_live_states
+from evergreen.spec import ModelSpec, Strategy
 from evergreen_ops.replay.policies import Policy
 from evergreen_ops.replay.specs import with_pace
 from evergreen_ops.replay.streams import Stream, TaskName
@@ -178,11 +178,6 @@ def estimator_name(kind: str, task: TaskName) -> str:
     if kind in ESTIMATORS:
         return f"{kind}{'Classifier' if classifies else 'Regressor'}"
     raise UsageError(f"--estimators names {kind!r}: choose from {', '.join(ESTIMATORS)}")
-
-
-def can_be_fresh(spec: ModelSpec) -> bool:
-    """Whether a spec may have ``freshness.enabled``."""
-    return keeps_live_states(spec.endpoint)
 
 
 def spec_of(candidate: Candidate, spec: ModelSpec, stream: Stream) -> ModelSpec:

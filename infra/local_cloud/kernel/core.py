@@ -28,12 +28,15 @@ class Options:
         Whether a thread moves the agenda with the wall clock (the server) instead of a caller (a replay).
     keep_logs
         Whether what functions print is kept in CloudWatch Logs; slow, so off unless a person will look.
+    address
+        Where this cloud answers by HTTP already; without it a port is opened for the first container that needs one.
     """
 
     training_seconds: float = DEFAULT_TRAINING_SECONDS
     endpoint_seconds: float = DEFAULT_ENDPOINT_SECONDS
     real_time: bool = False
     keep_logs: bool = False
+    address: str = ""
 
 
 class Service:

@@ -138,7 +138,7 @@ class LocalServer:
         invoker = self._make_invoker(self.url)
         self._patches.apply(PATCHES, self)
         try:
-            options = Options(real_time=True, keep_logs=True)
+            options = Options(real_time=True, keep_logs=True, address=f"http://127.0.0.1:{self._port}")
             self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir, options)
             if self._template is not None:
                 given = self._with_mlflow(self._cloud, self._template)

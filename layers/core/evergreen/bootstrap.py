@@ -103,6 +103,7 @@ class AwsPorts:
             image=self.settings.endpoint_image,
             captures=self.data.uri(captures_of(spec.model)),
             sampling=spec.capture.sampling,
+            live_table=self.settings.online_table,
         )
         return EndpointAliases(
             self._sagemaker, self._dynamodb, table=self.settings.alias_table, plan=plan, artifacts=self.artifacts

@@ -550,7 +550,7 @@ class FormerOnlineSpec(_Section):
 
 
 class FreshnessSpec(_Section):
-    """What a version learns from matured labels between its trainings, and answers by (kind lambda)."""
+    """What a version learns from matured labels between its trainings, and answers by."""
 
     enabled: bool = Field(
         False, description="keep a live state beside each version: its answers follow the labels, within a stated bound"
@@ -591,8 +591,8 @@ class ModelSpec(_Section):
     @classmethod
     def _as_online_said(cls, freshness: FreshnessSpec, info: ValidationInfo) -> FreshnessSpec:
         """A spec as the ledger stores it names every key: that freshness is off says nothing beside `online:`."""
-        online, endpoint = info.data.get("online"), info.data.get("endpoint")
-        if online is None or not online.enabled or endpoint is None or not keeps_live_states(endpoint):
+        online = info.data.get("online")
+        if online is None or not online.enabled:
             return freshness
         return freshness.model_copy(update={"enabled": True})
 
@@ -632,20 +632,12 @@ class ModelSpec(_Section):
                     raise ValueError(f"shadow.cost names {named!r}, which is none of labels.classes {list(classes)}")
 
     def _strategy_fits(self) -> None:
-        if self.strategy is not Strategy.CONTINUOUS or self.freshness.enabled:
-            return
-        if self.online is not None and self.online.enabled:
-            return  # of a former release, on an endpoint without live states: it is served as it is
-        raise ValueError(
-            "strategy is continuous, but freshness.enabled is false, so nothing would ever learn: set it to true"
-        )
+        if self.strategy is Strategy.CONTINUOUS and not self.freshness.enabled:
+            raise ValueError(
+                "strategy is continuous, but freshness.enabled is false, so nothing would ever learn: set it to true"
+            )
 
     def _endpoint_fits(self) -> None:
-        if self.endpoint.kind == "sagemaker" and self.freshness.enabled:
-            raise ValueError(
-                "freshness.enabled is true, but endpoint.kind is sagemaker, whose containers keep no live state yet: "
-                "set it to false"
-            )
         share = self.deployment.canary_share
         if self.endpoint.kind == "sagemaker" and share < 1:
             raise ValueError(
@@ -731,9 +723,10 @@ class ModelSpec(_Section):
         return self.model_dump(mode="json")
 
 
-def keeps_live_states(endpoint: EndpointSpec) -> bool:
-    """Whether versions can learn between their trainings where they answer."""
-    return endpoint.kind == "lambda"
+_READ_AS = (
+    "online.enabled: true is read as freshness.enabled: true: versions that are trained from now on keep a live state, "
+    "and their answers follow the labels"
+)
 
 
 def told_of_online(spec: ModelSpec) -> tuple[str, ...]:
@@ -753,9 +746,8 @@ and their answers follow the labels
     online = spec.online
     if online is None:
         return ()
-    goes_on = online.enabled and spec.freshness.enabled
-    told = [_what_it_is_read_as(spec) if online.enabled else "online.enabled is false, and online: changes nothing"]
-    if goes_on and spec.strategy is Strategy.CONTINUOUS:
+    told = [_READ_AS if online.enabled else "online.enabled is false, and online: changes nothing"]
+    if online.enabled and spec.strategy is Strategy.CONTINUOUS:
         told.append("strategy is continuous, which trains on a wish alone: ask for such a version by evergreen trigger")
     unused = sorted(online.model_fields_set - {"enabled"})
     if unused:
@@ -763,20 +755,8 @@ and their answers follow the labels
         told.append(f"{', '.join(f'online.{key}' for key in unused)} {have} no effect any more")
     if online.new_classes == "learn":
         told.append("feedback whose label is none of labels.classes is refused: add new classes to labels.classes")
-    told.append(f"{'write freshness: {enabled: true} instead of' if goes_on else 'remove'} online:")
+    told.append(f"{'write freshness: {enabled: true} instead of' if online.enabled else 'remove'} online:")
     return tuple(told)
-
-
-def _what_it_is_read_as(spec: ModelSpec) -> str:
-    if not spec.freshness.enabled:
-        return (
-            f"online.enabled is true, but the containers of endpoint.kind {spec.endpoint.kind} keep no live state: the "
-            "model learns in its trainings alone"
-        )
-    return (
-        "online.enabled: true is read as freshness.enabled: true: versions that are trained from now on keep a live "
-        "state, and their answers follow the labels"
-    )
 
 
 class SpecError(UsageError):

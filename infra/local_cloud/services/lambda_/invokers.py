@@ -24,11 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-FAKE_CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "local",
-    "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_SESSION_TOKEN": "local",
-}
+from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 
 
 @dataclass(frozen=True, slots=True)

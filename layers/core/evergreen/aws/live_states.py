@@ -10,11 +10,10 @@ from botocore.exceptions import ClientError
 
 from evergreen.domain.live_pointer import LivePointer
 from evergreen.errors import ConflictingWriteError
+from evergreen.serving.live_pointers import live_sort_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-_PREFIX = "live#"
 
 
 class DynamoLiveStates:
@@ -51,7 +50,7 @@ class DynamoLiveStates:
 
 
 def _key(model: str, version: int) -> dict[str, Any]:
-    return {"model": {"S": model}, "sk": {"S": f"{_PREFIX}{version:010d}"}}
+    return {"model": {"S": model}, "sk": {"S": live_sort_key(version)}}
 
 
 def _item(pointer: LivePointer) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def _pointer(item: Mapping[str, Any]) -> LivePointer:
     until = item.get("learned_until")
     return LivePointer(
         model=item["model"]["S"],
-        version=int(item["sk"]["S"].removeprefix(_PREFIX)),
+        version=int(item["sk"]["S"].rpartition("#")[2]),
         number=int(item["number"]["N"]),
         key=item["key"]["S"],
         sha256=item["sha256"]["S"],

@@ -337,10 +337,11 @@ class EndpointAliases:
         return model is not None
 
     def _environment(self, record: AliasRecord) -> dict[str, str]:
-        from evergreen.serving.source import container_environment
+        from evergreen.serving.source import LivePlace, container_environment
 
         body, key = _source()
         self._artifacts.put(key, body)
+        table, bucket = self._plan.live_table, split_uri(self._artifacts.uri(key))[0]
         try:
             artifact = self._artifacts.get(record.artifact)
             environment = container_environment(
@@ -349,6 +350,7 @@ class EndpointAliases:
                 artifact=artifact,
                 sha256=record.sha256,
                 source_uri=self._artifacts.uri(key),
+                live=LivePlace(table, bucket) if table else None,
             )
         except (ArtifactError, FileNotFoundError) as error:
             name = self._plan.model_name(record)

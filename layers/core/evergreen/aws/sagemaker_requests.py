@@ -33,6 +33,7 @@ class EndpointPlan:
     image: str
     captures: str  # s3 uri of the model's captures
     sampling: float  # share of requests that are captured
+    live_table: str = ""  # points to live states; empty: containers answer as their versions were trained
 
     @property
     def head(self) -> str:

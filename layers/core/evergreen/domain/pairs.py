@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ class OutcomeRow:
     actual: str | float
     group: str | None
     features: Mapping[str, Any]
+    states: Mapping[int, int] = field(default_factory=dict)  # that answered, by version, where it is known
 
 
 def last_of_each(ids: Sequence[Hashable], order: Sequence[Any] | None = None) -> NDArray[np.int64]:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from evergreen.formats.payloads import AnswerLayout, PayloadError, label_field, read_answers, read_labels, read_rows
+from evergreen.formats.payloads import (
+    Answer,
+    AnswerLayout,
+    PayloadError,
+    label_field,
+    read_answers,
+    read_labels,
+    read_plain,
+    read_rows,
+)
 from evergreen.model.schema import FeatureSchema
 
 if TYPE_CHECKING:
@@ -171,10 +180,16 @@ def _read_record(record: Mapping[str, Any], layout: CaptureLayout | None) -> lis
     rows = read_rows(data["endpointInput"], layout.schema)
     answers = read_answers(data["endpointOutput"], layout.schema, layout.answers, len(rows))
     ids = row_ids(event_id, len(rows))
+    told = read_plain(data["endpointOutput"], layout.schema, len(rows))
+    live = [None] * len(rows) if told is None else [_live(told[0], one) for one in told[1]]
     return [
-        Capture(row_id, time, layout.version, row, answer.prediction, answer.probabilities, group)
-        for row_id, row, answer in zip(ids, rows, answers, strict=True)
+        Capture(row_id, time, layout.version, row, answer.prediction, answer.probabilities, group, beside)
+        for row_id, row, answer, beside in zip(ids, rows, answers, live, strict=True)
     ]
+
+
+def _live(state: int, plain: Answer) -> LiveAnswer:
+    return LiveAnswer(state, plain.prediction, plain.probabilities)
 
 
 def _read_ours(

@@ -22,14 +22,24 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def to_json_lines(table: pa.Table) -> bytes:
-    """Write outcomes as gzipped lines (:func:`evergreen.formats.outcomes.outcome_schema`); the same, the same bytes."""
+def to_json_lines(table: pa.Table, states: Mapping[str, Mapping[int, int]] | None = None) -> bytes:
+    """Write outcomes as gzipped lines; the same, the same bytes.
+
+    Parameters
+    ----------
+    table
+        See :func:`evergreen.formats.outcomes.outcome_schema`.
+    states
+        By the id of the request, the live state that each version answered by, where that is known.
+    """
     lines = []
     for row in table.to_pylist():
         features = {name.removeprefix(FEATURE_PREFIX): row[name] for name in row if name.startswith(FEATURE_PREFIX)}
         times = {name: (row[name] - _EPOCH) // _MICROSECOND for name in ("inference_time", "label_time")}
         kept = ("event_id", "production_version", "prediction", "probabilities", "actual", "group")
-        lines.append(orjson.dumps({name: row[name] for name in kept} | times | {"features": features}))
+        known = (states or {}).get(row["event_id"])
+        said = {"states": sorted(known.items())} if known else {}
+        lines.append(orjson.dumps({name: row[name] for name in kept} | times | said | {"features": features}))
     return gzip.compress(b"\n".join(lines), mtime=0)
 
 
@@ -59,4 +69,5 @@ def _row(line: Mapping[str, Any]) -> OutcomeRow:
         actual=line["actual"],
         group=line["group"],
         features=line["features"],
+        states=dict(line.get("states", ())),
     )

@@ -32,6 +32,7 @@ def capture_schema(schema: FeatureSchema) -> pa.Schema:
         ("inference_time", _TIME),
         ("group", pa.string()),
         ("version", pa.int32()),
+        ("state", pa.int32()),
         ("prediction", answer),
         ("probabilities", pa.list_(pa.float64())),
     ]
@@ -69,6 +70,7 @@ def captures_to_table(captures: Sequence[Capture], schema: FeatureSchema) -> pa.
         "inference_time": [c.time for c in captures],
         "group": [c.group for c in captures],
         "version": [c.version for c in captures],
+        "state": [None if c.live is None else c.live.state for c in captures],
         "prediction": [c.prediction for c in captures],
         "probabilities": [_in_order(c.probabilities, schema.classes) for c in captures],
     }
@@ -138,6 +140,24 @@ def join(
     return pa.table({name: columns[name] for name in target.names}, schema=target), missing
 
 
+def states_said(*captures: pa.Table | None) -> dict[str, dict[int, int]]:
+    """By the id of the request, the live state that each version says it answered by, as far as its captures say.
+
+    Parameters
+    ----------
+    captures
+        Compacted, production's and the shadow's.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for table in captures:
+        if table is None or "state" not in table.column_names:  # compacted by an earlier release
+            continue
+        said = table.select(["event_id", "version", "state"]).filter(pc.is_valid(table["state"]))
+        for row in said.to_pylist():
+            found.setdefault(row["event_id"], {})[row["version"]] = row["state"]
+    return found
+
+
 def _shadow_columns(found: Sequence[str], shadow: pa.Table | None, target: pa.Schema) -> dict[str, Any]:
     names = {"version": "shadow_version", "prediction": "shadow_prediction", "probabilities": "shadow_probabilities"}
     if shadow is None or shadow.num_rows == 0:
@@ -150,7 +170,8 @@ def _shadow_columns(found: Sequence[str], shadow: pa.Table | None, target: pa.Sc
 def concat(tables: Iterable[pa.Table], empty: pa.Schema) -> pa.Table:
     """All rows of the tables, or none."""
     parts = [table for table in tables if table.num_rows]
-    return pa.concat_tables(parts).combine_chunks() if parts else empty.empty_table()
+    # Files of an earlier release have no column for what it did not know yet.
+    return pa.concat_tables(parts, promote_options="default").combine_chunks() if parts else empty.empty_table()
 
 
 PAIR_COLUMNS = [

@@ -26,6 +26,7 @@ __all__ = [
     "label_field",
     "read_answers",
     "read_labels",
+    "read_plain",
     "read_rows",
 ]
 
@@ -142,6 +143,30 @@ def read_answers(payload: Mapping[str, Any], schema: FeatureSchema, layout: Answ
     if len(answers) != rows:
         raise PayloadError(f"there are {len(answers)} answers to {rows} rows")
     return answers
+
+
+def read_plain(payload: Mapping[str, Any], schema: FeatureSchema, rows: int) -> tuple[int, list[Answer]] | None:
+    """Read which live state a container of ours answered by, and what it would have answered without, one a row.
+
+    None where no state answered, or where the answer does not say: CSV, and whatever is not ours.
+
+    Examples
+    --------
+    >>> schema = FeatureSchema.of("regression", {"age": "number"})
+    >>> line = '{"state": 7, "predictions": [{"prediction": 2.5, "plain": {"prediction": 2.0}}]}'
+    >>> read_plain({"data": line, "encoding": "JSON"}, schema, 1)
+    (7, [Answer(prediction=2.0, probabilities=None)])
+    """
+    content = _decode(payload)
+    told = content.values[0] if isinstance(content, _Json) and len(content.values) == 1 else None
+    state = told.get("state") if isinstance(told, dict) else None
+    if not isinstance(state, int) or isinstance(state, bool) or not isinstance(told, dict):
+        return None
+    answers = told.get("predictions")
+    if not isinstance(answers, list) or not all(isinstance(one, dict) and "plain" in one for one in answers):
+        return None
+    plain = [_from_json(one["plain"], schema, AnswerLayout()) for one in answers]
+    return (state, plain) if len(plain) == rows else None
 
 
 def read_labels(payload: Mapping[str, Any]) -> list[str]:

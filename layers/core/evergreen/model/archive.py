@@ -10,15 +10,31 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from evergreen.errors import EvergreenError
 
-__all__ = ["ANCESTORS", "ArtifactError", "canonical_json", "pack", "unpack"]
+__all__ = [
+    "ANCESTORS",
+    "OWN",
+    "START_FILE",
+    "ArtifactError",
+    "canonical_json",
+    "graph_file",
+    "leaves_file",
+    "live_names",
+    "pack",
+    "unpack",
+]
 
 ANCESTORS = "ancestors"
 """Key of model.json: the numbers of the versions that live on in this one, oldest first; absent: no live state."""
+
+OWN = "own"
+"""How the files of a version's own estimator are called; those of its ancestors by their numbers."""
+
+START_FILE = "members/start"
 
 LARGEST_CONTENT = 2 * 1024**3
 LARGEST_JSON = 64 * 1024**2
@@ -66,6 +82,28 @@ def canonical_json(content: Any) -> bytes:
     b'{\n "a": null,\n "b": 1\n}\n'
     """
     return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def graph_file(name: str | int) -> str:
+    """Where an archive holds the graph of a member."""
+    return f"members/{name}.onnx"
+
+
+def leaves_file(name: str | int) -> str:
+    """Where it holds the values of the member's leaves."""
+    return f"members/{name}.leaves"
+
+
+def live_names(ancestors: Sequence[int]) -> tuple[str, ...]:
+    """The files that an archive may hold for a live state.
+
+    Examples
+    --------
+    >>> live_names([3])
+    ('members/start', 'members/3.onnx', 'members/own.onnx', 'members/3.leaves', 'members/own.leaves')
+    """
+    names: list[str | int] = [*ancestors, OWN]
+    return (START_FILE, *map(graph_file, names), *map(leaves_file, names))
 
 
 def unpack(content: bytes, names: Collection[str], *, stop_early: bool = False) -> dict[str, bytes]:

@@ -1,7 +1,8 @@
 """What AWS's scikit-learn image calls in an endpoint's container: model_fn once, then three functions a request.
 
 The image answers 500 to any exception of these functions, so what the caller did wrong is handed on as a value, and
-output_fn makes the 4xx of it. Runs on the image's Python 3.10 with numpy, ONNX Runtime and the image's own werkzeug.
+output_fn makes the 4xx of it. Runs on the image's Python 3.10 with numpy, ONNX Runtime and the image's own werkzeug
+and boto3. A version that has a live state answers by the newest one that its follower could read.
 """
 
 from __future__ import annotations
@@ -15,17 +16,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evergreen.errors import what_failed
 from evergreen.formats.rows import MOST_PROBLEMS, Accepted, RowsError, by_name, csv_lines, listed
-from evergreen.model.scorer import Artifact, ArtifactError, ArtifactHashError, Predictions, Scorer
+from evergreen.model.schema import FeatureSchema
+from evergreen.model.scorer import FACTS_FILE, Artifact, ArtifactError, ArtifactHashError, Predictions, Scorer
+from evergreen.serving.follower import Follower
+from evergreen.serving.live_pointers import AwsStates
 from evergreen.serving.source import (
-    MODEL_FILES,
+    LIVE_BUCKET_VARIABLE,
+    LIVE_SECONDS,
+    LIVE_SECONDS_VARIABLE,
+    LIVE_TABLE_VARIABLE,
     MODEL_VARIABLE,
     SHA256_VARIABLE,
     VERSION_VARIABLE,
+    LivePlace,
     content_sha256,
+    loaded_names,
 )
+from evergreen.training.live_version import LiveVersion
 
-__all__ = ["Answers", "Refusal", "Table", "input_fn", "model_fn", "output_fn", "predict_fn"]
+__all__ = ["Answers", "Model", "Refusal", "Table", "input_fn", "model_fn", "output_fn", "predict_fn"]
 
 CSV, JSON, JSON_LINES = "text/csv", "application/json", "application/jsonlines"
 ACCEPTED = Accepted()
@@ -71,14 +82,71 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model answered, and the names of its classes (None for regression), in order."""
+    """What the model answered.
+
+    Parameters
+    ----------
+    predictions
+        The answers.
+    classes
+        The names of its classes in order; None for regression.
+    state
+        The live state that answered; None: the version, as it was trained.
+    plain
+        Where a state answered, what the version would have said without.
+    """
 
     predictions: Predictions
     classes: Sequence[str] | None
+    state: int | None = None
+    plain: Predictions | None = None
 
 
-def model_fn(model_dir: str) -> Scorer:
-    """Load the one model that this container may serve.
+@dataclass(frozen=True)
+class Model:
+    """The version that this container serves, ready to answer.
+
+    Parameters
+    ----------
+    scorer
+        The version as it was trained.
+    live
+        What its live state answers by; None where its archive holds nothing for one.
+    follower
+        Has the newest state; None where nobody told where states are.
+    """
+
+    scorer: Scorer
+    live: LiveVersion | None = None
+    follower: Follower | None = None
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """What it takes."""
+        return self.scorer.schema
+
+    def answer(self, rows: Sequence[Mapping[str, Any]]) -> Answers:
+        """Answer by the newest state. Whatever is wrong with it costs no caller an answer: the plain one is given."""
+        return self._fresh(rows) or Answers(self.scorer.score_rows(rows), self.schema.classes)
+
+    def _fresh(self, rows: Sequence[Mapping[str, Any]]) -> Answers | None:
+        state = None if self.follower is None else self.follower.state
+        if state is None or self.live is None or self.follower is None:
+            return None
+        try:
+            said = state.state.answer(self.live.asked(rows, state.preparation))
+        except Exception as error:  # whatever a live state throws
+            self.follower.could_not_answer(state, what_failed(error))
+            return None
+        if not said.is_finite:
+            self.follower.could_not_answer(state, "it says no finite numbers")
+            return None
+        fresh, plain = self.scorer.answered(said.fresh), self.scorer.answered(said.plain)
+        return Answers(fresh, self.schema.classes, state.number, plain)
+
+
+def model_fn(model_dir: str) -> Model:
+    """Load the one model that this container may serve, and begin to follow its live state if it has one.
 
     Parameters
     ----------
@@ -95,11 +163,36 @@ def model_fn(model_dir: str) -> Scorer:
     expected = os.environ.get(SHA256_VARIABLE)
     if not expected:
         raise ArtifactError(f"{SHA256_VARIABLE} is not set: create the model with serving.source.container_environment")
-    folder = Path(model_dir)
-    actual = content_sha256({name: (folder / name).read_bytes() for name in MODEL_FILES if (folder / name).is_file()})
+    files = _files(Path(model_dir))
+    actual = content_sha256(files)
     if actual != expected:
         raise ArtifactHashError(expected, actual)
-    return Artifact.load(folder).scorer()
+    scorer, number = Artifact.from_files(files).scorer(), _number()
+    place = LivePlace(os.environ.get(LIVE_TABLE_VARIABLE, ""), os.environ.get(LIVE_BUCKET_VARIABLE, ""))
+    if number is None or not place.table:
+        return Model(scorer)
+    live = LiveVersion.from_files(files, number)
+    return Model(scorer, live, None if live is None else _followed(live, number, place))
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """What is loaded, read once: what was checked is what answers."""
+    facts = folder / FACTS_FILE
+    names = loaded_names(facts.read_bytes() if facts.is_file() else b"")
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+
+def _number() -> int | None:
+    version = os.environ.get(VERSION_VARIABLE, "")
+    return int(version) if version.isdecimal() else None
+
+
+def _followed(live: LiveVersion, number: int, place: LivePlace) -> Follower:
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    follower = Follower(live, number, AwsStates(place, os.environ.get(MODEL_VARIABLE, ""), number, region))
+    seconds = float(os.environ.get(LIVE_SECONDS_VARIABLE) or LIVE_SECONDS)
+    follower.follow(seconds, seed=os.environ.get("HOSTNAME", ""))
+    return follower
 
 
 def input_fn(body: str | bytes, content_type: str) -> Table | Refusal:
@@ -138,7 +231,7 @@ def input_fn(body: str | bytes, content_type: str) -> Table | Refusal:
     return Refusal(415, (f"content type {kind!r} is not served: send {CSV}, {JSON} or {JSON_LINES}",))
 
 
-def predict_fn(request: Table | Refusal, model: Scorer) -> Answers | Refusal:
+def predict_fn(request: Table | Refusal, model: Model) -> Answers | Refusal:
     """Answer the rows, or say what is wrong with them, each problem with its row and feature."""
     if isinstance(request, Refusal):
         return request
@@ -155,7 +248,7 @@ def predict_fn(request: Table | Refusal, model: Scorer) -> Answers | Refusal:
         problems += [f"instances[{place}]: {problem}" for problem in found]
         if len(problems) >= MOST_PROBLEMS:
             break
-    return _refusal(422, problems) if problems else Answers(model.score_rows(rows), model.schema.classes)
+    return _refusal(422, problems) if problems else model.answer(rows)
 
 
 def _refusal(status: int, problems: Sequence[str]) -> Refusal:
@@ -166,8 +259,9 @@ def output_fn(prediction: Answers | Refusal, accept: str) -> Any:
     """Write the answer as JSON or CSV, or the refusal as a JSON problem.
 
     JSON: ``{"model": ..., "version": ..., "predictions": [{"prediction": ..., "probabilities": {class: ...}}]}``,
-    model and version where the environment names them, probabilities null for a regression. CSV: a line a row, the
-    label and its classes' probabilities as one field, ``1,"[0.2, 0.8]"``, or the value of a regression.
+    model and version where the environment names them, probabilities null for a regression. Where a live state
+    answered, its number is ``state``, and each answer has the ``plain`` one beside it. CSV: a line a row, the label and
+    its classes' probabilities as one field, ``1,"[0.2, 0.8]"``, or the value of a regression, whoever answered.
 
     Returns
     -------
@@ -221,18 +315,27 @@ def _unwritable(row: Mapping[str, Any]) -> list[str]:
 
 
 def _as_json(answers: Answers) -> str:
-    found, classes = answers.predictions, answers.classes or ()
-    rows = [
-        {"prediction": answer, "probabilities": None if chances is None else dict(zip(classes, chances, strict=True))}
+    rows = _named(answers.predictions, answers.classes)
+    if answers.plain is not None:
+        rows = [row | {"plain": plain} for row, plain in zip(rows, _named(answers.plain, answers.classes), strict=True)]
+    state = {} if answers.state is None else {"state": answers.state}
+    return json.dumps({**_served(), **state, "predictions": rows}, allow_nan=False)
+
+
+def _named(found: Predictions, classes: Sequence[str] | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "prediction": answer,
+            "probabilities": None if chances is None else dict(zip(classes or (), chances, strict=True)),
+        }
         for answer, chances in zip(found.predictions, found.probability_rows, strict=True)
     ]
-    return json.dumps({**_served(), "predictions": rows}, allow_nan=False)
 
 
 def _served() -> dict[str, Any]:
     """Who answers, as far as the container was told."""
-    model, version = os.environ.get(MODEL_VARIABLE), os.environ.get(VERSION_VARIABLE, "")
-    return {**({"model": model} if model else {}), **({"version": int(version)} if version.isdecimal() else {})}
+    model, number = os.environ.get(MODEL_VARIABLE), _number()
+    return {**({"model": model} if model else {}), **({} if number is None else {"version": number})}
 
 
 def _as_csv(answers: Answers) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.model.archive import OWN, START_FILE, graph_file, leaves_file
 from evergreen.model.schema import FeatureSchema
 from evergreen.statistics.losses import absolute_error
 from evergreen.training.export import leaves_to_onnx
@@ -15,7 +16,7 @@ from evergreen.training.leaves import MOST_LEAVES, ForestLeaves
 from evergreen.training.live_bytes import LiveStart, read_table, table_bytes
 from evergreen.training.live_linear import Linear
 from evergreen.training.live_state import MOST_MEMBERS, LiveState
-from evergreen.training.live_version import OWN, START_FILE, facts_of, graph_file, leaves_file, live_content, model_of
+from evergreen.training.live_version import facts_of, live_content, model_of
 from evergreen.training.recipe import Fitted, Preparation
 
 __all__ = ["ancestors_of", "live_files", "numbers_of"]

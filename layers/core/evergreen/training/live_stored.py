@@ -64,6 +64,7 @@ class LiveRow:
     label_time: datetime
     features: Mapping[str, Any]
     actual: str | float
+    states: Mapping[int, int] = field(default_factory=dict)  # that answered, by version, where it is known
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,13 @@ class StoredState:
         if time >= self.since:
             return self.number
         return next((each for each in reversed(self.earlier) if time >= each.since), None)
+
+    def of_row(self, row: LiveRow) -> Earlier | int | None:
+        """What answered a row: the state that its capture names, or that of its time where it names none."""
+        number = row.states.get(self.version)
+        if number == self.number:
+            return number
+        return next((each for each in self.earlier if each.number == number), None) or self.of_time(row.time)
 
     # --- bytes --------------------------------------------------------------------------------------------------------
 
@@ -342,7 +350,7 @@ def learned(
     for file in files:
         rows, known = _new_rows([row for row in file.rows if row.time <= matured], known, oldest)
         delays = delays.seen(_seconds(rows)) if rows else delays
-        for place, some in groupby(rows, key=lambda row: before.of_time(row.time)):
+        for place, some in groupby(rows, key=before.of_row):
             batch = list(some)
             then = before if place == before.number else load(place) if isinstance(place, Earlier) else None
             for begin in range(0, len(batch), _AT_ONCE):

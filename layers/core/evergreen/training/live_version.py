@@ -16,7 +16,16 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from evergreen.model.archive import ANCESTORS, ArtifactError, unpack
+from evergreen.model.archive import (
+    ANCESTORS,
+    OWN,
+    START_FILE,
+    ArtifactError,
+    graph_file,
+    leaves_file,
+    live_names,
+    unpack,
+)
 from evergreen.model.schema import FeatureSchema, SchemaError
 from evergreen.model.scorer import FACTS_FILE, MODEL_FILE, ArtifactHashError, Graph
 from evergreen.training.labelled_rows import Rows
@@ -26,9 +35,6 @@ from evergreen.training.live_state import Asked, LiveState
 from evergreen.training.recipe import Preparation
 
 __all__ = ["LiveVersion"]
-
-OWN = "own"
-START_FILE = "members/start"
 
 Files = Mapping[str, bytes]
 
@@ -97,6 +103,33 @@ class LiveVersion:
         files = live_content(content, ancestors)
         if graph_file(OWN) not in files:
             files[graph_file(OWN)] = model_of(content)
+        return cls._of(files, schema, ancestors, number)
+
+    @classmethod
+    def from_files(cls, content: Files, number: int) -> LiveVersion | None:
+        """Load the files of an archive that somebody has unpacked and checked; None where there are none for a state.
+
+        Parameters
+        ----------
+        content
+            By name.
+        number
+            The version's.
+
+        Raises
+        ------
+        ArtifactError
+            A file is missing or can't be read, or they don't fit.
+        """
+        schema, ancestors = _facts(content)
+        if ancestors is None:
+            return None
+        files = dict(content)
+        files.setdefault(graph_file(OWN), content.get(MODEL_FILE, b""))
+        return cls._of(files, schema, ancestors, number)
+
+    @classmethod
+    def _of(cls, files: Files, schema: FeatureSchema, ancestors: Sequence[int], number: int) -> LiveVersion:
         try:
             start = LiveStart.from_bytes(files[START_FILE])
             names: list[str | int] = [*ancestors, OWN]
@@ -107,7 +140,8 @@ class LiveVersion:
             ]
         except UNREADABLE as error:
             raise ArtifactError(f"the artifact holds a live state that can't be read: {error}") from error
-        return cls(schema, start, members, sum(len(body) for name, body in files.items() if name.endswith(".onnx")))
+        graphs = [files[graph_file(name)] for name in names if graph_file(name) in files]
+        return cls(schema, start, members, sum(map(len, graphs)))
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -164,20 +198,14 @@ def _member(name: str | int, number: str | int, files: Files, schema: FeatureSch
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def graph_file(name: str | int) -> str:
-    """Where an archive holds the graph of a member."""
-    return f"members/{name}.onnx"
-
-
-def leaves_file(name: str | int) -> str:
-    """Where it holds the values of the member's leaves."""
-    return f"members/{name}.leaves"
-
-
 def facts_of(content: bytes) -> tuple[FeatureSchema, list[int] | None]:
     """What an archive takes, and its ancestors; None: it holds nothing for a live state."""
+    return _facts(unpack(content, (FACTS_FILE,), stop_early=True))
+
+
+def _facts(files: Files) -> tuple[FeatureSchema, list[int] | None]:
     try:
-        facts = json.loads(unpack(content, (FACTS_FILE,), stop_early=True)[FACTS_FILE])
+        facts = json.loads(files[FACTS_FILE])
         ancestors = facts.get(ANCESTORS)
         return FeatureSchema.from_json(facts), None if ancestors is None else [int(number) for number in ancestors]
     except (KeyError, ValueError, TypeError, AttributeError, SchemaError) as error:
@@ -186,8 +214,7 @@ def facts_of(content: bytes) -> tuple[FeatureSchema, list[int] | None]:
 
 def live_content(content: bytes, ancestors: Sequence[int]) -> dict[str, bytes]:
     """The files of an archive below ``members/``."""
-    names: list[str | int] = [*ancestors, OWN]
-    return unpack(content, (START_FILE, *map(graph_file, names), *map(leaves_file, names)))
+    return unpack(content, live_names(ancestors))
 
 
 def model_of(content: bytes) -> bytes:

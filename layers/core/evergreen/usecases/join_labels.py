@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -31,6 +31,9 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.references import load_reference
 
 _HOUR = timedelta(hours=1)
+
+States = Mapping[str, Mapping[int, int]]
+"""By the id of the request, the live state that each version answered by."""
 _LAST_RETRY = timedelta(hours=7)  # Lambda tries an event again for six hours, and a file is of the hour before
 
 
@@ -62,11 +65,11 @@ def join_labels(key: str, *, now: datetime, ports: Ports) -> JoinedLabels:
     done = _joined_before(file, ports)
     if done is not None:
         return JoinedLabels(file.model, done.rows, done.sums.pending, len(malformed))
-    table, without_capture = _matched(labels, file, spec, now, ports)
+    table, without_capture, states = _matched(labels, file, spec, now, ports)
     missing = [label for label in without_capture if _may_be_captured(label, spec)]
     if missing:
         _keep_pending(missing, file, ports)
-    _store(table, file, state, ports, pending=len(missing))
+    _store(table, states, file, state, ports, pending=len(missing))
     unsampled = len(without_capture) - len(missing)
     return JoinedLabels(file.model, table.num_rows, len(missing), len(malformed), unsampled)
 
@@ -116,10 +119,10 @@ def join_pending(entry: CatalogEntry, *, now: datetime, ports: Ports) -> JoinedL
     if _joined_before(file, ports) is None and now - file.hour < _LAST_RETRY:
         return JoinedLabels(file.model, 0, entry.rows, 0)
     labels, _ = read_ground_truth(ports.data.get(entry.key))
-    table, missing = _matched(labels, file, spec, now, ports)
+    table, missing, states = _matched(labels, file, spec, now, ports)
     joined = table.num_rows
     if joined:
-        _store(table, file.late, state, ports)
+        _store(table, states, file.late, state, ports)
     overdue = now - file.hour > spec.labels.maturity + timedelta(days=1)
     if missing and overdue:
         lines = b"".join(ground_truth_line(label, model=file.model) + b"\n" for label in missing)
@@ -139,32 +142,35 @@ def _keep_pending(missing: Sequence[GroundTruth], file: FileKey, ports: Ports) -
 
 def _matched(
     labels: Sequence[GroundTruth], file: FileKey, spec: ModelSpec, now: datetime, ports: Ports
-) -> tuple[pa.Table, list[GroundTruth]]:
-    """The outcomes of the labels whose capture is there, and the other labels."""
+) -> tuple[pa.Table, list[GroundTruth], States]:
+    """The outcomes of the labels whose capture is there, the other labels, and which live states answered."""
     schema = spec.feature_schema()
     if not labels:
-        return outcomes.outcome_schema(schema).empty_table(), []
+        return outcomes.outcome_schema(schema).empty_table(), [], {}
     hours = _hours(labels, file.hour, spec.labels.maturity)
     production = _captures(file.model, CatalogKind.COMPACT_PRODUCTION, hours, schema, ports)
     shadow = _captures(file.model, CatalogKind.COMPACT_SHADOW, hours, schema, ports)
-    return outcomes.join(labels, now, production, shadow, schema)
+    states = outcomes.states_said(production, shadow) if spec.freshness.enabled else {}
+    return *outcomes.join(labels, now, production, shadow, schema), states
 
 
-def _store(table: pa.Table, file: FileKey, state: ModelState, ports: Ports, *, pending: int = 0) -> None:
+def _store(
+    table: pa.Table, states: States, file: FileKey, state: ModelState, ports: Ports, *, pending: int = 0
+) -> None:
     key = file.outcomes
     etag = ports.data.put(key, outcomes.to_parquet(table))
     daily = outcomes.daily_sums(table, error_tolerance=_error_tolerance(state, ports))
     spec = spec_of(state)
     if table.num_rows and spec.freshness.enabled:
-        _store_online_rows(table, file, ports)
+        _store_online_rows(table, states, file, ports)
     sums = FileSums(daily=daily, pending=pending)
     ports.catalog.add(CatalogEntry(file.model, CatalogKind.OUTCOMES, file.hour, key, table.num_rows, etag, sums))
 
 
-def _store_online_rows(table: pa.Table, file: FileKey, ports: Ports) -> None:
+def _store_online_rows(table: pa.Table, states: States, file: FileKey, ports: Ports) -> None:
     """The same rows for learn_live, with the time of the newest request: a file is done when all have matured."""
     key = file.online_rows
-    etag = ports.data.put(key, outcome_lines.to_json_lines(table))
+    etag = ports.data.put(key, outcome_lines.to_json_lines(table, states))
     sums = FileSums(newest=max(table["inference_time"].to_pylist()))
     ports.catalog.add(CatalogEntry(file.model, CatalogKind.ONLINE_ROWS, file.hour, key, table.num_rows, etag, sums))
 

@@ -19,15 +19,17 @@ import tarfile
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
+from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 from local_cloud.kernel.processes import end_process_group, start
 from local_cloud.services.sagemaker.training.container import DataDownloadError, ObjectStore, split_uri
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+TIME, TIME_VARIABLE = "X-Local-Cloud-Time", "LOCAL_CLOUD_TIME"
 STARTUP_SECONDS = 60.0
 INVOCATION_SECONDS = 60.0
 PING_SECONDS = 2.0
@@ -71,6 +73,8 @@ class ServedModel:
         The container's variables.
     region
         Set as ``AWS_REGION``.
+    isolated
+        Whether its container can call nobody, AWS neither.
     """
 
     name: str
@@ -78,6 +82,7 @@ class ServedModel:
     data_uri: str
     environment: Mapping[str, str]
     region: str
+    isolated: bool = False
 
     @property
     def submit_directory(self) -> str:
@@ -87,12 +92,29 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as the container gets it."""
+    """A request as the container gets it; on a virtual clock with its time, seconds since 1970."""
 
     body: bytes
     content_type: str
     accept: str
     attributes: str = ""
+    time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a container finds around it.
+
+    Parameters
+    ----------
+    address
+        Asked when a container needs it: where the cloud answers AWS's calls. None where nobody does.
+    time
+        On a virtual clock the time at which it is started, seconds since 1970: its threads sleep by that clock.
+    """
+
+    address: Callable[[], str] | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +147,31 @@ class Container:
     """
 
     def __init__(
-        self, directory: Path, model: ServedModel, variant: str, *, duty: Duty = Duty.PRODUCTION, limits: Limits
+        self,
+        directory: Path,
+        model: ServedModel,
+        variant: str,
+        *,
+        duty: Duty = Duty.PRODUCTION,
+        limits: Limits,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.model = model
         self.variant = variant
         self.limits = limits
+        self._surroundings = surroundings or Surroundings()
         self.log = directory / "log"
         self._root = directory
         self._duty = duty
         self._model_dir = directory / "ml" / "model"
         self._code_dir = directory / "ml" / "code"
         self._port = 0
+        self._time = 0.0  # that the process was told
         self._process: Popen[bytes] | None = None
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._starting = threading.Lock()
         self._reading = threading.Lock()
+        self._passing = threading.Lock()
         self._read = 0
         self._closed = False
 
@@ -194,6 +226,9 @@ class Container:
         began = time.perf_counter()
         try:
             self._revive()
+            if question.time is not None:
+                self._let_time_pass(question.time)
+                began = time.perf_counter()
             answer = self._post(question)
         except TimeoutError:
             return _no_answer(
@@ -238,6 +273,19 @@ class Container:
                 return ""
             self._read += len(printed)
             return printed.decode(errors="replace")
+
+    def _let_time_pass(self, now: float) -> None:
+        """Before a request is measured, the process's own threads do what they would have done by its time."""
+        with self._passing:  # whoever comes at the same time waits for it too
+            if now <= self._time:
+                return
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self.limits.invocation_seconds)
+            try:
+                connection.request("GET", "/ping", headers={TIME: repr(now)})
+                connection.getresponse().read()
+            finally:
+                connection.close()
+            self._time = now
 
     def _post(self, question: Question) -> tuple[int, bytes, str, str]:
         headers = {"Content-Type": question.content_type, "Accept": question.accept}
@@ -299,7 +347,7 @@ class Container:
             end_process_group(self._process, grace_seconds=0.0)
 
     def _environment(self) -> dict[str, str]:
-        """Return all of the process's variables: the contract's, then the model's own; no credentials."""
+        """Return all of the process's variables: the contract's, then the model's own; credentials are made up."""
         return {
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")),
             "HOME": str(self._root),
@@ -310,10 +358,18 @@ class Container:
             "AWS_EC2_METADATA_DISABLED": "true",
             "SAGEMAKER_PROGRAM": "inference.py",
             "SAGEMAKER_BASE_DIR": str(self._root / "ml"),
+            **self._way_to_aws(),
             **self.model.environment,
             "SM_MODEL_DIR": str(self._model_dir),
             "PYTHONPATH": os.pathsep.join((str(self._code_dir), *site.getsitepackages())),
+            **({} if self._surroundings.time is None else {TIME_VARIABLE: repr(self._surroundings.time)}),
         }
+
+    def _way_to_aws(self) -> dict[str, str]:
+        """What its role gives a container that may call anybody."""
+        if self._surroundings.address is None or self.model.isolated:
+            return {}
+        return {**FAKE_CREDENTIALS, "AWS_ENDPOINT_URL": self._surroundings.address()}
 
 
 def _no_answer(message: str, began: float) -> ContainerAnswer:

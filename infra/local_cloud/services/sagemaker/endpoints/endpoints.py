@@ -19,10 +19,11 @@ from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
+from local_cloud.kernel.loopback import Loopback
 from local_cloud.kernel.measures import Record
 from local_cloud.services.cloudwatch.alarms import ALARM, Alarms
 from local_cloud.services.sagemaker.endpoints.captures import Captures
-from local_cloud.services.sagemaker.endpoints.container import Limits, ServedModel
+from local_cloud.services.sagemaker.endpoints.container import Limits, ServedModel, Surroundings
 from local_cloud.services.sagemaker.endpoints.fleet import Fleet
 from local_cloud.services.sagemaker.endpoints.records import (
     LOG_GROUP,
@@ -78,7 +79,8 @@ class Endpoints(Service):
         self.limits = Limits()
         self.make_fleet: Callable[..., Fleet] = Fleet
         self.captures = Captures(core, self._let_shadows_finish)
-        self.traffic = Traffic(core, self.captures, record)
+        self.traffic = Traffic(core, self.captures, record, self._let_shadows_finish)
+        self._loopback = Loopback()
         self._fleets: set[Fleet] = set()
         self._lock = threading.RLock()
         alarms.listeners.append(self._alarm_changed)
@@ -256,6 +258,7 @@ class Endpoints(Service):
         for fleet in list(self._fleets):
             fleet.stop()
         self._fleets.clear()
+        self._loopback.close()
 
     # -- how endpoints change ----------------------------------------------------------------------------------------
 
@@ -464,7 +467,12 @@ class Endpoints(Service):
             capture=config.settings.capture,
             now=self.core.clock.now,
             limits=self.limits,
+            surroundings=self._surroundings(),
         )
+
+    def _surroundings(self) -> Surroundings:
+        time = None if self.core.options.real_time else self.core.clock.now.timestamp()
+        return Surroundings(lambda: self.core.options.address or self._loopback.url, time)
 
     def _exists(self, backend: SageMakerModelBackend, uri: str) -> bool:
         try:

@@ -11,7 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from local_cloud.services.sagemaker.endpoints.container import Container, ContainerError, Duty, Limits, ServedModel
+from local_cloud.services.sagemaker.endpoints.container import (
+    Container,
+    ContainerError,
+    Duty,
+    Limits,
+    ServedModel,
+    Surroundings,
+)
 from local_cloud.services.sagemaker.endpoints.mirror import Mirror
 from local_cloud.services.sagemaker.endpoints.requests import CaptureSettings, EndpointSettings, Variant
 from local_cloud.services.sagemaker.training.container import ObjectStore
@@ -65,6 +72,8 @@ class Fleet:
         When it was made.
     limits
         How long containers may take.
+    surroundings
+        What they find around them.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class Fleet:
         capture: CaptureSettings | None,
         now: datetime,
         limits: Limits,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.settings = settings
         self.capture = capture
@@ -96,6 +106,7 @@ class Fleet:
                 variant.name,
                 duty=duty,
                 limits=own,
+                surroundings=surroundings,
             )
             count = variant.instances
             return RunningVariant(variant, container, variant.weight, variant.weight, count, count, now)

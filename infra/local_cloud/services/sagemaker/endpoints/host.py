@@ -25,10 +25,64 @@ from typing import Any
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+TIME, TIME_VARIABLE = "X-Local-Cloud-Time", "LOCAL_CLOUD_TIME"
+PATIENCE_SECONDS = 20.0
+_sleep = time.sleep
 
 
 class UnsupportedFormatError(Exception):
     """A content type that the image's own functions cannot read or write."""
+
+
+class Sleepers:
+    """On a virtual clock the script's own threads sleep by it: before a request is answered, those wake that are due.
+
+    These are the threads that the script has started when it is loaded. Such a request waits until they sleep again
+    (or end, or have taken too long for that), so what they do is done, and a run is the same run whenever it is made.
+
+    Parameters
+    ----------
+    now
+        Seconds since 1970.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._due: dict[threading.Thread, float] = {}
+        self._busy: set[threading.Thread] = set()
+        self._before = set(threading.enumerate())
+        self._changed = threading.Condition()
+        time.sleep = self.sleep  # type: ignore[assignment]
+
+    def loaded(self) -> None:
+        """The script is loaded: whatever it has started is watched from now on."""
+        with self._changed:
+            self._busy |= set(threading.enumerate()) - self._before - self._due.keys()
+
+    def sleep(self, seconds: float) -> None:
+        """``time.sleep``: of a thread of the script's own by the cloud's clock, of any other as ever."""
+        thread = threading.current_thread()
+        if thread in self._before or getattr(thread, "answers", False):
+            _sleep(seconds)
+            return
+        with self._changed:
+            due = self._due[thread] = self._now + seconds
+            self._busy.discard(thread)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._now >= due)
+            del self._due[thread]
+
+    def awaken(self, now: float) -> None:
+        """Let time pass, and wait until whoever was due sleeps again."""
+        with self._changed:
+            if now > self._now:
+                self._now = now
+                self._busy |= {thread for thread, due in self._due.items() if due <= now}
+                self._changed.notify_all()
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while any(thread.is_alive() for thread in self._busy) and time.monotonic() < deadline:
+                self._changed.wait(0.05)
+            self._busy.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +222,9 @@ def default_output_fn(prediction: Any, accept: str) -> Reply:
     raise UnsupportedFormatError(f"Content type {accept} is not supported by this framework.")
 
 
-def handler_of(script: Script, default_accept: str) -> type[http.server.BaseHTTPRequestHandler]:
+def handler_of(
+    script: Script, default_accept: str, sleepers: Sleepers | None = None
+) -> type[http.server.BaseHTTPRequestHandler]:
     """Return the request handler around a script."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -177,10 +233,12 @@ def handler_of(script: Script, default_accept: str) -> type[http.server.BaseHTTP
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
+            self._let_time_pass()
             known = self.path == "/ping"
             self._send(Reply(200 if known else 404, b"", JSON))
 
         def do_POST(self) -> None:
+            self._let_time_pass()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.path != "/invocations":
                 self._send(Reply(404, b"", JSON))
@@ -188,6 +246,12 @@ def handler_of(script: Script, default_accept: str) -> type[http.server.BaseHTTP
             accept = self.headers.get("Accept") or "*/*"
             wanted = default_accept if accept == "*/*" else accept
             self._send(script.answer(body, self.headers.get("Content-Type") or JSON, wanted))
+
+        def _let_time_pass(self) -> None:
+            if sleepers is not None:
+                threading.current_thread().answers = True  # type: ignore[attr-defined]
+                if self.headers.get(TIME):
+                    sleepers.awaken(float(self.headers[TIME]))
 
         def _send(self, reply: Reply) -> None:
             with suppress(ConnectionError):  # whoever asked has stopped waiting
@@ -221,7 +285,7 @@ def import_script(directory: Path, program: str) -> ModuleType:
 def _end_with(parent: int) -> None:
     """End when the process that started this one has gone: nothing is left behind by a cloud that was killed."""
     while os.getppid() == parent:
-        time.sleep(1.0)
+        _sleep(1.0)
     os._exit(0)
 
 
@@ -239,10 +303,13 @@ def main(directory: Path, niceness: int) -> None:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     _be_the_one_to_go(niceness)
+    sleepers = Sleepers(float(os.environ[TIME_VARIABLE])) if os.environ.get(TIME_VARIABLE) else None
     script = Script.load(import_script(directory, os.environ["SAGEMAKER_PROGRAM"]), os.environ["SM_MODEL_DIR"])
+    if sleepers is not None:
+        sleepers.loaded()
     accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
     server = http.server.ThreadingHTTPServer(
-        listening.getsockname(), handler_of(script, accept), bind_and_activate=False
+        listening.getsockname(), handler_of(script, accept, sleepers), bind_and_activate=False
     )
     server.socket.close()
     server.socket = listening

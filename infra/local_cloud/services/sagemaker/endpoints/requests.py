@@ -225,6 +225,7 @@ def read_model(given: Mapping[str, Any], region: str) -> ServedModel:
         data_uri=container.get("ModelDataUrl") or "",
         environment=environment,
         region=region,
+        isolated=bool(given.get("EnableNetworkIsolation")),
     )
     if not model.submit_directory.startswith(("s3://", "/opt/ml/model/code")):
         raise refused(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from local_cloud.kernel.core import Core
@@ -57,12 +58,18 @@ class Traffic:
         Where exchanges go that are to be recorded.
     record
         Where what they took is recorded.
+    let_shadows_finish
+        On a virtual clock, waits for copies that are on their way.
     """
 
-    def __init__(self, core: Core, captures: Captures, record: Record) -> None:
+    def __init__(
+        self, core: Core, captures: Captures, record: Record, let_shadows_finish: Callable[[], object]
+    ) -> None:
         self.core = core
         self.captures = captures
         self.record = record
+        self._let_shadows_finish = let_shadows_finish
+        self._to_finish = False
 
     def answer(self, endpoint: LocalEndpoint, invocation: Invocation) -> Invoked:
         """Have a variant answer.
@@ -78,7 +85,7 @@ class Traffic:
         received = self._receive(endpoint, invocation)
         route = endpoint.route(received.key, invocation.target_variant)
         try:
-            answer = route.variant.container.ask(invocation.question)
+            answer = route.variant.container.ask(received.invocation.question)
             self._capture(endpoint, route, route.variant, received, answer)
             self._mirror(endpoint, route, received)
         finally:
@@ -92,7 +99,10 @@ class Traffic:
     def _receive(self, endpoint: LocalEndpoint, invocation: Invocation) -> _Received:
         order = endpoint.next_number()
         key = invocation.inference_id or f"{endpoint.arn} {order}"
-        return _Received(invocation, self.core.clock.now, order, key)
+        now = self.core.clock.now
+        if not self.core.options.real_time:
+            invocation = replace(invocation, question=replace(invocation.question, time=now.timestamp()))
+        return _Received(invocation, now, order, key)
 
     def _mirror(self, endpoint: LocalEndpoint, route: Route, received: _Received) -> None:
         shadow, mirror = route.fleet.shadow, route.fleet.mirror
@@ -107,6 +117,19 @@ class Traffic:
         if not mirror.offer(Copy(answer, len(received.invocation.question.body))):
             dimensions = {"EndpointName": endpoint.endpoint_name, "VariantName": shadow.name}
             self.record(MetricKey.of(LOCAL_NAMESPACE, "DroppedShadowRequests", dimensions), [1.0], "Count")
+        self._finish_before_time_moves()
+
+    def _finish_before_time_moves(self) -> None:
+        """A shadow is to find the world as it was when the request came, not as a later entry of the agenda left it."""
+        if self.core.options.real_time or self._to_finish:
+            return
+        self._to_finish = True
+
+        def finish() -> None:
+            self._to_finish = False
+            self._let_shadows_finish()
+
+        self.core.agenda.soon(finish, "shadows")
 
     def _capture(
         self,

@@ -19,6 +19,7 @@ class HoldBackRule(StrEnum):
 
     PAUSED = "paused"
     OPEN_RUN = "open_run"
+    IN_SHADOW = "in_shadow"  # of former releases
     DEPLOYING = "deploying"
     NEW_ROWS = "new_rows"
     COOLDOWN = "cooldown"

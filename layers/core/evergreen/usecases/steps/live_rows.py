@@ -23,7 +23,7 @@ def rows_that_fit(key: str, schema: FeatureSchema, ports: Ports) -> tuple[Sequen
         stored = from_json_lines(ports.data.get(key))
     except FileNotFoundError:
         return None
-    rows = [LiveRow(row.event_id, row.time, row.label_time, row.features, row.actual) for row in stored]
+    rows = [LiveRow(row.event_id, row.time, row.label_time, row.features, row.actual, row.states) for row in stored]
     fitting = tuple(row for row in rows if _fits(row, schema))
     return fitting, len(rows) - len(fitting)
 

@@ -1,0 +1,60 @@
+"""A loopback port at which a cloud answers AWS's calls: for processes of its own that have no other way to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+FAKE_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_SESSION_TOKEN": "local",
+}
+
+
+class Loopback:
+    """moto over HTTP, opened when somebody asks for its address."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._server: Any = None
+
+    @property
+    def url(self) -> str:
+        """What to set ``AWS_ENDPOINT_URL`` to."""
+        with self._lock:
+            if self._server is None:
+                self._server = _serving()
+            return f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Answer no more; a second call does nothing."""
+        with self._lock:
+            if self._server is not None:
+                self._server.shutdown()
+                self._server.server_close()
+                self._server = None
+
+
+def _serving() -> Any:
+    """A server that answers, in threads of its own. Imported late: most clouds need none."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
+            """Nobody reads it."""
+
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        answered: Iterable[bytes] = moto(environ, start_response)
+        return answered
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)
+    threading.Thread(target=server.serve_forever, name="local-cloud-loopback", daemon=True).start()
+    return server
