@@ -42,7 +42,7 @@ def predicted(kind, body):
 
 
 def contained(kind, body):
-    return inference.predict_fn(inference.input_fn(body, kind), Scorer()).predictions
+    return inference.predict_fn(inference.input_fn(body, kind), inference.Model(Scorer())).predictions
 
 
 def captured(kind, body):

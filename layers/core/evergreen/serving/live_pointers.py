@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from evergreen.errors import EvergreenError
 from evergreen.serving.source import LivePlace
 
 __all__ = ["READ_OF_A_POINTER", "AwsStates", "Pointed", "StateGoneError", "States", "live_sort_key"]
@@ -19,7 +20,7 @@ READ_OF_A_POINTER = ("number", "key", "sha256")
 _NAMES = {f"#{name}": name for name in READ_OF_A_POINTER}
 
 
-class StateGoneError(Exception):
+class StateGoneError(EvergreenError):
     """The bytes that were pointed to are gone: somebody has moved the state on in between."""
 
 
