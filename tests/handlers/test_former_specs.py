@@ -72,13 +72,6 @@ def test_to_turn_it_off_is_told_as_what_it_is(cloud):
     assert cloud.ports.ledger.history(MODEL)[-1].because == "the spec was changed: freshness.enabled true -> false"
 
 
-def test_what_can_not_be_written_any_more_is_not_stored(cloud):
-    """An endpoint without live states, whose model learned online alone: it is served, and not applied again."""
-    former = {"strategy": "continuous", "endpoint": {"kind": "sagemaker"}, "online": ONLINE}
-    with pytest.raises(ValueError, match="strategy is continuous, but freshness"):
-        apply.apply_model(ModelSpec.parse(CHURN | former), now=NOW, ports=cloud.ports)
-
-
 # --- runs that were to publish a checkpoint -------------------------------------------------------------------------
 
 
