@@ -31,8 +31,9 @@ labels: {classes: ["0", "1"], maturity: 6h}
 triggers: {cycle: 1d, cooldown: 1d, monthly_budget: 10, tokens: {burst: 2, refill_every: 3d}}
 training: {params: {n_estimators: 10, max_depth: 5}, max_rows: 1500, min_new_rows: 100}
 shadow: {cycle: 1d, max_time: 6d}
-deployment: {ops_bake_longest: 1h, quality_bake: 2d}
+deployment: {ops_bake_longest: 1h, quality_bake: 2d, latency_ms: 60000}
 """)
+"""Answers take real time, and the history counts slow ones: a busy machine must not write another history."""
 
 
 def turning_stream(*, days=18, a_day=100, turns_on=6):
