@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+from typing import Any
 
 FAKE_CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -46,15 +42,10 @@ def _serving() -> Any:
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
-        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
+        def log(self, *_args: Any, **_named: Any) -> None:
             """Nobody reads it."""
 
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        answered: Iterable[bytes] = moto(environ, start_response)
-        return answered
-
-    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)
+    moto: Any = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, moto, threaded=True, request_handler=Quiet)
     threading.Thread(target=server.serve_forever, name="local-cloud-loopback", daemon=True).start()
     return server

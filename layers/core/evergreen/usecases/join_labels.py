@@ -28,6 +28,7 @@ from evergreen.formats.payloads import class_of
 from evergreen.model.schema import FeatureSchema, Task
 from evergreen.ports import Ports
 from evergreen.spec import ModelSpec
+from evergreen.usecases.steps.kept import Kept
 from evergreen.usecases.steps.references import load_reference
 
 _HOUR = timedelta(hours=1)
@@ -208,11 +209,15 @@ def _captures(
     for entry in entries:
         if entry.time in wanted:
             with suppress(FileNotFoundError):  # no longer kept: its labels have no capture
-                tables.append(_read(ports, entry.key, entry.etag))
+                tables.append(_read(entry, ports))
     return outcomes.concat(tables, outcomes.capture_schema(schema))
 
 
-@lru_cache(maxsize=32)
-def _read(ports: Ports, key: str, etag: str) -> pa.Table:
-    """A compacted file never changes under its ETag; the labels of one hour come in several files."""
-    return outcomes.from_parquet(ports.data.get(key))
+def _read(entry: CatalogEntry, ports: Ports) -> pa.Table:
+    """Read a compacted file once: the labels of one hour come in several files."""
+    return _kept_captures(ports).get((entry.key, entry.etag), lambda: outcomes.from_parquet(ports.data.get(entry.key)))
+
+
+@lru_cache(maxsize=2)
+def _kept_captures(ports: Ports) -> Kept[tuple[str, str], pa.Table]:
+    return Kept(lambda table: table.nbytes)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, SupportsIndex
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -52,21 +52,26 @@ class Sleepers:
         self._busy: set[threading.Thread] = set()
         self._before = set(threading.enumerate())
         self._changed = threading.Condition()
-        time.sleep = self.sleep  # type: ignore[assignment]
+        self._here = threading.local()
+        time.sleep = self.sleep
 
     def loaded(self) -> None:
         """The script is loaded: whatever it has started is watched from now on."""
         with self._changed:
             self._busy |= set(threading.enumerate()) - self._before - self._due.keys()
 
-    def sleep(self, seconds: float) -> None:
+    def answers_here(self) -> None:
+        """The thread that calls this answers a request: it sleeps as ever."""
+        self._here.answers = True
+
+    def sleep(self, seconds: float | SupportsIndex, /) -> None:
         """``time.sleep``: of a thread of the script's own by the cloud's clock, of any other as ever."""
         thread = threading.current_thread()
-        if thread in self._before or getattr(thread, "answers", False):
+        if thread in self._before or getattr(self._here, "answers", False):
             _sleep(seconds)
             return
         with self._changed:
-            due = self._due[thread] = self._now + seconds
+            due = self._due[thread] = self._now + float(seconds)
             self._busy.discard(thread)
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._now >= due)
@@ -249,7 +254,7 @@ def handler_of(
 
         def _let_time_pass(self) -> None:
             if sleepers is not None:
-                threading.current_thread().answers = True  # type: ignore[attr-defined]
+                sleepers.answers_here()
                 if self.headers.get(TIME):
                     sleepers.awaken(float(self.headers[TIME]))
 
