@@ -748,7 +748,10 @@ and their answers follow the labels
         return ()
     told = [_READ_AS if online.enabled else "online.enabled is false, and online: changes nothing"]
     if online.enabled and spec.strategy is Strategy.CONTINUOUS:
-        told.append("strategy is continuous, which trains on a wish alone: ask for such a version by evergreen trigger")
+        told.append(
+            "strategy is continuous: nothing is trained until somebody asks, so ask for a first version that learns: "
+            f"evergreen trigger {spec.model}"
+        )
     unused = sorted(online.model_fields_set - {"enabled"})
     if unused:
         have = "has" if len(unused) == 1 else "have"
