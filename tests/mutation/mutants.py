@@ -383,6 +383,14 @@ MUTANTS = (
         killed_by="tests/unit/test_live_state.py::test_a_state_that_is_proven_worse_says_what_the_version_says",
     ),
     off(
+        "a row's leaves are added up to the same, in whatever order",
+        Change(
+            "evergreen.training.leaf_steps.LeafSteps.learned",
+            replaced("np.round(moved / grain) * grain", "moved"),
+        ),
+        killed_by="tests/unit/test_leaf_steps.py::test_large_and_small_steps_add_up_to_the_same_in_whatever_order",
+    ),
+    off(
         "labels of which the early ones are unlike the others are waited for",
         Change(
             "evergreen.training.delays.Delays.matured_after",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.training.leaf_steps import LeafSteps
 from evergreen.training.leaves import LeafCounts, LeafTable
 from evergreen.training.live_linear import Linear
 from evergreen.training.live_state import Guard, LiveState, Member
@@ -123,6 +124,7 @@ def put_state(state: LiveState, arrays: Arrays) -> dict[str, Any]:
             {
                 "number": member.number,
                 "counts": [_put_counts(counts, arrays) for counts in member.counts],
+                "steps": _put_steps(member.steps, arrays),
             }
             for member in state.members
         ],
@@ -142,7 +144,12 @@ def take_state(placed: Mapping[str, Any], joined: bytes) -> LiveState:
     return replace(
         take_start(placed, joined),
         members=tuple(
-            Member(each["number"], None, tuple(_take_counts(one, joined) for one in each["counts"]))
+            Member(
+                each["number"],
+                None,
+                tuple(_take_counts(one, joined) for one in each["counts"]),
+                _take_steps(each["steps"], joined),
+            )
             for each in placed["members"]
         ),
         losses={name: taken(series, joined) for name, series in placed["losses"].items()},
@@ -171,3 +178,25 @@ def _take_counts(placed: Mapping[str, Any], joined: bytes) -> LeafCounts:
     leaves = taken(placed["leaves"], joined)
     sums[leaves], totals[leaves] = taken(placed["sums"], joined), taken(placed["totals"], joined)
     return LeafCounts(sums, totals)
+
+
+def _put_steps(steps: LeafSteps | None, arrays: Arrays) -> dict[str, Any] | None:
+    if steps is None:
+        return None
+    known = np.flatnonzero(steps.squares).astype(np.int32)
+    return {
+        "shape": list(steps.moved.shape),
+        "leaves": arrays.put(known),
+        "moved": arrays.put(steps.moved[known]),
+        "squares": arrays.put(steps.squares[known]),
+    }
+
+
+def _take_steps(placed: Mapping[str, Any] | None, joined: bytes) -> LeafSteps | None:
+    if placed is None:
+        return None
+    moved = np.zeros(placed["shape"], dtype=np.float32)
+    squares = np.zeros(placed["shape"][0], dtype=np.float32)
+    leaves = taken(placed["leaves"], joined)
+    moved[leaves], squares[leaves] = taken(placed["moved"], joined), taken(placed["squares"], joined)
+    return LeafSteps(moved, squares)

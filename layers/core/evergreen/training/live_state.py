@@ -1,9 +1,9 @@
 """What a version learns from matured labels between its trainings, and how much it trusts that.
 
 Answers are mixed at three places, each by what the parts have cost on the newest labelled rows: the members' leaves,
-plain and refreshed, and a linear model (a blend); the blend and its recalibrations; and last the plain answer and what
-all this makes of it. The last mixture is the guard. Its weights are those of the fixed share forecaster, so whatever
-the labels are, freshness costs at most :meth:`Guard.bound` more than the plain answers do.
+plain, refreshed and stepped, and a linear model (a blend); the blend and its recalibrations; and last the plain answer
+and what all this makes of it. The last mixture is the guard. Its weights are those of the fixed share forecaster, so
+whatever the labels are, freshness costs at most :meth:`Guard.bound` more than the plain answers do.
 
 Sources: exponential weights and fixed share, Herbster & Warmuth, "Tracking the best expert", Machine Learning 32, 1998;
 exp-concavity of the square loss, Cesa-Bianchi & Lugosi, "Prediction, learning, and games", 2006, section 3.3; blending
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.statistics.losses import absolute_error, brier
+from evergreen.training.leaf_steps import LeafSteps, stepped
 from evergreen.training.leaves import Ids, LeafCounts, LeafTable, Values
 from evergreen.training.live_linear import Linear
 
@@ -112,28 +113,35 @@ class Member:
     number: int
     table: LeafTable | None
     counts: tuple[LeafCounts, ...] = ()
+    steps: LeafSteps | None = None
 
     @classmethod
     def new(cls, number: int, table: LeafTable | None) -> Member:
         """A member that has learned nothing since its training."""
-        return cls(number, table, () if table is None else (LeafCounts.none(table),) * len(Pace.half_lives))
+        if table is None:
+            return cls(number, None)
+        return cls(number, table, (LeafCounts.none(table),) * len(Pace.half_lives), LeafSteps.none(table))
 
-    def learned(self, leaves: Ids, labels: Labels, pace: Pace) -> Member:
-        """Count a batch of labels in the leaves that their rows fell into."""
+    def learned(self, leaves: Ids, labels: Labels, pace: Pace, *, spread: float = 1.0) -> Member:
+        """Count a batch of labels in the leaves that their rows fell into, and move these by what is left to learn."""
         paced = zip(self.counts, pace.half_lives, strict=True)
-        return replace(self, counts=tuple(count.learned(leaves, labels, half_life) for count, half_life in paced))
+        counts = tuple(count.learned(leaves, labels, half_life) for count, half_life in paced)
+        steps = self.steps
+        if steps is not None:
+            steps = steps.learned(leaves, self.answers(leaves)[_SLOW], labels, spread)
+        return replace(self, counts=counts, steps=steps)
 
     @cached_property
     def _values(self) -> Values:
-        """Its leaves as they were trained and refreshed, ``[L, (1 + half-lives) K]``: one look-up finds them all."""
-        table = self.table
-        if table is None:
+        """Its leaves as trained, refreshed and moved, ``[L, (2 + half-lives) K]``: one look-up finds them all."""
+        table, steps = self.table, self.steps
+        if table is None or steps is None:
             raise ValueError(f"member {self.number} has no leaves")
-        kinds = [table.values, *(counts.values(table) for counts in self.counts)]
+        kinds = [table.values, *(counts.values(table) for counts in self.counts), steps.moved]
         return np.concatenate(kinds, axis=1).astype(np.float64)
 
     def answers(self, leaves: Ids) -> list[Values]:
-        """What it says, plain and refreshed, to rows that fell into these leaves: ``[N, K]`` each."""
+        """What it says, plain, refreshed and stepped, to rows that fell into these leaves: ``[N, K]`` each."""
         values, trees = self._values, leaves.shape[1]
         if len(leaves) < _TREE_BY_TREE:
             said = values[leaves].sum(axis=1)
@@ -141,7 +149,10 @@ class Member:
             said, one = np.zeros((len(leaves), values.shape[1])), np.empty((len(leaves), values.shape[1]))
             for column in np.ascontiguousarray(leaves.T):
                 said += np.take(values, column, axis=0, out=one, mode="clip")
-        return np.split(said / trees, len(_KINDS), axis=1)
+        *refreshed, moved = np.split(said, len(_KINDS), axis=1)
+        means = [each / trees for each in refreshed]
+        classes = moved.shape[1] if moved.shape[1] > 1 else 0
+        return [*means, stepped(means[_SLOW], moved, classes)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,7 +349,9 @@ class LiveState:
         if len(parts) == 1:
             return parts[0][1]
         weights = self.weights(tuple(name for name, _ in parts), place)
-        blended: Values = np.tensordot(weights, np.stack([said for _, said in parts]), axes=1)
+        blended = np.zeros_like(parts[0][1])
+        for weight, (_, said) in zip(weights, parts, strict=True):  # a product would add up many rows in another order
+            blended += weight * said
         return blended
 
     def weights(self, names: Sequence[str], place: str) -> npt.NDArray[np.float64]:
@@ -397,7 +410,7 @@ class LiveState:
         delay = self.delay + moved * (late - self.delay) if self.rows else float(late)
         pace = Pace.of_delay(delay)
         members = tuple(
-            member.learned(asked.ids[member.number], labels, pace)
+            member.learned(asked.ids[member.number], labels, pace, spread=self.spread)
             if member.table is not None and member.number in asked.ids
             else member
             for member in self.members
@@ -492,7 +505,8 @@ class LiveState:
         return replace(self, members=members, losses=losses)
 
 
-_KINDS = ("plain", "quick", "slow")
+_KINDS = ("plain", "quick", "slow", "stepped")
+_SLOW = _KINDS.index("slow")
 _MIXED = "mixed"
 _FAR = 4.0
 """A regression's error of so many spreads is as bad as any, to the guard."""
