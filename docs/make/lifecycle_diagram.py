@@ -221,8 +221,8 @@ happen in a state is refused with `IllegalTransitionError` and leaves it as it w
   counts as good after its ops bake, since there is nothing to compare it with and a rollback of the next version would
   else have nowhere to go. The ops bake is never skipped.
 - A candidate in which production lives on ([freshness](online.md)) is approved once it has answered the same
-  requests for a day and lost nothing by it (`shadow.proof: nested`, the default). Any other one owes a proof that it is
-  better.
+  requests for a day and lost nothing by it, or no more than its days differ by (`shadow.proof: nested`, the default).
+  Any other one owes a proof that it is better.
 - A newly trained candidate *supersedes* those that wait or are in shadow: they are retired
   (`CandidateRetired.superseded_by`), with the evidence of the last look at them, in the transaction that registers it.
   One in shadow gives way once it was judged on a whole cycle and the evidence is not for it. One that the evidence is

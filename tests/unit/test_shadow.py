@@ -373,6 +373,29 @@ def test_one_that_has_lost_a_little_is_looked_at_again():
     assert nested(lost, after=40 * DAY).verdict == "keep"
 
 
+def days_of(wrong, *, rows=48):
+    """So many wrong answers of the candidate on each day, or, below zero, of production."""
+    place = np.arange(rows)
+    ours = np.concatenate([place < many for many in wrong]).astype(float)
+    theirs = np.concatenate([place < -many for many in wrong]).astype(float)
+    at = [int((START + (day + 0.5) * DAY).timestamp()) * 1_000_000 for day in range(len(wrong))]
+    return replace(pairs(theirs, ours), inference_time=np.repeat(at, rows))
+
+
+def test_what_a_new_member_cost_on_its_first_day_is_not_held_against_it_for_good():
+    lost = days_of([5, 0, 1, -1, 0])
+    assert nested(lost, after=3 * DAY).verdict == "need_more_data", "one day says nothing of how days differ"
+    decision = nested(lost, after=7 * DAY)
+    assert decision.evidence["gain"] < 0
+    assert decision.verdict == "promote"
+    assert "it lost no more than its days differ by" in decision.because
+
+
+def test_one_that_loses_on_each_day_is_not_excused_by_chance():
+    decision = nested(days_of([2, 3, 2, 3, 2]), after=7 * DAY)
+    assert decision.verdict == "need_more_data"
+
+
 @pytest.mark.parametrize("share", [None, 0.5])
 def test_one_that_did_not_answer_is_not_promoted(share):
     assert nested(SAME, share=share).verdict == "need_more_data"

@@ -477,7 +477,7 @@ class ShadowSpec(_Section):
         "nested",
         description="better: a gain above the margin is proven; not_worse: a loss of min_gain is ruled out; nested: a "
         "candidate in which production lives on (freshness) is promoted once it has answered the same requests for a "
-        "day and lost nothing by it, any other one owes the proof of better",
+        "day and lost nothing by it, or no more than its days differ by; any other one owes the proof of better",
     )
     metric: Metric | None = Field(
         None,

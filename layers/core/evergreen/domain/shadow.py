@@ -211,6 +211,7 @@ class Weighed:
     overdispersion: float = 1.0  # how many times as much days differ as chance would have it; 1: it does not show
     worth: float = 1.0  # of a row, in independent ones: less where days differ or may differ
     days: float = 0.0  # how many days of equal traffic they are worth
+    error: float | None = None  # of the gain, as days differ from one another; None where they are too few
 
 
 def weigh(outcomes: PairedOutcomes, rules: Rules) -> Weighed:
@@ -248,7 +249,8 @@ def weigh(outcomes: PairedOutcomes, rules: Rules) -> Weighed:
     gain = None if found.gain is None else found.gain * rules.scale
     interval = (found.interval[0] * rules.scale, found.interval[1] * rules.scale)
     verdict = replace(found, gain=gain, interval=interval)
-    return Weighed(verdict, len(values), dispersion.shown, 1.0 / dispersion.used, means.days)
+    error = means.error * rules.scale if means.speaks else None
+    return Weighed(verdict, len(values), dispersion.shown, 1.0 / dispersion.used, means.days, error)
 
 
 def judge(
@@ -312,6 +314,7 @@ def judge(
         "overdispersion": round(weighed.overdispersion, 4),
         "row_worth": round(weighed.worth, 4),
         "days": round(weighed.days, 2),
+        "standard_error": None if weighed.error is None else round(weighed.error, 6),
         "gain": 0.0 if found.gain is None else round(found.gain, 6),
         "interval": [round(bound, 6) for bound in found.interval],
         "log_e_promote": round(found.log_e_promote, 4),
@@ -363,7 +366,7 @@ def decide(
     """Judge the version in shadow against production, with the spec's rules; see :func:`judge`.
 
     A candidate in which production lives on (``nests``) is promoted once it has answered for a day and lost nothing by
-    it; one that has lost is looked at again each day.
+    it, or no more in three days or longer than such days differ by; one that has lost is looked at again each day.
     """
     rules = Rules.of(spec, loss_scale=loss_scale, nests=nests and shadow.role is ShadowRole.CHALLENGER)
     versions = {"version": shadow.version, "judged_against": shadow.judged_against}
@@ -384,6 +387,11 @@ def decide(
     return replace(found, evidence=versions | found.evidence)
 
 
+_CHANCE = 2.0
+"""Standard errors that days alike would differ by. A new member costs its version the first day or two, until labels
+have weighed it: the mean of all days since would remember that for the rest of the trial."""
+
+
 def _nested(found: ShadowDecision, rules: Rules, answered_share: float | None, *, is_over: bool) -> ShadowDecision:
     """Rule on a candidate that need not be proven better: only a loss, or no answers, keeps it waiting."""
     evidence = found.evidence | {"proof": "nested"}
@@ -392,8 +400,13 @@ def _nested(found: ShadowDecision, rules: Rules, answered_share: float | None, *
     if evidence["interval"][1] < 0.0 and evidence["days"] >= FEW_DAYS:  # one bad day is not a bad version
         return ShadowDecision("keep", f"production lives on in it, but it is proven worse: {found.because}", evidence)
     answered = answered_share is not None and answered_share >= rules.least_answered
-    if evidence["until"] > evidence["from"] and evidence["gain"] >= 0.0 and answered:
-        because = f"production lives on in it, and it answered {answered_share:.1%} of the requests: {found.because}"
+    lost, error = -evidence["gain"], evidence["standard_error"]
+    by_chance = error is not None and lost <= _CHANCE * error
+    if evidence["until"] > evidence["from"] and (lost <= 0.0 or by_chance) and answered:
+        because = "production lives on in it, "
+        if lost > 0.0:
+            because += "it lost no more than its days differ by, "
+        because += f"and it answered {answered_share:.1%} of the requests: {found.because}"
         return ShadowDecision("promote", because, evidence)
     return ShadowDecision("keep" if is_over else Verdict.NEED_MORE_DATA, found.because, evidence)
 
