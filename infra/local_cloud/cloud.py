@@ -42,6 +42,7 @@ from local_cloud.services.eventbridge import buses, pipes, schedules
 from local_cloud.services.eventbridge import resources as eventbridge_resources
 from local_cloud.services.firehose import resources as firehose_resources
 from local_cloud.services.firehose import streams as firehose
+from local_cloud.services.iam import authority
 from local_cloud.services.iam import resources as iam_resources
 from local_cloud.services.lambda_ import functions
 from local_cloud.services.lambda_ import resources as lambda_resources
@@ -131,6 +132,7 @@ class LocalCloud:
     def _wire(self) -> tuple[Part, ...]:
         """Make each service of those below it, and say who hears of what."""
         core = self.core
+        self.authority = authority.Authority(core)
         self.metrics = metrics.Metrics(core)
         self.courier = Courier(core, self.metrics.put)
         self.buses = buses.Events(core, self.courier)
@@ -152,12 +154,12 @@ class LocalCloud:
 
         self.metrics.on_data(self.alarms.data_arrived)
         self.queues.on_message(self.gauges.message_sent, self.pollers.message_added)
-        self.courier.accept("events", self.buses.deliver)
-        self.courier.accept("firehose", self.firehose.deliver)
-        self.courier.accept("lambda", self.functions.deliver)
-        self.courier.accept("logs", logs.deliver)
-        self.courier.accept("sns", self.topics.deliver)
-        self.courier.accept("sqs", self.queues.deliver)
+        self.courier.accept("events", self.buses.deliver, "events:PutEvents")
+        self.courier.accept("firehose", self.firehose.deliver, "firehose:PutRecord")
+        self.courier.accept("lambda", self.functions.deliver, "lambda:InvokeFunction")
+        self.courier.accept("logs", logs.deliver, "logs:PutLogEvents")
+        self.courier.accept("sns", self.topics.deliver, "sns:Publish")
+        self.courier.accept("sqs", self.queues.deliver, "sqs:SendMessage")
 
         parts = (
             Part(core, (*CORE_PATCHES, *speed.PATCHES)),
@@ -177,7 +179,7 @@ class LocalCloud:
             Part(self.topics, topics.PATCHES, sns_resources.KINDS),
             Part(self.queues, queues.PATCHES, sqs_resources.KINDS),
             Part(self.http_apis, (), http_api_resources.KINDS),
-            Part(Service(), (), iam_resources.KINDS),
+            Part(self.authority, (*authority.PATCHES, *iam_resources.PATCHES), iam_resources.KINDS),
         )
         made = resources.Resources((part.service, part.kinds) for part in parts)
         return (*parts, Part(made, (*resources.PATCHES, *template.PATCHES, *change_sets.PATCHES)))

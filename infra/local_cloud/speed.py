@@ -90,6 +90,7 @@ def use_light_clients() -> None:
     boto3.setup_default_session()
     session = boto3.DEFAULT_SESSION
     if session is not None:
+        session.get_credentials()  # now, while they are the operator's: whoever makes the first client finds them
         session._session.set_default_client_config(
             Config(
                 user_agent="local-cloud",

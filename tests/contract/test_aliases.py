@@ -49,6 +49,33 @@ class Table:
 TEMPLATE = {
     "AWSTemplateFormatVersion": "2010-09-09",
     "Resources": {
+        "EndpointRole": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "RoleName": ROLE.rsplit("/", 1)[-1],
+                "AssumeRolePolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "sagemaker.amazonaws.com"},
+                        "Action": "sts:AssumeRole",
+                    },
+                },
+                "Policies": [
+                    {
+                        "PolicyName": "serve",
+                        "PolicyDocument": {
+                            "Version": "2012-10-17",
+                            "Statement": {
+                                "Effect": "Allow",
+                                "Action": ["s3:GetObject", "s3:PutObject"],
+                                "Resource": "*",
+                            },
+                        },
+                    }
+                ],
+            },
+        },
         "Aliases": {
             "Type": "AWS::DynamoDB::Table",
             "Properties": {

@@ -123,8 +123,10 @@ class Story:
 
     def people_listen(self):
         """Whoever is told, by the stack's topic, from now on."""
-        queue = self.cloud.client("sqs").create_queue(QueueName="people")["QueueUrl"]
         arn = "arn:aws:sqs:us-east-1:123456789012:people"
+        statement = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [{**statement, "Resource": arn}]})
+        queue = self.cloud.client("sqs").create_queue(QueueName="people", Attributes={"Policy": policy})["QueueUrl"]
         self.cloud.client("sns").subscribe(TopicArn=self.cloud.outputs["Notifications"], Protocol="sqs", Endpoint=arn)
         return queue
 
@@ -150,6 +152,14 @@ class Story:
             ComparisonOperator="GreaterThanThreshold",
             TreatMissingData="notBreaching",
             AlarmActions=[function["Configuration"]["FunctionArn"]],
+        )
+        self.cloud.client("lambda").add_permission(
+            FunctionName="evergreen-watch-deployment",
+            StatementId="slow",
+            Action="lambda:InvokeFunction",
+            Principal="lambda.alarms.cloudwatch.amazonaws.com",
+            SourceAccount="123456789012",
+            SourceArn=f"arn:aws:cloudwatch:us-east-1:123456789012:alarm:{SLOW_ALARM}",
         )
 
     def alarm(self, state):

@@ -244,6 +244,21 @@ def test_what_is_noted_is_told_on_the_bus_with_its_content(tmp_path):
     document = yaml_parse((ROOT / "template.yaml").read_text())
     document["Resources"] |= {
         "Heard": {"Type": "AWS::SQS::Queue"},
+        "HeardPolicy": {
+            "Type": "AWS::SQS::QueuePolicy",
+            "Properties": {
+                "Queues": [{"Ref": "Heard"}],
+                "PolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "events.amazonaws.com"},
+                        "Action": "sqs:SendMessage",
+                        "Resource": {"Fn::GetAtt": ["Heard", "Arn"]},
+                    },
+                },
+            },
+        },
         "Listen": {
             "Type": "AWS::Events::Rule",
             "Properties": {

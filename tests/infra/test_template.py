@@ -354,7 +354,7 @@ def test_a_permission_for_any_resource_says_why():
     lines = (ROOT / "template.yaml").read_text().splitlines()
     for line in lines:
         if re.search(r"\bResource: [\"']?\*", line):
-            assert "# has no resource-level permission" in line
+            assert "# has no resource-level permission" in line or "# this key" in line
 
 
 def test_no_permission_is_for_any_action():
@@ -370,6 +370,7 @@ LOOKS_FOR_WHAT_MAY_BE_GONE = {
     "LaunchTrainingRole": {"ArtifactBucket"},
     "LearnLiveRole": {"DataBucket", "ArtifactBucket"},
     "PredictRole": {"ArtifactBucket"},
+    "ProfileCaptureRole": {"ArtifactBucket"},
     "ReconcileRole": {"DataBucket", "ArtifactBucket"},
     "RepointAliasRole": {"ArtifactBucket"},
     "ScoreShadowRole": {"ArtifactBucket"},
@@ -425,6 +426,17 @@ def test_an_alarm_may_call_the_function_it_calls(name):
         assert permission["Principal"] == "lambda.alarms.cloudwatch.amazonaws.com"
         assert permission["FunctionName"] == {"Ref": function}
         assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+
+
+def test_who_tells_people_may_use_the_key_of_the_topic():
+    """Rules and alarms can't use alias/aws/sns, and nobody can let them: AWS alone writes the policies of such keys."""
+    key = of_type("AWS::SNS::Topic")["Notifications"]["KmsMasterKeyId"]["Fn::GetAtt"][0]
+    topic = of_type("AWS::SNS::TopicPolicy")["NotificationsPolicy"]["PolicyDocument"]["Statement"]
+    allowed = of_type("AWS::KMS::Key")[key]["KeyPolicy"]["Statement"]
+    senders = {sender for statement in topic for sender in as_list(statement["Principal"]["Service"])}
+    (users,) = (statement for statement in allowed if "Service" in statement["Principal"])
+    assert set(users["Principal"]["Service"]) == senders
+    assert set(users["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
 
 
 def test_alarms_call_the_watch():

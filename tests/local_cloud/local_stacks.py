@@ -37,8 +37,55 @@ Remember:
   Properties:
     CodeUri: functions/remember
     Environment: {Variables: {MEMORY: !Ref Memory}}
+    Policies: [{S3CrudPolicy: {BucketName: !Ref Memory}}]
 """
 """A bucket, and the function that remembers in it: add ``Events`` and more below it, indented by four."""
+
+
+def role(name: str, service: str, *actions: str) -> str:
+    """Return a role of a service that may do ``actions`` to anything, as YAML; its ARN ends in ``role/NAME``."""
+    return f"""
+{name.capitalize()}Role:
+  Type: AWS::IAM::Role
+  Properties:
+    RoleName: {name}
+    AssumeRolePolicyDocument:
+      Version: '2012-10-17'
+      Statement: [{{Effect: Allow, Principal: {{Service: {service}.amazonaws.com}}, Action: sts:AssumeRole}}]
+    Policies:
+      - PolicyName: work
+        PolicyDocument:
+          Version: '2012-10-17'
+          Statement: [{{Effect: Allow, Action: [{", ".join(repr(action) for action in actions)}], Resource: '*'}}]
+"""
+
+
+def opened(queue: str, *services: str) -> str:
+    """Return the policy of a queue that lets services in, as YAML."""
+    principals = ", ".join(f"{service}.amazonaws.com" for service in services)
+    return f"""
+{queue}Policy:
+  Type: AWS::SQS::QueuePolicy
+  Properties:
+    Queues: [!Ref {queue}]
+    PolicyDocument:
+      Version: '2012-10-17'
+      Statement:
+        - Effect: Allow
+          Principal: {{Service: [{principals}]}}
+          Action: sqs:SendMessage
+          Resource: !GetAtt {queue}.Arn
+          Condition: {{StringEquals: {{aws:SourceAccount: !Ref AWS::AccountId}}}}
+"""
+
+
+def allow(cloud: LocalCloud, name: str, *actions: str) -> None:
+    """Make a role that may do ``actions`` to anything; its ARN ends in ``role/NAME``."""
+    iam = cloud.client("iam")
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=name, PolicyName="work", PolicyDocument=document)
 
 
 def write_function(folder: Path, name: str, source: str) -> Path:
@@ -67,8 +114,11 @@ def write_template(folder: Path, resources: str, outputs: str = "", extra: str =
     return path
 
 
-def deploy(folder: Path, resources: str, outputs: str = "", extra: str = "", **options: Any) -> LocalCloud:
+def deploy(
+    folder: Path, resources: str, outputs: str = "", extra: str = "", also: str = "", **options: Any
+) -> LocalCloud:
     """Write a template beside the functions and deploy it at midnight of 1 January 2026."""
+    resources = textwrap.dedent(resources) + also
     if "functions/remember" in resources:
         write_function(folder, "remember", REMEMBER)
     return LocalCloud.deploy(write_template(folder, resources, outputs, extra), start=START, **options)

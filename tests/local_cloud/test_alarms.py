@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_stacks import MEMORY, START, deploy, messages, pass_time, remembered, write_function
+from local_stacks import MEMORY, START, deploy, messages, opened, pass_time, remembered, write_function
 
 from local_cloud.kernel.errors import UnsupportedResourceError
 from local_cloud.services.cloudwatch.metrics import MetricMathError, evaluate_math
@@ -152,6 +152,8 @@ Errors:
           Period: 60
           Stat: Sum
 """
+    + opened("Mail", "sns")
+    + opened("Changes", "events")
 )
 
 FRAGILE = """

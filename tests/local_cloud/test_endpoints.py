@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from local_stacks import opened, role
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
+from samtranslator.yaml_helper import yaml_parse
 
 from local_cloud.cloud import LocalCloud
 from local_cloud.services.sagemaker.endpoints.container import Limits
@@ -114,6 +116,8 @@ TEMPLATE = {
                 "Targets": [{"Id": "queue", "Arn": {"Fn::GetAtt": ["Events", "Arn"]}}],
             },
         },
+        **yaml_parse(opened("Events", "events")),
+        **yaml_parse(role("endpoint", "sagemaker", "s3:GetObject", "s3:PutObject", "dynamodb:GetItem")),
     },
 }
 JSON_AND_CSV = {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_stacks import MEMORY, START, deploy, messages, pass_time, remembered
+from local_stacks import MEMORY, START, deploy, messages, opened, pass_time, remembered, role
 
 
 def put(
@@ -78,7 +78,7 @@ def test_a_target_gets_the_input_its_rule_makes_for_it(tmp_path: Path) -> None:
               InputPathsMap: {m: $.detail.model, all: $.detail}
               InputTemplate: '{"text": "model <m>", "model": <m>, "detail": <all>}'
     """
-    with deploy(tmp_path, resources) as cloud:
+    with deploy(tmp_path, resources, also=opened("Inbox", "events")) as cloud:
         put(cloud, {"model": "fraud", "n": 1})
         cloud.drain()
         whole, constant, part, template = (json.loads(m["Body"]) for m in messages(cloud, "Inbox"))
@@ -100,7 +100,7 @@ def test_what_cannot_be_delivered_lands_in_the_dead_letter_queue_with_its_reason
             Arn: !Sub arn:aws:lambda:us-east-1:${AWS::AccountId}:function:gone
             DeadLetterConfig: {Arn: !GetAtt Dead.Arn}
     """
-    with deploy(tmp_path, resources) as cloud:
+    with deploy(tmp_path, resources, also=opened("Dead", "events")) as cloud:
         put(cloud, {"model": "fraud"})
         cloud.drain()
         [letter] = messages(cloud, "Dead")
@@ -127,7 +127,7 @@ Rule:
         assert remembered(cloud) == []
         [(_, error)] = cloud.courier.undelivered
         assert error.code == "NO_PERMISSIONS"
-        assert "AWS::Lambda::Permission for events.amazonaws.com" in error.message
+        assert "because no resource-based policy allows the lambda:InvokeFunction action" in error.message
 
 
 def test_a_bus_passes_events_on_to_another_bus_unchanged(tmp_path: Path) -> None:
@@ -146,7 +146,9 @@ def test_a_bus_passes_events_on_to_another_bus_unchanged(tmp_path: Path) -> None
         EventPattern: {source: [evergreen]}
         Targets: [{Id: inbox, Arn: !GetAtt Inbox.Arn}]
     """
-    with deploy(tmp_path, resources) as cloud:
+    with deploy(
+        tmp_path, resources, also=opened("Inbox", "events") + role("pass", "events", "events:PutEvents")
+    ) as cloud:
         put(cloud, {"n": 1}, kind="Passed On")
         cloud.drain()
         [message] = messages(cloud, "Inbox")
@@ -167,7 +169,7 @@ def test_an_object_put_into_a_bucket_is_an_event_in_awss_shape(tmp_path: Path) -
         EventPattern: {source: [aws.s3], detail-type: [Object Created], detail: {object: {key: [{prefix: captures/}]}}}
         Targets: [{Id: inbox, Arn: !GetAtt Inbox.Arn}]
     """
-    with deploy(tmp_path, resources) as cloud:
+    with deploy(tmp_path, resources, also=opened("Inbox", "events")) as cloud:
         s3, bucket = cloud.client("s3"), cloud.resources["Data"]
         pass_time(cloud, hours=1)
         s3.put_object(Bucket=bucket, Key="captures/a b.jsonl", Body=b"12345")
@@ -198,7 +200,7 @@ Subscription:
   Properties: {TopicArn: !Ref Topic, Protocol: sqs, Endpoint: !GetAtt Inbox.Arn}
 """
     )
-    with deploy(tmp_path, resources) as cloud:
+    with deploy(tmp_path, resources, also=opened("Inbox", "sns")) as cloud:
         cloud.client("sns").publish(TopicArn=cloud.resources["Topic"], Message="hello", Subject="greeting")
         cloud.drain()
         [event] = remembered(cloud)
@@ -234,9 +236,9 @@ def test_an_event_that_causes_itself_is_found_out(tmp_path: Path, monkeypatch: p
       Properties:
         EventBusName: !Ref Second
         EventPattern: {source: [evergreen]}
-        Targets: [{Id: itself, Arn: !GetAtt Second.Arn}]
+        Targets: [{Id: itself, Arn: !GetAtt Second.Arn, RoleArn: !GetAtt LoopRole.Arn}]
     """
-    with deploy(tmp_path, resources) as cloud:
+    with deploy(tmp_path, resources, also=role("loop", "events", "events:PutEvents")) as cloud:
         put(cloud, {}, bus="second")
         with pytest.raises(EndlessLoopError, match="an event causes itself"):
             cloud.advance(START)

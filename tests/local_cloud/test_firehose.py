@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_stacks import deploy, pass_time
+from local_stacks import deploy, pass_time, role
 
 from local_cloud.kernel.errors import UnsupportedResourceError
 
@@ -35,6 +35,7 @@ Stream:
           - Type: AppendDelimiterToRecord
             Parameters: [{ParameterName: Delimiter, ParameterValue: "\\\\n"}]
 """
+STREAM += role("firehose", "firehose", "s3:PutObject")
 
 
 def put(cloud: Any, *records: Any) -> None:

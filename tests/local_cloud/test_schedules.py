@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from local_stacks import MEMORY, START, deploy, messages, pass_time, remembered
+from local_stacks import MEMORY, START, allow, deploy, messages, pass_time, remembered, role
 
 from local_cloud.services.eventbridge.schedules import ScheduleExpressionError, parse_expression
 
@@ -116,6 +116,7 @@ def create(cloud: Any, name: str, expression: str, **options: Any) -> None:
 
 def test_a_schedule_made_at_run_time_lives_between_its_dates(tmp_path: Path) -> None:
     with deploy(tmp_path, MEMORY) as cloud:
+        allow(cloud, "x", "lambda:InvokeFunction")
         create(
             cloud,
             "bake",
@@ -134,6 +135,7 @@ def test_a_schedule_made_at_run_time_lives_between_its_dates(tmp_path: Path) -> 
 
 def test_a_one_time_schedule_fires_once_and_can_be_deleted_or_moved(tmp_path: Path) -> None:
     with deploy(tmp_path, MEMORY) as cloud:
+        allow(cloud, "x", "lambda:InvokeFunction")
         scheduler = cloud.client("scheduler")
         create(cloud, "once", "at(2026-01-01T01:00:00)")
         create(cloud, "never", "at(2026-01-01T01:00:00)")
@@ -182,7 +184,7 @@ def test_a_schedule_whose_target_is_gone_writes_to_its_dead_letter_queue(tmp_pat
           Input: '{"n": 1}'
           DeadLetterConfig: {Arn: !GetAtt Dead.Arn}
     """
-    with deploy(tmp_path, resources) as cloud:
+    with deploy(tmp_path, resources, also=role("x", "scheduler", "sqs:SendMessage")) as cloud:
         pass_time(cloud, hours=1)
         [letter] = messages(cloud, "Dead")
         assert json.loads(letter["Body"]) == {"n": 1}

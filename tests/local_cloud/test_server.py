@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from botocore.exceptions import ClientError
-from local_stacks import client
+from local_stacks import allow, client
 from sam_cli import run_sam
 
 from local_cloud.server.server import LocalServer, ServerError, down, local_address, running_server, up
@@ -146,6 +146,7 @@ def test_what_is_not_implemented_is_an_aws_error_too(
 def test_a_training_job_ends_when_its_process_does(server: LocalServer) -> None:
     s3, sagemaker = client(server, "s3"), client(server, "sagemaker")
     bucket = outputs(server)["BucketName"]
+    allow(server.cloud, "training", "s3:GetObject", "s3:PutObject")
     s3.put_object(Bucket=bucket, Key="source.tar.gz", Body=_source("print('accuracy=0.9')"))
     sagemaker.create_training_job(
         TrainingJobName="in-real-time",

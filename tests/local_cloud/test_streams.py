@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from local_stacks import MEMORY, START, deploy, messages, pass_time, remembered, write_function
+from local_stacks import MEMORY, START, deploy, messages, opened, pass_time, remembered, role, write_function
 
 OUTBOX = """
 Ledger:
@@ -43,6 +43,16 @@ Outbox:
         {"model": <$.dynamodb.NewImage.model.S>, "epoch": <$.dynamodb.NewImage.epoch.N>,
         "text": "<$.dynamodb.NewImage.type.S> of <$.dynamodb.NewImage.model.S>", "body": <$.dynamodb.NewImage.body.S>}
 """
+OUTBOX += opened("Inbox", "events")
+OUTBOX += role(
+    "pipe",
+    "pipes",
+    "dynamodb:*Stream*",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "events:PutEvents",
+    "sqs:SendMessage",
+)
 
 
 def told(cloud: Any) -> list[dict[str, Any]]:
@@ -239,8 +249,10 @@ def test_a_function_may_write_to_the_table_it_listens_to(tmp_path: Path) -> None
                     boto3.client("dynamodb").put_item(TableName="counted", Item=item)
         """,
     )
-    resources = STREAM.replace("functions/remember", "functions/counter").replace(
-        "    BillingMode", "    TableName: counted\n    BillingMode"
+    resources = (
+        STREAM.replace("functions/remember", "functions/counter")
+        .replace("    BillingMode", "    TableName: counted\n    BillingMode")
+        .replace("Policies: [", "Policies: [{DynamoDBWritePolicy: {TableName: counted}}, ")
     )
     with deploy(tmp_path, resources) as cloud:
         cloud.client("dynamodb").put_item(TableName="counted", Item={"id": {"S": "0"}, "n": {"N": "0"}})

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from local_stacks import opened, role
+from samtranslator.yaml_helper import yaml_parse
+
 from local_cloud.cloud import LocalCloud
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -42,6 +45,8 @@ TEMPLATE = {
                 "Targets": [{"Id": "queue", "Arn": {"Fn::GetAtt": ["Events", "Arn"]}}],
             },
         },
+        **yaml_parse(opened("Events", "events")),
+        **yaml_parse(role("training", "sagemaker", "s3:GetObject", "s3:ListBucket", "s3:PutObject")),
     },
 }
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from local_cloud.kernel import callers
+from local_cloud.kernel.callers import Keyring
 from local_cloud.kernel.clock import Agenda, VirtualClock
+from local_cloud.kernel.gate import Gate
 from local_cloud.kernel.identities import Identities
 from local_cloud.kernel.patching import Patch
 
@@ -64,6 +67,10 @@ class Core(Service):
         Where services may write files; the cloud removes it.
     identities
         Ids that are the same in every run.
+    gate
+        Asked before one service does something for another.
+    keyring
+        Whose access key is whose.
     lock
         Held while the agenda runs. API calls from other threads do not wait for it.
     """
@@ -73,6 +80,8 @@ class Core(Service):
     work_dir: Path
     options: Options = field(default_factory=Options)
     identities: Identities = field(default_factory=Identities)
+    gate: Gate = field(default_factory=Gate)
+    keyring: Keyring = field(default_factory=Keyring)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -98,4 +107,4 @@ def patched_datetime(core: Core, original: ModuleType) -> ModuleType:
     return shim
 
 
-PATCHES = (Patch("moto.core.utils:datetime", patched_datetime),)
+PATCHES = (*callers.PATCHES, Patch("moto.core.utils:datetime", patched_datetime))

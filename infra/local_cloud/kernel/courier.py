@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from local_cloud.kernel.arns import Arn
+from local_cloud.kernel.arns import ACCOUNT, Arn
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core
 from local_cloud.kernel.errors import DeliveryError
 from local_cloud.kernel.measures import MetricKey, Record
@@ -48,8 +49,11 @@ class Parcel:
 
     Parameters
     ----------
-    principal
-        The service that delivers, ``events.amazonaws.com``: a function must permit it. None where a role is used.
+    sender
+        Who delivers: a service, which the target's policy must let in, or a session of the role that a service uses.
+        None is not asked about.
+    source_arn
+        What the sender delivers for: a rule, a topic, a bucket.
     target
         The target's own settings, as the rule or schedule gives them (SqsParameters, EventBridgeParameters, ...).
     envelope
@@ -62,13 +66,33 @@ class Parcel:
 
     arn: str
     body: str
-    principal: str | None = None
+    sender: Caller | None = None
+    source_arn: str = ""
     target: Mapping[str, Any] = field(default_factory=dict)
     envelope: Mapping[str, Any] | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     dead_letter_arn: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """What policies may ask about it."""
+        return known_of_source(self.source_arn)
+
+
+def known_of_source(arn: str) -> Mapping[str, str]:
+    """Return what is known of a call that a service makes for a resource of this account.
+
+    Examples
+    --------
+    >>> known_of_source("arn:aws:s3:::data")["aws:SourceAccount"]
+    '123456789012'
+    """
+    if not arn:
+        return {}
+    known = {"aws:SourceArn": arn, "aws:SourceAccount": ACCOUNT}
+    return {**known, "aws:SourceOwner": ACCOUNT} if ":cloudwatch:" in arn else known  # a topic's own policy asks for it
 
 
 Deliver = Callable[[Arn, Parcel], object]
@@ -104,11 +128,11 @@ class Courier:
         self.core = core
         self.undelivered: list[tuple[Parcel, DeliveryError]] = []
         self._record = record
-        self._takers: dict[str, Deliver] = {}
+        self._takers: dict[str, tuple[Deliver, str]] = {}
 
-    def accept(self, kind: str, deliver: Deliver) -> None:
-        """Let ``deliver`` take the parcels for targets of a kind: the service in their ARNs."""
-        self._takers[kind] = deliver
+    def accept(self, kind: str, deliver: Deliver, action: str) -> None:
+        """Let ``deliver`` take parcels for a kind of targets, the service in their ARNs; ``action`` is what it does."""
+        self._takers[kind] = (deliver, action)
 
     def takes(self, arn: str) -> bool:
         """Whether parcels can be delivered to ``arn``."""
@@ -150,7 +174,11 @@ class Courier:
             **({"EXHAUSTED_RETRY_CONDITION": exhausted} if exhausted else {}),
             **parcel.labels,
         }
-        self.deliver(Parcel(parcel.dead_letter_arn, parcel.body, attributes=labels))
+        dead = Parcel(parcel.dead_letter_arn, parcel.body, parcel.sender, parcel.source_arn, attributes=labels)
+        try:
+            self.deliver(dead)
+        except DeliveryError as refused:
+            self.undelivered.append((dead, refused))
 
     def deliver(self, parcel: Parcel) -> None:
         """Deliver now.
@@ -161,7 +189,11 @@ class Courier:
             When the target does not exist, does not permit the sender, or is of a kind the local cloud lacks.
         """
         arn = Arn.parse(parcel.arn)
-        deliver = self._takers.get(arn.service)
-        if deliver is None:
+        if arn.service not in self._takers:
             raise DeliveryError("UNSUPPORTED_TARGET", f"The local cloud cannot deliver to {parcel.arn}.")
+        deliver, action = self._takers[arn.service]
+        if parcel.sender is not None:
+            refusal = self.core.gate.refusal(parcel.sender, action, arn.text, parcel.known)
+            if refusal is not None:
+                raise DeliveryError("NO_PERMISSIONS", refusal)
         deliver(arn, parcel)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from local_cloud.kernel.gate import Gate
+
 FAKE_CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -13,9 +15,10 @@ FAKE_CREDENTIALS = {
 
 
 class Loopback:
-    """moto over HTTP, opened when somebody asks for its address."""
+    """moto over HTTP, opened when somebody asks for its address; ``gate`` says what callers may."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self._lock = threading.Lock()
         self._server: Any = None
 
@@ -24,7 +27,7 @@ class Loopback:
         """What to set ``AWS_ENDPOINT_URL`` to."""
         with self._lock:
             if self._server is None:
-                self._server = _serving()
+                self._server = _serving(self._gate)
             return f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
@@ -36,7 +39,7 @@ class Loopback:
                 self._server = None
 
 
-def _serving() -> Any:
+def _serving(gate: Gate) -> Any:
     """A server that answers, in threads of its own. Imported late: most clouds need none."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -45,7 +48,7 @@ def _serving() -> Any:
         def log(self, *_args: Any, **_named: Any) -> None:
             """Nobody reads it."""
 
-    moto: Any = DomainDispatcherApplication(create_backend_app)
-    server = make_server("127.0.0.1", 0, moto, threaded=True, request_handler=Quiet)
+    answer: Any = gate.guard(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)
     threading.Thread(target=server.serve_forever, name="local-cloud-loopback", daemon=True).start()
     return server

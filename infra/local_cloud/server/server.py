@@ -15,22 +15,22 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 from moto.cloudformation.parsing import OutputMap
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from local_cloud.cloud import LocalCloud
+from local_cloud.kernel.answers import Answer, aws_error
 from local_cloud.kernel.core import Options
 from local_cloud.kernel.errors import LocalCloudError, UnknownFunctionError
+from local_cloud.kernel.gate import Application
 from local_cloud.kernel.patching import Patch, Patches
 from local_cloud.server.running import HEALTH_PATH, PID_FILE, STATE_DIR, running_server
 from local_cloud.services.cloudformation.change_sets import patched_delete_stack
@@ -40,7 +40,7 @@ from local_cloud.services.lambda_.runtime_api import AwslambdaricInvoker
 from local_cloud.services.mlflow.server import LocalS3, MlflowServer
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 DEFAULT_PORT = 4566
@@ -235,7 +235,7 @@ class Gateway:
 
     def __init__(self, server: LocalServer) -> None:
         self._server = server
-        self._moto: WSGIApplication = DomainDispatcherApplication(create_backend_app)
+        self._answer: Application = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -278,7 +278,7 @@ class Gateway:
             return lambda _: None
 
         try:
-            chunks = self._moto(environ, start_response)
+            chunks = self._server.cloud.core.gate.guard(self._answer)(environ, start_response)
             body = b"".join(chunks)
             close = getattr(chunks, "close", None)
             if close is not None:
@@ -290,29 +290,6 @@ class Gateway:
         if status >= HTTPStatus.BAD_REQUEST and body[:15].lower().startswith((b"<!doctype html", b"<html")):
             return aws_error(environ, status, "UnknownOperationException", "The local cloud has no such operation.")
         return Answer(status, _joined(headers), body)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def status_line(self) -> str:
-        """The status with its reason, as WSGI wants it.
-
-        Examples
-        --------
-        >>> Answer(404, {}, b"").status_line
-        '404 Not Found'
-        """
-        try:
-            return f"{self.status} {HTTPStatus(self.status).phrase}"
-        except ValueError:
-            return f"{self.status} Unknown"
 
 
 def error_answer(environ: Mapping[str, Any], error: Exception) -> Answer:
@@ -328,39 +305,6 @@ def error_answer(environ: Mapping[str, Any], error: Exception) -> Answer:
             traceback.print_exception(error, file=sys.stderr)
             message = f"The local cloud failed: {type(error).__name__}: {error}."
             return aws_error(environ, 500, "InternalFailure", message)
-
-
-def aws_error(environ: Mapping[str, Any], status: int, code: str, message: str) -> Answer:
-    """Return an error in the protocol that the request speaks: JSON, query XML, S3's XML, REST JSON or CBOR.
-
-    Examples
-    --------
-    >>> aws_error({"HTTP_X_AMZ_TARGET": "DynamoDB_20120810.GetItem"}, 400, "ValidationException", "No.").body
-    b'{"__type": "ValidationException", "message": "No."}'
-    """
-    request_id = {"x-amzn-requestid": "00000000-0000-4000-8000-000000000000"}
-    scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0].split("/")
-    service = scope[3] if len(scope) > 3 else ""
-    if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor":
-        headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
-        body = b"\xa2" + b"".join(_cbor_text(text) for text in ("__type", code, "message", message))
-    elif "HTTP_X_AMZ_TARGET" in environ:
-        headers = {"Content-Type": "application/x-amz-json-1.1"}
-        body = json.dumps({"__type": code, "message": message}).encode()
-    elif environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        headers = {"Content-Type": "text/xml"}
-        fault = "Sender" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "Receiver"
-        body = (
-            f"<ErrorResponse><Error><Type>{fault}</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
-            "<RequestId>00000000-0000-4000-8000-000000000000</RequestId></ErrorResponse>"
-        ).encode()
-    elif service in ("s3", ""):
-        headers = {"Content-Type": "application/xml"}
-        body = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>".encode()
-    else:
-        headers = {"Content-Type": "application/json", "x-amzn-errortype": code}
-        body = json.dumps({"message": message}).encode()
-    return Answer(status, {**headers, **request_id, "Content-Length": str(len(body))}, body)
 
 
 def local_address(text: str, url: str) -> str:
@@ -515,13 +459,3 @@ def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, value in headers:
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
-
-
-def _cbor_text(text: str) -> bytes:
-    encoded = text.encode()
-    size = len(encoded)
-    if size < 24:
-        return bytes([0x60 + size]) + encoded
-    if size < 256:
-        return b"\x78" + bytes([size]) + encoded
-    return b"\x79" + size.to_bytes(2, "big") + encoded[:65_535]

@@ -119,9 +119,18 @@ def _without_nothing(value: Any) -> Any:
     return value
 
 
+def _create_key(context: Context[Resources], name: str, properties: Properties) -> Any:
+    return create_in_moto(context, name, {"KeyPolicy": "", **properties})  # without one, AWS's own: the account decides
+
+
+def _update_key(context: Context[Resources], key: Any, name: str, properties: Properties) -> Any:
+    key.policy = properties.get("KeyPolicy") or key.generate_default_policy()
+    return key
+
+
 KINDS: tuple[Kind[Resources], ...] = (
     Kind("AWS::KMS::Alias", "AliasName", create_in_moto, keep),
-    Kind("AWS::KMS::Key", "", create_in_moto, keep),
+    Kind("AWS::KMS::Key", "", _create_key, _update_key),
     Kind("AWS::SSM::Parameter", "Name", create_in_moto, update_in_moto),
 )
 """Types of services that are moto's own here."""

@@ -1,7 +1,7 @@
 """Which properties of which resource types the local cloud honours. Anything that is not here fails the deploy.
 
 Two kinds stand side by side: properties that take effect, and properties that change nothing about how a stack behaves
-(tags, descriptions, encryption, tracing, retention, permissions of roles). The second kind follows the ``|``.
+(tags, descriptions, tracing, retention). The second kind follows the ``|``.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     "AWS::Events::Rule": _properties(
         "Name EventBusName EventPattern ScheduleExpression State Targets | Description RoleArn Tags"
     ),
-    "AWS::IAM::ManagedPolicy": _properties("| ManagedPolicyName Path PolicyDocument Roles Users Groups Description"),
-    "AWS::IAM::Policy": _properties("| PolicyName PolicyDocument Roles Users Groups"),
+    "AWS::IAM::ManagedPolicy": _properties("ManagedPolicyName PolicyDocument Roles | Path Users Groups Description"),
+    "AWS::IAM::Policy": _properties("PolicyName PolicyDocument Roles | Users Groups"),
     "AWS::IAM::Role": _properties(
-        "| RoleName Path AssumeRolePolicyDocument Policies ManagedPolicyArns Description MaxSessionDuration "
-        "PermissionsBoundary Tags"
+        "RoleName AssumeRolePolicyDocument Policies ManagedPolicyArns PermissionsBoundary Tags "
+        "| Path Description MaxSessionDuration"
     ),
-    "AWS::KMS::Alias": _properties("| AliasName TargetKeyId"),
+    "AWS::KMS::Alias": _properties("AliasName TargetKeyId"),
     "AWS::KMS::Key": _properties(
-        "| KeyPolicy Description Enabled EnableKeyRotation KeySpec KeyUsage MultiRegion PendingWindowInDays "
+        "KeyPolicy | Description Enabled EnableKeyRotation KeySpec KeyUsage MultiRegion PendingWindowInDays "
         "RotationPeriodInDays Tags"
     ),
     "AWS::KinesisFirehose::DeliveryStream": _properties(
@@ -68,42 +68,42 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     ),
     "AWS::Lambda::Function": _properties(
         "FunctionName Code Handler Runtime Timeout MemorySize Environment Layers DeadLetterConfig PackageType "
-        "| Role Description Tags TracingConfig LoggingConfig Architectures EphemeralStorage KmsKeyArn VpcConfig "
+        "Role | Description Tags TracingConfig LoggingConfig Architectures EphemeralStorage KmsKeyArn VpcConfig "
         "ReservedConcurrentExecutions RecursiveLoop RuntimeManagementConfig"
     ),
     "AWS::Lambda::LayerVersion": _properties(
         "LayerName Content | Description CompatibleRuntimes CompatibleArchitectures LicenseInfo"
     ),
     "AWS::Lambda::Permission": _properties(
-        "FunctionName Action Principal | SourceArn SourceAccount EventSourceToken FunctionUrlAuthType PrincipalOrgID"
+        "FunctionName Action Principal SourceArn SourceAccount | EventSourceToken FunctionUrlAuthType PrincipalOrgID"
     ),
     "AWS::Lambda::Version": _properties("FunctionName | Description CodeSha256 ProvisionedConcurrencyConfig"),
     "AWS::Logs::LogGroup": _properties(
         "LogGroupName | RetentionInDays KmsKeyId LogGroupClass Tags DataProtectionPolicy"
     ),
     "AWS::Pipes::Pipe": _properties(
-        "Name Source SourceParameters Target TargetParameters DesiredState | RoleArn Description Tags LogConfiguration "
+        "Name Source SourceParameters Target TargetParameters DesiredState RoleArn | Description Tags LogConfiguration "
         "KmsKeyIdentifier"
     ),
     "AWS::S3::Bucket": _properties(
-        "BucketName NotificationConfiguration VersioningConfiguration LifecycleConfiguration | BucketEncryption "
+        "BucketName NotificationConfiguration VersioningConfiguration LifecycleConfiguration BucketEncryption | "
         "PublicAccessBlockConfiguration OwnershipControls Tags MetricsConfigurations IntelligentTieringConfigurations "
         "LoggingConfiguration"
     ),
-    "AWS::S3::BucketPolicy": _properties("| Bucket PolicyDocument"),
+    "AWS::S3::BucketPolicy": _properties("Bucket PolicyDocument"),
     "AWS::SNS::Subscription": _properties(
         "TopicArn Protocol Endpoint FilterPolicy FilterPolicyScope RawMessageDelivery | RedrivePolicy Region"
     ),
     "AWS::SNS::Topic": _properties(
-        "TopicName Subscription | DisplayName KmsMasterKeyId TracingConfig SignatureVersion Tags"
+        "TopicName Subscription KmsMasterKeyId | DisplayName TracingConfig SignatureVersion Tags"
     ),
-    "AWS::SNS::TopicPolicy": _properties("| PolicyDocument Topics"),
+    "AWS::SNS::TopicPolicy": _properties("PolicyDocument Topics"),
     "AWS::SQS::Queue": _properties(
         "QueueName DelaySeconds MessageRetentionPeriod VisibilityTimeout RedrivePolicy FifoQueue "
         "ContentBasedDeduplication MaximumMessageSize ReceiveMessageWaitTimeSeconds "
-        "| KmsMasterKeyId KmsDataKeyReusePeriodSeconds SqsManagedSseEnabled RedriveAllowPolicy Tags"
+        "KmsMasterKeyId | KmsDataKeyReusePeriodSeconds SqsManagedSseEnabled RedriveAllowPolicy Tags"
     ),
-    "AWS::SQS::QueuePolicy": _properties("| PolicyDocument Queues"),
+    "AWS::SQS::QueuePolicy": _properties("PolicyDocument Queues"),
     "AWS::SSM::Parameter": _properties("Name Type Value | Description AllowedPattern Tier DataType Tags"),
     "AWS::Scheduler::Schedule": _properties(
         "Name GroupName ScheduleExpression ScheduleExpressionTimezone State StartDate EndDate Target "

@@ -12,6 +12,7 @@ from typing import Any
 from moto.cloudwatch.models import Alarm, CloudWatchBackend
 
 from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
 from local_cloud.kernel.measures import MetricKey, Point
@@ -19,6 +20,7 @@ from local_cloud.kernel.patching import Patch
 from local_cloud.services.cloudwatch.metrics import Metrics, Timed, evaluate_math, names_in, parse_math, statistic
 
 PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
+TOPICS_PRINCIPAL = "cloudwatch.amazonaws.com"
 EMITTED = frozenset({"AWS/ApiGateway", "AWS/Events", "AWS/Lambda", "AWS/SQS", "AWS/SageMaker"})
 """The namespaces of AWS's own that the local cloud fills; an alarm on another could never trip."""
 
@@ -237,11 +239,13 @@ class Alarms(Service):
         actions = {OK: alarm.ok_actions, ALARM: alarm.alarm_actions, INSUFFICIENT: alarm.insufficient_data_actions}
         for arn in actions[alarm.state_value] or ():
             if Arn.parse(arn).service == "lambda":
-                self.courier.send(Parcel(arn, json.dumps(self._direct(alarm, told)), principal=PRINCIPAL))
+                body = json.dumps(self._direct(alarm, told))
+                self.courier.send(Parcel(arn, body, Caller(PRINCIPAL), alarm.alarm_arn))
             else:
                 body = json.dumps(self._notification(alarm, before))
                 subject = f'{alarm.state_value}: "{alarm.name}" in US East (N. Virginia)'
-                self.courier.send(Parcel(arn, body, target={"Subject": subject}))
+                sender = Caller(TOPICS_PRINCIPAL)
+                self.courier.send(Parcel(arn, body, sender, alarm.alarm_arn, target={"Subject": subject}))
 
     def _direct(self, alarm: Alarm, told: Mapping[str, Any]) -> dict[str, Any]:
         return {

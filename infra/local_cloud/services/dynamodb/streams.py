@@ -30,6 +30,7 @@ from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import StreamRecord, StreamShard
 
 from local_cloud.kernel.arns import ACCOUNT, REGION
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Parcel
 from local_cloud.kernel.patching import Patch
@@ -41,6 +42,7 @@ RECORD_LIFE = timedelta(hours=24)
 FIRST_RETRY = timedelta(seconds=1)
 LONGEST_RETRY = timedelta(minutes=5)
 ITEMS_PER_TRANSACTION = 100
+READING = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
 
 Consume = Callable[[Sequence[dict[str, Any]]], int]
 """Takes a batch and returns how many of its records, from the front, were dealt with."""
@@ -56,12 +58,15 @@ class Reader:
         Unique to the reader.
     arn
         Whose failure a dead-letter queue is told of.
+    caller
+        The session of the role by which it reads and tells.
     """
 
     name: str
     arn: str
     stream_arn: str
     consume: Consume
+    caller: Caller | None = None
     dead_letter_arn: str | None = None
     batch_size: int = 100
     window: timedelta = timedelta(0)
@@ -157,6 +162,12 @@ class Streams(Service):
         reader.planned = False
         if self._readers.get(reader.name) is not reader or not reader.pending:
             return
+        if not self._may_read(reader):
+            reader.pending = [item for item in reader.pending if self.core.clock.now - item[0] < RECORD_LIFE]
+            reader.tries = max(1, reader.tries)
+            if reader.pending:
+                self._plan(reader, LONGEST_RETRY)
+            return
         batch = [record for _, record in reader.pending[: reader.batch_size]]
         done = reader.consume(batch)
         if done:
@@ -166,6 +177,10 @@ class Streams(Service):
             self._retry(reader, batch[done:])
         elif reader.pending:
             self._plan(reader, timedelta(0))
+
+    def _may_read(self, reader: Reader) -> bool:
+        caller, refusal = reader.caller, self.core.gate.refusal
+        return caller is None or all(refusal(caller, action, reader.stream_arn) is None for action in READING)
 
     def _retry(self, reader: Reader, failed: Sequence[dict[str, Any]]) -> None:
         reader.tries += 1
@@ -204,7 +219,7 @@ class Streams(Service):
                 "streamArn": reader.stream_arn,
             },
         }
-        self.courier.send(Parcel(reader.dead_letter_arn, json.dumps(body)))
+        self.courier.send(Parcel(reader.dead_letter_arn, json.dumps(body), reader.caller))
 
 
 def _repeated(later: Sequence[tuple[StreamShard, Any, Any]], shard: StreamShard, old: Any, new: Any) -> bool:
@@ -417,6 +432,7 @@ def _reader(streams: Streams, mapping: EventSourceMapping) -> Reader:
         name=mapping.uuid,
         arn=mapping.function_arn,
         stream_arn=mapping.event_source_arn,
+        caller=streams.functions.caller_of(streams.functions.find(mapping.function_arn)),
         consume=consume_stream(streams.functions, mapping),
         dead_letter_arn=(mapping.destination_config or {}).get("OnFailure", {}).get("Destination"),
         batch_size=int(mapping.batch_size),

@@ -11,6 +11,7 @@ from moto.events.exceptions import ResourceNotFoundException, ValidationExceptio
 from moto.events.models import EventsBackend, Rule, events_backends
 
 from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Parcel, RetryPolicy
 from local_cloud.kernel.errors import DeliveryError
@@ -92,7 +93,8 @@ class Events(Service):
                 Parcel(
                     arn=target["Arn"],
                     body=target_input(target, envelope, ingestion_time=event_time(self.core.clock.now)),
-                    principal=PRINCIPAL,
+                    sender=_sender(target),
+                    source_arn=rule.arn,
                     target=target,
                     envelope=envelope,
                     retry=RetryPolicy.parse(target.get("RetryPolicy")),
@@ -121,6 +123,16 @@ class Events(Service):
             detail=json.loads(parcel.body),
             bus=arn.resource_name,
         )
+
+
+def _sender(target: Mapping[str, Any]) -> Caller | None:
+    """Who delivers to a target: the role that the target names, or EventBridge, let in by the target's own policy."""
+    role = target.get("RoleArn")
+    if role:
+        return Caller.session(role, "events")
+    if Arn.parse(target["Arn"]).service == "logs":
+        return None  # by a policy of CloudWatch Logs, which templates here do not have
+    return Caller(PRINCIPAL)
 
 
 def target_input(target: Mapping[str, Any], event: Mapping[str, Any], *, ingestion_time: str) -> str:

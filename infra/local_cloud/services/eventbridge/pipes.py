@@ -10,6 +10,7 @@ from typing import Any
 from moto.pipes.models import EventBridgePipesBackend, Pipe
 
 from local_cloud.kernel.arns import Arn
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Parcel
 from local_cloud.kernel.errors import DeliveryError
@@ -42,6 +43,7 @@ class Pipes(Service):
                 name=pipe.arn,
                 arn=pipe.arn,
                 stream_arn=pipe.source,
+                caller=_session(pipe),
                 consume=lambda records: self._pass_on(pipe, records),
                 dead_letter_arn=dead_letter_arn,
                 batch_size=int(source.get("BatchSize", 100)),
@@ -74,6 +76,8 @@ class Pipes(Service):
             Parcel(
                 arn=pipe.target,
                 body=body if target.service != "lambda" else f"[{body}]",
+                sender=_session(pipe),
+                source_arn=pipe.arn,
                 target={"SqsParameters": parameters.get("SqsQueueParameters", {})},
             )
         )
@@ -100,14 +104,24 @@ class Pipes(Service):
         detail = json.loads(body)
         if not isinstance(detail, dict):
             raise DeliveryError("INVALID_JSON", f"Pipe {pipe.name} made no JSON object of a record: a detail is one.")
+        source = str(_dynamic(given.get("Source"), record) or f"Pipe {pipe.name}")
+        detail_type = str(_dynamic(given.get("DetailType"), record) or "Event from aws:dynamodb")
+        known = {"events:source": source, "events:detail-type": detail_type}
+        refusal = self.core.gate.refusal(_session(pipe), "events:PutEvents", pipe.target, known)
+        if refusal is not None:
+            raise DeliveryError("NO_PERMISSIONS", refusal)
         self.events.emit(
-            source=str(_dynamic(given.get("Source"), record) or f"Pipe {pipe.name}"),
-            detail_type=str(_dynamic(given.get("DetailType"), record) or "Event from aws:dynamodb"),
+            source=source,
+            detail_type=detail_type,
             detail=detail,
             resources=[str(_dynamic(item, record)) for item in given.get("Resources", [])],
             bus=bus,
             time=moment(_dynamic(given.get("Time"), record)),
         )
+
+
+def _session(pipe: Pipe) -> Caller:
+    return Caller.session(pipe.role_arn, pipe.name)
 
 
 def _dynamic(given: str | None, record: Mapping[str, Any]) -> Any:

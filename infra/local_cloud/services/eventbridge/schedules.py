@@ -16,6 +16,7 @@ from moto.scheduler.exceptions import ValidationException
 from moto.scheduler.models import EventBridgeSchedulerBackend, Schedule
 from pyawscron import AWSCron
 
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.clock import Entry
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Parcel, RetryPolicy
@@ -275,6 +276,8 @@ class Timetable(Service):
             Parcel(
                 arn=target["Arn"],
                 body=self._schedule_input(schedule, when),
+                sender=Caller.session(target["RoleArn"], "scheduler"),
+                source_arn=schedule.arn,
                 target=target,
                 retry=RetryPolicy.parse(target.get("RetryPolicy")),
                 dead_letter_arn=(target.get("DeadLetterConfig") or {}).get("Arn"),

@@ -17,6 +17,7 @@ from moto.firehose.models import DeliveryStream, FirehoseBackend, firehose_backe
 from moto.firehose.responses import FirehoseResponse
 
 from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.clock import Entry
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Parcel
@@ -25,6 +26,8 @@ from local_cloud.kernel.input_templates import look_up
 from local_cloud.kernel.patching import Patch
 
 MEBIBYTE = 1024 * 1024
+SHORTEST_RETRY = timedelta(minutes=1)
+LONGEST_DELIVERY = timedelta(hours=24)
 _EXPRESSION = re.compile(r"!\{([A-Za-z-]+):([^}]*)\}")
 _QUERY = re.compile(r"\{\s*(.*)\s*\}", re.DOTALL)
 _QUERY_PAIR = re.compile(r"\s*\"?([A-Za-z_][A-Za-z0-9_]*)\"?\s*:\s*((?:\.[A-Za-z_][A-Za-z0-9_]*)+)\s*")
@@ -67,6 +70,7 @@ class Settings:
     """What a delivery stream does with a record, read from its S3 configuration."""
 
     bucket: str
+    role: str
     prefix: str
     error_prefix: str
     interval: timedelta
@@ -105,6 +109,7 @@ class Settings:
             raise ValueError(f"uses CompressionFormat {compression}")
         return cls(
             bucket=Arn.parse(config["BucketARN"]).resource_name,
+            role=config["RoleARN"],
             prefix=config.get("Prefix", ""),
             error_prefix=config.get("ErrorOutputPrefix", ""),
             interval=timedelta(seconds=int(hints.get("IntervalInSeconds", 300))),
@@ -220,8 +225,6 @@ class Firehose(Service):
             self._flush(key)
 
     def _flush(self, key: tuple[str, str, tuple[tuple[str, str], ...]]) -> None:
-        from moto.s3.models import s3_backends
-
         buffer = self._buffers.pop(key, None)
         if buffer is None:
             return
@@ -248,7 +251,19 @@ class Firehose(Service):
             object_key += settings.extension or ".gz"
         else:
             object_key += settings.extension
-        s3_backends[ACCOUNT]["aws"].put_object(settings.bucket, object_key, body)
+        self._write(settings, object_key, body, self.core.clock.now)
+
+    def _write(self, settings: Settings, key: str, body: bytes, since: datetime) -> None:
+        """Write an object by the stream's role; what the role may not write is tried for a day, and then lost."""
+        from moto.s3.models import s3_backends
+
+        caller = Caller.session(settings.role, "AWSFirehoseToS3")
+        refusal = self.core.gate.refusal(caller, "s3:PutObject", f"arn:aws:s3:::{settings.bucket}/{key}")
+        if refusal is None:
+            s3_backends[ACCOUNT]["aws"].put_object(settings.bucket, key, body)
+        elif self.core.clock.now - since < LONGEST_DELIVERY:
+            again = max(settings.interval, SHORTEST_RETRY)
+            self.core.agenda.after(again, lambda: self._write(settings, key, body, since), f"firehose {key}")
 
 
 def object_name(

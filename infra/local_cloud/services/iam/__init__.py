@@ -1,1 +1,1 @@
-"""Roles and policies: kept, and not enforced."""
+"""Roles and policies, and what they allow: each call is decided as IAM decides it."""

@@ -20,9 +20,11 @@ from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda.models import EventSourceMapping, LambdaBackend, LambdaFunction, lambda_backends
 
 from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
 from local_cloud.kernel.errors import DeliveryError, UnknownFunctionError
+from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.patterns import matches_any
 from local_cloud.kernel.times import milliseconds
@@ -31,6 +33,7 @@ from local_cloud.services.lambda_.invokers import DeployedFunction, InvocationRe
 RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=2))
 DEFAULT_MAX_AGE_SECONDS = 6 * 3600
 LOG_LENGTH = 50_000
+POLLING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +117,12 @@ class Functions(Service):
             tuple(sorted(function.environment_vars.items())),
             tuple(layer["Arn"] for layer in function.layers),
             str(function.version),
+            function.role,
         )
         cached = self._described.get(id(function))
         if cached is not None and cached[0] == fingerprint:
             return cached[1]
+        caller = self.caller_of(function)
         described = DeployedFunction(
             name=function.function_name,
             arn=function.function_arn,
@@ -130,9 +135,16 @@ class Functions(Service):
             memory_mb=int(function.memory_size or 128),
             code_sha256=function.code_sha_256,
             version=str(function.version),
+            caller=caller,
+            credentials=FAKE_CREDENTIALS if caller is None else self.core.keyring.credentials(caller),
         )
         self._described[id(function)] = (fingerprint, described)
         return described
+
+    def caller_of(self, function: LambdaFunction) -> Caller | None:
+        """Return the session of a function's role, which Lambda names after the function."""
+        role = str(function.role or "")
+        return Caller.session(role, function.function_name) if role.startswith("arn:") else None
 
     def _physical_name(self, name: str) -> str:
         if name.startswith("arn:"):
@@ -198,27 +210,22 @@ class Functions(Service):
         Raises
         ------
         DeliveryError
-            When there is no such function, or it does not permit the sender.
+            When there is no such function.
         """
-        self.invoke_async(arn.text, parcel.body.encode(), principal=parcel.principal)
+        self.invoke_async(arn.text, parcel.body.encode())
 
-    def invoke_async(self, arn: str, payload: bytes, *, principal: str | None = None) -> str:
+    def invoke_async(self, arn: str, payload: bytes) -> str:
         """Accept an event into the function's queue; it runs when what is already due has run.
 
         Raises
         ------
         DeliveryError
-            When there is no such function, or it does not permit ``principal``.
+            When there is no such function.
         """
         try:
-            function = self.find(arn)
+            self.find(arn)
         except UnknownFunctionError as error:
             raise DeliveryError("NO_RESOURCE", f"There is no function {arn}.") from error
-        if principal is not None and not permits(function, principal):
-            raise DeliveryError(
-                "NO_PERMISSIONS",
-                f"Function {function.function_name} has no AWS::Lambda::Permission for {principal}.",
-            )
         event = AsyncEvent(arn, payload, self.next_request_id(), self.core.clock.now)
         self.core.agenda.soon(lambda: self._run_async(event), f"async {arn}")
         return event.request_id
@@ -252,7 +259,7 @@ class Functions(Service):
         self._to_destination(config, "OnFailure", why, event, function, result)
         dead_letter_arn = self.dead_letter_arns.get(function.function_name)
         if dead_letter_arn:
-            self._to_dead_letter_queue(dead_letter_arn, event, result)
+            self._to_dead_letter_queue(dead_letter_arn, event, result, self.caller_of(function))
 
     def _to_destination(
         self,
@@ -281,42 +288,33 @@ class Functions(Service):
         }
         if result.error:
             record["responseContext"]["functionError"] = result.error
-        if Arn.parse(destination).service == "events":
-            self.emit(
-                source="lambda",
-                detail_type=f"Lambda Function Invocation Result - {'Failure' if result.error else 'Success'}",
-                detail=record,
-                resources=[destination, record["requestContext"]["functionArn"]],
-                bus=Arn.parse(destination).resource_name,
-            )
+        caller = self.caller_of(function)
+        if Arn.parse(destination).service != "events":
+            self.courier.send(Parcel(destination, json.dumps(record), caller))
             return
-        self.courier.send(Parcel(destination, json.dumps(record)))
+        if caller is not None and self.core.gate.refusal(caller, "events:PutEvents", destination) is not None:
+            return  # as on AWS: a record that the role may not hand on is lost
+        self.emit(
+            source="lambda",
+            detail_type=f"Lambda Function Invocation Result - {'Failure' if result.error else 'Success'}",
+            detail=record,
+            resources=[destination, record["requestContext"]["functionArn"]],
+            bus=Arn.parse(destination).resource_name,
+        )
 
-    def _to_dead_letter_queue(self, arn: str, event: AsyncEvent, result: InvocationResult) -> None:
+    def _to_dead_letter_queue(
+        self, arn: str, event: AsyncEvent, result: InvocationResult, caller: Caller | None
+    ) -> None:
         body = event.payload.decode()
+        attributes: dict[str, str] = {}
         if Arn.parse(arn).service == "sqs":
-            attributes = {
-                "RequestID": event.request_id,
-                "ErrorCode": "200",
-                "ErrorMessage": _summary(result.payload)[:1024],
-            }
-            self.courier.deliver(Parcel(arn, body, attributes=attributes))
-        else:
-            self.courier.send(Parcel(arn, body))
+            message = _summary(result.payload)[:1024]
+            attributes = {"RequestID": event.request_id, "ErrorCode": "200", "ErrorMessage": message}
+        self.courier.send(Parcel(arn, body, caller, attributes=attributes))
 
     def _keep_log(self, function: LambdaFunction, result: InvocationResult) -> None:
         function.logs_backend.ensure_log_group(function.logs_group_name)
         function.save_logs(result.stdout + (result.payload.decode() if result.error else ""))
-
-
-def permits(function: LambdaFunction, principal: str) -> bool:
-    """Whether the function's resource policy lets ``principal`` invoke it."""
-    for statement in function.policy.statements:
-        who = statement.get("Principal", {})
-        allowed = who.get("Service") if isinstance(who, dict) else who
-        if allowed in (principal, "*") or (isinstance(allowed, list) and principal in allowed):
-            return True
-    return False
 
 
 # -- event source mappings -------------------------------------------------------------------------------------------
@@ -373,7 +371,7 @@ class Pollers(Service):
         from moto.sqs.models import sqs_backends
 
         backend: Any = sqs_backends[queue.account_id][queue.region]
-        if backend.queues.get(queue.name) is not queue:
+        if backend.queues.get(queue.name) is not queue or not self._may_poll(mapping, queue):
             return
         messages = backend.receive_message(queue.name, mapping.batch_size, 0, int(queue.visibility_timeout), ["All"])
         if messages:
@@ -383,6 +381,12 @@ class Pollers(Service):
         elif waiting := [m for m in queue._messages if not m.visible or m.delayed]:
             soonest = min(max(m.visible_at, m.delayed_until) for m in waiting) / 1000
             self._plan(mapping, queue, timedelta(seconds=max(0.0, soonest - self.core.clock.now.timestamp()) + 0.001))
+
+    def _may_poll(self, mapping: EventSourceMapping, queue: Any) -> bool:
+        """Whether the function's role may take messages; the poller acts for it."""
+        caller = self.functions.caller_of(self.functions.find(mapping.function_arn))
+        refusal = self.core.gate.refusal
+        return caller is None or all(refusal(caller, action, queue.queue_arn) is None for action in POLLING)
 
     def _process(self, mapping: EventSourceMapping, queue: Any, backend: Any, messages: Sequence[Any]) -> None:
         filters = _filter_patterns(mapping.filter_criteria)

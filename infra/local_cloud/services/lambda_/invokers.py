@@ -24,12 +24,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from local_cloud.kernel.callers import Caller, acting_as
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 
 
 @dataclass(frozen=True, slots=True)
 class DeployedFunction:
-    """A function as it was deployed: where its code is and what it is given to run with."""
+    """A function as it was deployed: where its code is and what it is given to run with.
+
+    ``caller`` is the session of its role, and ``credentials`` that session's; without a role it runs as the operator.
+    """
 
     name: str
     arn: str
@@ -42,6 +46,8 @@ class DeployedFunction:
     memory_mb: int
     code_sha256: str = ""
     version: str = "$LATEST"
+    caller: Caller | None = None
+    credentials: Mapping[str, str] = field(default_factory=lambda: FAKE_CREDENTIALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,7 @@ class InProcessInvoker:
 
     def invoke(self, function: DeployedFunction, payload: bytes, *, request_id: str, now: datetime) -> InvocationResult:  # noqa: ARG002
         """Run the handler; an exception becomes Lambda's error document."""
-        with self._lock, _environment(function), self._stdout.capture() as printed:
+        with self._lock, _environment(function), acting_as(function.caller), self._stdout.capture() as printed:
             try:
                 loaded = self._load(function)
                 context = _context(function, request_id)
@@ -242,7 +248,7 @@ def runtime_environment(function: DeployedFunction) -> dict[str, str]:
         "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",
         "LAMBDA_TASK_ROOT": str(function.code_dir),
         "_HANDLER": function.handler,
-        **FAKE_CREDENTIALS,
+        **function.credentials,
         **function.environment,
     }
 

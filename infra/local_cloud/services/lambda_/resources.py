@@ -33,6 +33,7 @@ def _finish_function(context: Context[Functions], function: Any, properties: Pro
     functions.logical_ids[function.function_name] = context.logical_id
     variables = properties.get("Environment", {}).get("Variables", {})
     function.environment_vars = {name: _text(value) for name, value in variables.items()}
+    function.role = properties.get("Role", function.role)
     function.timeout = int(properties.get("Timeout", 3))
     function.memory_size = int(properties.get("MemorySize", 128))
     function.update_configuration({"Layers": properties.get("Layers", [])})
@@ -85,10 +86,26 @@ def _update_alias(
 
 
 def _create_permission(context: Context[Functions], name: str, properties: Properties) -> LocalResource:
-    function = context.backend("lambda").get_function(properties["FunctionName"])
-    statement, _ = function.policy.add_statement(json.dumps({**properties, "StatementId": name}))
-    policies = [function.policy]
-    return LocalResource(name, {"Id": name}, lambda: [p.statements.remove(statement) for p in policies])
+    backend = context.backend("lambda")
+    named = backend.get_function(properties["FunctionName"])
+    policy = backend.get_function(named.function_name).policy  # a function has one, whatever its statements are about
+    statement, _ = policy.add_statement(json.dumps({**properties, "StatementId": name}))
+    statement["Resource"] = _qualified(statement["Resource"], properties["FunctionName"])
+    return LocalResource(name, {"Id": name}, lambda: policy.statements.remove(statement))
+
+
+def _qualified(arn: str, name: str) -> str:
+    """Return the ARN of a function with the version or alias that ``name`` names.
+
+    Examples
+    --------
+    >>> _qualified("arn:aws:lambda:us-east-1:1:function:f", "arn:aws:lambda:us-east-1:1:function:f:live")
+    'arn:aws:lambda:us-east-1:1:function:f:live'
+    >>> _qualified("arn:aws:lambda:us-east-1:1:function:f", "f")
+    'arn:aws:lambda:us-east-1:1:function:f'
+    """
+    _, _, qualifier = name.rpartition("function:")[2].partition(":")
+    return f"{arn}:{qualifier}" if qualifier else arn
 
 
 def _create_invoke_config(context: Context[Functions], name: str, properties: Properties) -> LocalResource:

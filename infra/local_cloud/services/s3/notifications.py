@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
 from local_cloud.kernel.patching import Patch
@@ -76,12 +77,37 @@ def patched_s3_to_lambda(notifications: Notifications, original: Callable[..., A
     """``moto.s3.notifications._invoke_awslambda``: an asynchronous call."""
 
     def invoke(account_id: str, event_body: Any, fn_arn: str, region_name: str) -> None:
-        notifications.courier.send(Parcel(fn_arn, json.dumps(event_body), principal=PRINCIPAL))
+        notifications.courier.send(Parcel(fn_arn, json.dumps(event_body), Caller(PRINCIPAL), _bucket_of(event_body)))
 
     return invoke
+
+
+def patched_s3_to_queue(notifications: Notifications, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``moto.s3.notifications._send_sqs_message``: the queue's policy must let the bucket in."""
+
+    def send(account_id: str, event_body: Any, queue_name: str, region_name: str) -> None:
+        arn = f"arn:aws:sqs:{region_name}:{account_id}:{queue_name}"
+        notifications.courier.send(Parcel(arn, json.dumps(event_body), Caller(PRINCIPAL), _bucket_of(event_body)))
+
+    return send
+
+
+def patched_s3_to_topic(notifications: Notifications, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``moto.s3.notifications._send_sns_message``: the topic's policy must let the bucket in."""
+
+    def send(account_id: str, event_body: Any, topic_arn: str, region_name: str) -> None:
+        notifications.courier.send(Parcel(topic_arn, json.dumps(event_body), Caller(PRINCIPAL), _bucket_of(event_body)))
+
+    return send
+
+
+def _bucket_of(event: Any) -> str:
+    return str(event["Records"][0]["s3"]["bucket"]["arn"])
 
 
 PATCHES = (
     Patch("moto.s3.notifications:_invoke_awslambda", patched_s3_to_lambda),
     Patch("moto.s3.notifications:_send_event_bridge_message", patched_s3_event),
+    Patch("moto.s3.notifications:_send_sns_message", patched_s3_to_topic),
+    Patch("moto.s3.notifications:_send_sqs_message", patched_s3_to_queue),
 )

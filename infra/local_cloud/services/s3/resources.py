@@ -38,13 +38,8 @@ def _finish_bucket(context: Context[Lifecycles], bucket: Any, properties: Proper
 def _create_bucket_policy(context: Context[Lifecycles], name: str, properties: Properties) -> LocalResource:
     backend = context.backend("s3")
     bucket = properties["Bucket"]
-    # moto applies a statement whatever its Condition says; what is denied without TLS never happens on loopback.
-    document = properties["PolicyDocument"]
-    plain = {"Bool": {"aws:SecureTransport": "false"}}
-    statements = [s for s in document["Statement"] if not (s["Effect"] == "Deny" and s.get("Condition") == plain)]
-    if statements:
-        backend.put_bucket_policy(bucket, json.dumps({**document, "Statement": statements}).encode())
-    return LocalResource(bucket, {}, lambda: backend.delete_bucket_policy(bucket) if statements else None)
+    backend.put_bucket_policy(bucket, json.dumps(properties["PolicyDocument"]).encode())
+    return LocalResource(bucket, {}, lambda: backend.delete_bucket_policy(bucket))
 
 
 KINDS: tuple[Kind[Lifecycles], ...] = (

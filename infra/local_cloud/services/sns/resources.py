@@ -12,11 +12,13 @@ def _create_topic(context: Context[object], name: str, properties: Properties) -
     for subscription in properties.get("Subscription", []):
         _check_protocol(context, subscription["Protocol"])
     topic = create_in_moto(context, name, properties)
+    topic.kms_master_key_id = properties.get("KmsMasterKeyId", "")
     return give_attributes(topic, {"TopicArn": topic.arn})
 
 
 def _update_topic(context: Context[object], topic: Any, name: str, properties: Properties) -> Any:
     topic.display_name = properties.get("DisplayName", "")
+    topic.kms_master_key_id = properties.get("KmsMasterKeyId", "")
     return topic
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from local_cloud.kernel.arns import Arn
+from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
-from local_cloud.kernel.courier import Courier, Parcel
+from local_cloud.kernel.courier import Courier, Parcel, known_of_source
 from local_cloud.kernel.errors import DeliveryError
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.times import milliseconds
@@ -48,6 +49,10 @@ def patched_subscription_publish(topics: Topics, original: Callable[..., Any]) -
     def publish(self: Any, message: str, message_id: str, subject: str | None = None, **others: Any) -> None:
         if self.protocol in ("http", "https"):
             return  # a real request would leave the machine; a deploy refuses such subscriptions
+        if self.protocol == "sqs":
+            known = known_of_source(self.topic.arn)
+            if topics.core.gate.refusal(Caller(PRINCIPAL), "sqs:SendMessage", self.endpoint, known) is not None:
+                return  # as on AWS: who published is told nothing
         if self.protocol != "lambda":
             original(self, message, message_id, subject=subject, **others)
             return
@@ -70,7 +75,7 @@ def patched_subscription_publish(topics: Topics, original: Callable[..., Any]) -
             "Sns": notification,
         }
         body = json.dumps({"Records": [record]})
-        topics.courier.send(Parcel(self.endpoint, body, principal=PRINCIPAL))
+        topics.courier.send(Parcel(self.endpoint, body, Caller(PRINCIPAL), self.topic.arn))
 
     return publish
 

@@ -15,6 +15,7 @@ from local_cloud.kernel.clock import Entry
 from local_cloud.kernel.core import Core
 from local_cloud.services.sagemaker.endpoints.requests import CaptureSettings
 from local_cloud.services.sagemaker.training.container import split_uri
+from local_cloud.services.sagemaker.training.jobs import session_of
 
 FLUSH_EVERY = timedelta(minutes=1)
 LARGEST_BUFFER = 8 * 1024 * 1024
@@ -101,6 +102,7 @@ class _Folder:
     endpoint: str
     variant: str
     hour: str
+    role: str
 
 
 @dataclass(slots=True)
@@ -122,15 +124,17 @@ class Captures:
 
     def __init__(self, core: Core, before_flush: Callable[[], object]) -> None:
         self.core = core
-        self.lost = 0  # lines whose bucket is not there
+        self.lost = 0  # lines whose bucket is not there, or may not be written to
         self._before_flush = before_flush
         self._buffers: dict[_Folder, _Buffer] = {}
         self._lock = threading.Lock()
 
-    def add(self, exchange: Exchange, settings: CaptureSettings, *, endpoint: str, variant: str) -> None:
-        """Take an exchange into the file of its minute."""
+    def add(
+        self, exchange: Exchange, settings: CaptureSettings, *, endpoint: str, variant: str, role: str = ""
+    ) -> None:
+        """Take an exchange into the file of its minute, which is written by the model's role."""
         line = json.dumps(capture_record(exchange, settings), separators=(",", ":")).encode() + b"\n"
-        folder = _Folder(settings.uri, endpoint, variant, f"{exchange.time:%Y/%m/%d/%H}")
+        folder = _Folder(settings.uri, endpoint, variant, f"{exchange.time:%Y/%m/%d/%H}", role)
         with self._lock:
             buffer = self._buffers.get(folder)
             if buffer is None:
@@ -169,7 +173,13 @@ class Captures:
         name = f"{buffer.opened:%M-%S}-{buffer.opened.microsecond // 1000:03d}-{unique}.jsonl"
         key = "/".join(part for part in (prefix, folder.endpoint, folder.variant, folder.hour, name) if part)
         body = b"".join(line for _, line in sorted(buffer.lines))
+        if folder.role and self._refused(folder.role, f"arn:aws:s3:::{bucket}/{key}"):
+            self.lost += len(buffer.lines)
+            return
         try:
             s3_backends[ACCOUNT]["aws"].put_object(bucket, key, body)
         except MissingBucket:
             self.lost += len(buffer.lines)
+
+    def _refused(self, role: str, resource: str) -> bool:
+        return self.core.gate.refusal(session_of(role), "s3:PutObject", resource) is not None

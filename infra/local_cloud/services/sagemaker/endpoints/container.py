@@ -75,6 +75,8 @@ class ServedModel:
         Set as ``AWS_REGION``.
     isolated
         Whether its container can call nobody, AWS neither.
+    role
+        The ARN of its execution role: by it SageMaker loads the model, and its container calls AWS.
     """
 
     name: str
@@ -83,6 +85,7 @@ class ServedModel:
     environment: Mapping[str, str]
     region: str
     isolated: bool = False
+    role: str = ""
 
     @property
     def submit_directory(self) -> str:
@@ -111,10 +114,13 @@ class Surroundings:
         Asked when a container needs it: where the cloud answers AWS's calls. None where nobody does.
     time
         On a virtual clock the time at which it is started, seconds since 1970: its threads sleep by that clock.
+    credentials
+        Gives a role's credentials, as environment variables.
     """
 
     address: Callable[[], str] | None = None
     time: float | None = None
+    credentials: Callable[[str], Mapping[str, str]] = lambda _: FAKE_CREDENTIALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +375,7 @@ class Container:
         """What its role gives a container that may call anybody."""
         if self._surroundings.address is None or self.model.isolated:
             return {}
-        return {**FAKE_CREDENTIALS, "AWS_ENDPOINT_URL": self._surroundings.address()}
+        return {**self._surroundings.credentials(self.model.role), "AWS_ENDPOINT_URL": self._surroundings.address()}
 
 
 def _no_answer(message: str, began: float) -> ContainerAnswer:

@@ -19,7 +19,7 @@ from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
-from local_cloud.kernel.loopback import Loopback
+from local_cloud.kernel.loopback import FAKE_CREDENTIALS, Loopback
 from local_cloud.kernel.measures import Record
 from local_cloud.services.cloudwatch.alarms import ALARM, Alarms
 from local_cloud.services.sagemaker.endpoints.captures import Captures
@@ -48,7 +48,7 @@ from local_cloud.services.sagemaker.endpoints.requests import (
 from local_cloud.services.sagemaker.endpoints.routes import EndpointValidationError, ModelError
 from local_cloud.services.sagemaker.endpoints.traffic import Invocation, Invoked, Traffic
 from local_cloud.services.sagemaker.training.container import DataDownloadError, split_uri
-from local_cloud.services.sagemaker.training.jobs import MotoObjects
+from local_cloud.services.sagemaker.training.jobs import MotoObjects, session_of
 
 ROLLBACK_TAKES = timedelta(minutes=1)
 
@@ -80,7 +80,7 @@ class Endpoints(Service):
         self.make_fleet: Callable[..., Fleet] = Fleet
         self.captures = Captures(core, self._let_shadows_finish)
         self.traffic = Traffic(core, self.captures, record, self._let_shadows_finish)
-        self._loopback = Loopback()
+        self._loopback = Loopback(core.gate)
         self._fleets: set[Fleet] = set()
         self._lock = threading.RLock()
         alarms.listeners.append(self._alarm_changed)
@@ -264,7 +264,7 @@ class Endpoints(Service):
 
     def _bring_up(self, backend: SageMakerModelBackend, fleet: Fleet, then: Callable[[], object], name: str) -> None:
         self._fleets.add(fleet)
-        fleet.start(MotoObjects(backend.account_id))
+        fleet.start(MotoObjects(backend.account_id, self.core.gate).by_role)
         if self.core.options.real_time:
             fleet.when_settled(lambda: self.core.agenda.soon(then, f"fleet of {name}"))
         else:
@@ -472,7 +472,10 @@ class Endpoints(Service):
 
     def _surroundings(self) -> Surroundings:
         time = None if self.core.options.real_time else self.core.clock.now.timestamp()
-        return Surroundings(lambda: self.core.options.address or self._loopback.url, time)
+        return Surroundings(lambda: self.core.options.address or self._loopback.url, time, self._credentials)
+
+    def _credentials(self, role: str) -> Mapping[str, str]:
+        return self.core.keyring.credentials(session_of(role)) if role else FAKE_CREDENTIALS
 
     def _exists(self, backend: SageMakerModelBackend, uri: str) -> bool:
         try:

@@ -223,6 +223,7 @@ def read_model(given: Mapping[str, Any], region: str) -> ServedModel:
         name=given["ModelName"],
         image=container["Image"],
         data_uri=container.get("ModelDataUrl") or "",
+        role=given.get("ExecutionRoleArn") or "",
         environment=environment,
         region=region,
         isolated=bool(given.get("EnableNetworkIsolation")),

@@ -154,7 +154,9 @@ class Traffic:
             answer=answer.body,
             answer_type=answer.content_type,
         )
-        self.captures.add(exchange, settings, endpoint=endpoint.endpoint_name, variant=variant.name)
+        self.captures.add(
+            exchange, settings, endpoint=endpoint.endpoint_name, variant=variant.name, role=variant.container.model.role
+        )
 
     def _measure(
         self,

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
 from moto.core.responses import ActionResult
 from moto.logs.models import logs_backends
 from moto.s3.exceptions import MissingBucket
@@ -26,8 +27,10 @@ from moto.sagemaker.exceptions import AWSValidationException, ResourceInUseExcep
 from moto.sagemaker.models import FakeTrainingJob, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
+from local_cloud.kernel.callers import Caller, acting_as
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
+from local_cloud.kernel.gate import Gate
 from local_cloud.kernel.patching import Patch
 from local_cloud.services.sagemaker.training.container import (
     STOP_GRACE_SECONDS,
@@ -276,7 +279,7 @@ class TrainingJobs(Service):
         finish = functools.partial(self._finish, run)
         name = f"finish {request.name}"
         try:
-            run.container.prepare(MotoObjects(_account_of(job)))
+            run.container.prepare(MotoObjects(_account_of(job), self.core.gate, session_of(job.role_arn)))
         except DataDownloadError as error:
             run.download_error = str(error)
         else:
@@ -314,8 +317,12 @@ class TrainingJobs(Service):
         else:
             stopping = job.status is Status.STOPPING
             self._enter(job, job.status, "Uploading")
-            self._upload_model(job, container)
-            self._upload_output(job, container)
+            try:
+                self._upload_model(job, container)
+                self._upload_output(job, container)
+            except ClientError as error:
+                self._fail(job, f"ClientError: Artifact upload failed: {error.response['Error']['Message']}")
+                return
             if ending.cause is Cause.MAX_RUNTIME_EXCEEDED:
                 self._enter(job, Status.STOPPED, "MaxRuntimeExceeded")
             elif stopping:
@@ -339,21 +346,22 @@ class TrainingJobs(Service):
     def _upload_model(self, job: LocalTrainingJob, container: Container) -> None:
         if not container.model.is_dir():
             return
-        self._put(job.artifact_uri, tarball(container.model))
+        self._put(job, job.artifact_uri, tarball(container.model))
         job.model_artifacts = {"S3ModelArtifacts": job.artifact_uri}
 
     def _upload_output(self, job: LocalTrainingJob, container: Container) -> None:
         if names := container.output_files():
             data = [name.removeprefix("data/") for name in names]
             uri = job.artifact_uri.removesuffix("model.tar.gz") + "output.tar.gz"
-            self._put(uri, tarball(container.output / "data", data))
+            self._put(job, uri, tarball(container.output / "data", data))
         if checkpoints := container.request.checkpoint_uri:
             for name, content in container.checkpoint_files().items():
-                self._put(f"{checkpoints.rstrip('/')}/{name}", content)
+                self._put(job, f"{checkpoints.rstrip('/')}/{name}", content)
 
-    def _put(self, uri: str, content: bytes) -> None:
+    def _put(self, job: LocalTrainingJob, uri: str, content: bytes) -> None:
         bucket, key = split_uri(uri)
-        self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+        with acting_as(session_of(job.role_arn)):
+            self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
 
     def _keep_times_and_metrics(self, job: LocalTrainingJob, container: Container) -> None:
         now = self.core.clock.now
@@ -381,6 +389,17 @@ class TrainingJobs(Service):
         backend.groups[LOG_GROUP].put_log_events(stream, [{"timestamp": at, "message": line} for line in lines])
 
 
+def session_of(role_arn: str) -> Caller:
+    """Return the session in which SageMaker acts by a role.
+
+    Examples
+    --------
+    >>> session_of("arn:aws:iam::123456789012:role/training").arn
+    'arn:aws:sts::123456789012:assumed-role/training/SageMaker'
+    """
+    return Caller.session(role_arn, "SageMaker")
+
+
 class MotoObjects:
     """moto's buckets, read without a request for each object: a job may have thousands of inputs.
 
@@ -388,13 +407,30 @@ class MotoObjects:
     ----------
     account
         Whose buckets.
+    gate, caller
+        Asked whether the caller may read what it reads; without a caller it may.
     """
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str, gate: Gate | None = None, caller: Caller | None = None) -> None:
+        self._account = account
         self._backend = s3_backends[account]["aws"]
+        self._gate = gate
+        self._caller = caller
+
+    def by_role(self, role_arn: str) -> MotoObjects:
+        """Return what SageMaker can read by a role."""
+        return MotoObjects(self._account, self._gate, session_of(role_arn)) if role_arn else self
+
+    def _check(self, action: str, resource: str) -> None:
+        if self._gate is None or self._caller is None:
+            return
+        refusal = self._gate.refusal(self._caller, action, resource)
+        if refusal is not None:
+            raise DataDownloadError(f"ClientError: Data download failed: AccessDenied (403): {refusal}.")
 
     def read(self, bucket: str, key: str) -> bytes:
         """Return an object's bytes."""
+        self._check("s3:GetObject", f"arn:aws:s3:::{bucket}/{key}")
         try:
             found = self._backend.get_object(bucket, key)
         except MissingBucket as error:
@@ -410,6 +446,7 @@ class MotoObjects:
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """Return the keys under a prefix, sorted; none for a bucket that does not exist."""
+        self._check("s3:ListBucket", f"arn:aws:s3:::{bucket}")
         try:
             found, *_ = self._backend.list_objects(self._backend.get_bucket(bucket), prefix, None, None, None)
         except MissingBucket:
