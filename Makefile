@@ -1,11 +1,11 @@
 # The words of the workshop: `make` prints them. Needs uv; every word installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help dev lint types architecture quick fast test cloud template build slow built pr nightly mutants pins
+.PHONY: help dev simulator lint types architecture quick fast test cloud template build slow built pr nightly mutants pins
 unexport PYTHONDONTWRITEBYTECODE   # what one process compiled, the next one finds
 export SAM_CLI_TELEMETRY = 0
 
 RUN := uv run --quiet
-STEPS := lint types architecture template build test slow built   # `test` holds what `quick` runs
+STEPS := simulator lint types architecture template build test slow built   # `test` holds what `quick` runs
 
 help:          ## these words
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,10 @@ help:          ## these words
 dev:           ## install everything for development into .venv, and the checks before each commit
 	uv sync
 	@! git rev-parse --git-dir >/dev/null 2>&1 || $(RUN) pre-commit install --allow-missing-config
+
+simulator:     ## the npm package that the local cloud's IAM is compared with; nothing where there is no npm
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/local_cloud/fixtures/iam_simulate; \
+	else echo 'npm is not installed: the local cloud is not compared with iam-simulate'; fi
 
 fast: lint types architecture quick   ## about a minute, for every edit: lint, types, architecture, tests/unit and tests/contract
 

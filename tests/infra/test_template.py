@@ -433,10 +433,18 @@ def test_who_tells_people_may_use_the_key_of_the_topic():
     key = of_type("AWS::SNS::Topic")["Notifications"]["KmsMasterKeyId"]["Fn::GetAtt"][0]
     topic = of_type("AWS::SNS::TopicPolicy")["NotificationsPolicy"]["PolicyDocument"]["Statement"]
     allowed = of_type("AWS::KMS::Key")[key]["KeyPolicy"]["Statement"]
-    senders = {sender for statement in topic for sender in as_list(statement["Principal"]["Service"])}
-    (users,) = (statement for statement in allowed if "Service" in statement["Principal"])
-    assert set(users["Principal"]["Service"]) == senders
-    assert set(users["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
+    users = {user["Principal"]["Service"]: user for user in allowed if "Service" in user["Principal"]}
+    assert users.keys() == {sender["Principal"]["Service"] for sender in topic}
+    assert all(set(user["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"} for user in users.values())
+
+
+def test_no_condition_keeps_rules_from_telling_people():
+    """EventBridge says to a topic and its key neither on whose account nor for which rule it comes."""
+    topic = of_type("AWS::SNS::TopicPolicy")["NotificationsPolicy"]["PolicyDocument"]["Statement"]
+    key = of_type("AWS::KMS::Key")["NotificationsKey"]["KeyPolicy"]["Statement"]
+    of_rules = [one for one in (*topic, *key) if one["Principal"].get("Service") == "events.amazonaws.com"]
+    assert len(of_rules) == 2
+    assert not any("Condition" in statement for statement in of_rules)
 
 
 def test_alarms_call_the_watch():

@@ -329,6 +329,20 @@ def test_a_rule_can_not_publish_where_aws_s_own_key_encrypts(tmp_path, key, told
             assert refusal.remedy.startswith("nobody can change the policy of alias/aws/sns")
 
 
+@pytest.mark.parametrize("asked_of", ["Action: [kms:Decrypt, kms:GenerateDataKey]", "Action: sns:Publish"])
+def test_a_rule_tells_a_topic_and_its_key_nothing_that_a_policy_could_ask_for(tmp_path, asked_of):
+    told = TOLD.replace("KEY", "!GetAtt Key.Arn").replace("Action: sns:Publish, ", "Action: sns:Publish, CONDITION")
+    condition = "Condition: {StringEquals: {'aws:SourceAccount': !Ref AWS::AccountId}}"
+    if asked_of == "Action: sns:Publish":
+        told = told.replace("CONDITION", f"{condition}, ")
+    else:
+        told = told.replace("CONDITION", "").replace(asked_of, f"{asked_of}\n          {condition}")
+    with deploy(tmp_path, told + opened("Inbox", "sns")) as cloud:
+        put_event(cloud)
+        assert not messages(cloud, "Inbox")
+        assert len(cloud.authority.refusals) == 1
+
+
 def test_a_schedule_calls_by_its_role(tmp_path):
     schedule = """
     Tick:

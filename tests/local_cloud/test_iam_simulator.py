@@ -1,11 +1,10 @@
 """Our evaluator of policies beside @cloud-copilot/iam-simulate: the same question, the same decision.
 
-npm fetches the simulator once, into a cache; without it this file is skipped. It is AGPL: it is only run, here, as a
-process of its own.
+`make simulator` fetches it by npm; without it this file is skipped. It is AGPL: it is only run, here, as a process of
+its own.
 """
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,9 +17,7 @@ from local_cloud.kernel.callers import Caller
 from local_cloud.services.iam.evaluation import Policies, Question, Verdict, decide
 from local_cloud.services.iam.policies import Policy
 
-SIMULATOR = "@cloud-copilot/iam-simulate@0.1.173"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "local-cloud" / "iam-simulate-0.1.173"
-SCRIPT = Path(__file__).parent / "fixtures" / "simulate.mjs"
+SIMULATOR = Path(__file__).parent / "fixtures" / "iam_simulate"
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/predict"
@@ -32,18 +29,11 @@ WORDS["ExplicitlyDenied"] = Verdict.EXPLICITLY_DENIED
 @pytest.fixture(scope="module")
 def simulator():
     """The simulator, waiting for questions."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not installed: the evaluator is not compared with iam-simulate")
-    if not (CACHE / "node_modules" / "@cloud-copilot" / "iam-simulate").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        try:
-            command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(CACHE), SIMULATOR]
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
-        except (subprocess.SubprocessError, OSError) as error:
-            pytest.skip(f"npm can't fetch {SIMULATOR}: {error}")
-    script = shutil.copy(SCRIPT, CACHE / SCRIPT.name)
-    process = subprocess.Popen([node, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CACHE)
+    node = shutil.which("node")
+    if node is None or not (SIMULATOR / "node_modules").is_dir():
+        pytest.skip("the evaluator is not compared with iam-simulate: install Node.js, and run `make simulator`")
+    command = [node, "simulate.mjs"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=SIMULATOR)
     yield process
     process.stdin.close()
     process.wait(10)

@@ -18,6 +18,7 @@ from local_cloud.kernel.measures import MetricKey, Record
 
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(minutes=10)
+_RULES = Caller("events.amazonaws.com")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,13 @@ class Parcel:
 
     @property
     def known(self) -> Mapping[str, str]:
-        """What policies may ask about it."""
+        """What policies may ask about it.
+
+        Of a rule neither topics nor their keys are told anything: a policy that asks for ``aws:SourceAccount`` or
+        ``aws:SourceArn`` keeps it out (SNS developer guide, "Key management", on encrypted topics).
+        """
+        if self.sender == _RULES and Arn.parse(self.arn).service == "sns":
+            return {}
         return known_of_source(self.source_arn)
 
 
