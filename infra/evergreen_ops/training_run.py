@@ -41,6 +41,41 @@ LONGEST = timedelta(days=1)
 ARCHIVE = "model.tar.gz"
 MODEL_FILE, FACTS_FILE, REFERENCE_FILE = "model.onnx", "model.json", "reference.json"
 _START = datetime(2000, 1, 1, tzinfo=UTC)
+_STACK = {
+    "Resources": {
+        "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": BUCKET}},
+        "Role": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "AssumeRolePolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "sagemaker.amazonaws.com"},
+                        "Action": "sts:AssumeRole",
+                    },
+                },
+                "Policies": [
+                    {
+                        "PolicyName": "rows-and-model",
+                        "PolicyDocument": {
+                            "Version": "2012-10-17",
+                            "Statement": [
+                                {
+                                    "Effect": "Allow",
+                                    "Action": ["s3:GetObject", "s3:PutObject"],
+                                    "Resource": f"arn:aws:s3:::{BUCKET}/*",
+                                },
+                                {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{BUCKET}"},
+                            ],
+                        },
+                    }
+                ],
+            },
+        },
+    },
+    "Outputs": {"RoleArn": {"Value": {"Fn::GetAtt": ["Role", "Arn"]}}},
+}
 _TELLS = ("MLFLOW_TRACKING_URI",)
 Say = Callable[[str], None]
 
@@ -214,7 +249,7 @@ def train_in_local_cloud(given: Trial, say: Say) -> TrainedModel:
     with _bucket({ROWS_KEY: given.rows, SOURCE_KEY: pack_source(), MANIFEST_KEY: _manifest()}) as cloud:
         trainer = SageMakerTrainer(
             cloud.client("sagemaker"),
-            role_arn="arn:aws:iam::123456789012:role/training",
+            role_arn=cloud.outputs["RoleArn"],
             image="local",
             mlflow_tracking_uri=_environment().get(_TELLS[0], ""),
         )
@@ -290,18 +325,21 @@ def _manifest() -> bytes:
 def _bucket(objects: Mapping[str, bytes]) -> Iterator[LocalCloud]:
     from local_cloud.cloud import LocalCloud
 
-    template = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": BUCKET}}}}
     with LocalCloud(_START) as cloud:
-        cloud.deploy_stack(template, stack_name="train")
+        cloud.deploy_stack(_STACK, stack_name="train")
         for key, content in objects.items():
             cloud.client("s3").put_object(Bucket=BUCKET, Key=key, Body=content)
         yield cloud
 
 
 def _log(cloud: LocalCloud, name: str) -> list[str]:
+    """What the job printed; nothing of one that could not be started."""
     from local_cloud.services.sagemaker.training.jobs import LOG_GROUP
 
     logs = cloud.client("logs")
-    streams = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{name}/")["logStreams"]
+    try:
+        streams = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{name}/")["logStreams"]
+    except logs.exceptions.ResourceNotFoundException:
+        return []
     events = logs.get_log_events(logGroupName=LOG_GROUP, logStreamName=streams[0]["logStreamName"])["events"]
     return [event["message"] for event in events if event["message"] != container.REQUIREMENTS_NOTE]
