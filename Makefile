@@ -1,6 +1,6 @@
 # The words of the workshop: `make` prints them. Needs uv; every word installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help dev simulator lint types architecture quick fast test cloud template build slow built pr nightly mutants pins
+.PHONY: help dev simulator lint types architecture quick fast test cloud template build slow built pr nightly mutants permissions pins
 unexport PYTHONDONTWRITEBYTECODE   # what one process compiled, the next one finds
 export SAM_CLI_TELEMETRY = 0
 
@@ -63,6 +63,9 @@ nightly:       ## every fault at each call, simulations and state machines at fu
 
 mutants:       ## every safeguard turned off in a copy, and the test that notices
 	$(RUN) python tests/mutation
+
+permissions:   ## what the template's roles use, and what they are allowed: end-to-end stories, faults, state machines
+	$(RUN) python tests/permissions
 
 pins:          ## constraints.txt: what is new is added, the rest stays; UPGRADE=1 renews everything
 	uv pip compile --quiet --universal --group dev --no-annotate --custom-compile-command "make pins" \

@@ -8,6 +8,9 @@ from typing import Any
 OF_THE_STACK = frozenset({"PredictRole", "LearnLiveRole"})
 """Whoever has these was made by Evergreen's template."""
 
+_OF_LAMBDA = ("logs:", "xray:", "ec2:")
+"""What Lambda itself does by a function's role on AWS: logs, traces, interfaces in a VPC. Nothing here does it."""
+
 
 @dataclass(slots=True)
 class Use:
@@ -20,7 +23,7 @@ class Use:
     refused
         What it asked for and may not do, as ``ACTION on RESOURCE``.
     idle
-        Patterns of actions that it is allowed and did not use.
+        Patterns of actions that it is allowed and did not use, less what Lambda itself does by a function's role.
     """
 
     used: Counter[str] = field(default_factory=Counter)
@@ -47,6 +50,17 @@ def together(stacks: Iterable[Mapping[str, Use]]) -> dict[str, Use]:
         for role, use in stack.items():
             found[role] = found[role].with_other(use) if role in found else use
     return dict(sorted(found.items()))
+
+
+def of_the_code(patterns: Iterable[str]) -> set[str]:
+    """Of patterns of actions those that code has to use.
+
+    Examples
+    --------
+    >>> of_the_code(["xray:PutTraceSegments", "s3:GetObject"])
+    {'s3:GetObject'}
+    """
+    return {pattern for pattern in patterns if not pattern.startswith(_OF_LAMBDA)}
 
 
 def to_json(uses: Mapping[str, Use]) -> dict[str, Any]:

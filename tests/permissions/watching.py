@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from uses import OF_THE_STACK, Use, to_json
+from uses import OF_THE_STACK, Use, of_the_code, to_json
 
 from local_cloud.cloud import LocalCloud
 
@@ -27,7 +27,7 @@ def use_of(cloud: LocalCloud) -> dict[str, Use]:
             use.used[action] += times
     for arn, patterns in authority.never_used().items():
         if (use := of(arn)) is not None:
-            use.idle |= set(patterns)
+            use.idle |= of_the_code(patterns)
     for refusal in authority.refusals:
         if (use := of(refusal.caller.role_arn)) is not None:
             use.refused |= {f"{refusal.action} on {refusal.resource}"}
