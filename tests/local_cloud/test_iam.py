@@ -1,5 +1,6 @@
 """Stories of the local cloud's IAM: what a role may not do is not done, and who is told what."""
 
+import io
 import json
 import logging
 from datetime import timedelta
@@ -14,6 +15,7 @@ from local_stacks import MEMORY, START, deploy, messages, opened, pass_time, rol
 from local_cloud.cloud import FunctionFailedError
 from local_cloud.kernel.callers import Caller, acting_as
 from local_cloud.server.server import LocalServer
+from local_cloud.services.iam.wire import guarded
 
 ACCOUNT = "123456789012"
 
@@ -185,6 +187,7 @@ def test_conditions_on_keys_and_columns_are_held(tmp_path):
 def test_threads_of_a_function_are_the_functions_and_the_operator_may_everything(tmp_path):
     source = """
         import boto3
+        from botocore.exceptions import ClientError
         from concurrent.futures import ThreadPoolExecutor
         from threading import Thread
         s3 = boto3.client("s3")
@@ -194,8 +197,8 @@ def test_threads_of_a_function_are_the_functions_and_the_operator_may_everything
             def listed():
                 try:
                     found.append(s3.list_buckets()["Buckets"])
-                except Exception as error:
-                    found.append(type(error).__name__)
+                except ClientError as error:
+                    found.append(error.response["Error"]["Code"])
             thread = Thread(target=listed)
             thread.start()
             thread.join()
@@ -418,3 +421,22 @@ def test_a_function_without_leave_to_tell_of_its_failure_loses_it(tmp_path):
             assert len(messages(cloud, "Dead")) == kept
             with pytest.raises(FunctionFailedError):
                 cloud.invoke("Fails", {})
+
+
+def test_what_a_service_has_no_operation_for_is_refused_and_not_passed_on():
+    def refuse(*asked):
+        pytest.fail("there is nothing to ask about")
+
+    passed_on, answered = [], []
+    answer = guarded(lambda environ, start: passed_on.append(environ) or [], lambda key: Caller("role"), refuse)
+    signature = "AWS4-HMAC-SHA256 Credential=ASIAX/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host"
+    environ = {
+        "REQUEST_METHOD": "PATCH",
+        "PATH_INFO": "/no/such/thing",
+        "HTTP_AUTHORIZATION": signature,
+        "wsgi.input": io.BytesIO(),
+    }
+    body = b"".join(answer(environ, lambda status, headers: answered.append(status)))
+    assert passed_on == []
+    assert answered == ["403 Forbidden"]
+    assert b"no operation of it" in body

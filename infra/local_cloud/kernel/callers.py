@@ -125,7 +125,7 @@ def patched_thread_start(core: object, original: Callable[..., None]) -> Callabl
 
     def start(self: threading.Thread) -> None:
         if running() is not None:
-            self.run = functools.partial(copy_context().run, self.run)  # type: ignore[method-assign]
+            vars(self)["run"] = functools.partial(copy_context().run, self.run)
         original(self)
 
     return start

@@ -38,8 +38,8 @@ class Key:
 @functools.cache
 def backend(service: str) -> Any:
     """Return moto's backend of a service for the one account and region; the same one as long as a cloud is open."""
-    backends: Any = get_backend(service)  # type: ignore[call-overload]
-    of_account = backends[ACCOUNT]
+    find: Any = get_backend  # by a name that is only known here, not one of its overloads
+    of_account = find(service)[ACCOUNT]
     return of_account["aws"] if service in ("s3", "iam") else of_account[REGION]
 
 

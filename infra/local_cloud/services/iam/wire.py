@@ -81,7 +81,7 @@ def signed_by(environ: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def read_call(environ: Mapping[str, Any], body: bytes, scope: str) -> Call | None:
-    """Return what a request asks for; None when it is no call of AWS's."""
+    """Return what a request asks for; None when its service has no such operation."""
     path, target = environ.get("PATH_INFO", ""), environ.get("HTTP_X_AMZ_TARGET", "")
     service = _SERVICES.get(scope, scope)
     if scope == "sagemaker" and path.startswith("/endpoints/"):
@@ -130,8 +130,11 @@ def guarded(application: Application, holder: Callable[[str], Caller | None], re
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
         call = read_call(environ, body, signed[1])
-        if call is None:
-            return application(environ, start_response)
+        if call is None:  # what can't be told can't be allowed
+            told = f"User: {caller.arn} asks {signed[1]} for what is no operation of it"
+            unknown = aws_error(environ, 403, "AccessDenied", told)
+            start_response(unknown.status_line, list(unknown.headers.items()))
+            return [unknown.body]
         refused = refuse(caller, call.service, call.operation, call.params)
         if refused is not None:
             return _refusal(environ, start_response, call, refused.message)
