@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evergreen.training.leaf_steps import LeafSteps
 from evergreen.training.leaves import LeafCounts, LeafTable
@@ -20,6 +21,8 @@ __all__ = ["UNREADABLE", "LiveStart", "read_table", "table_bytes"]
 
 UNREADABLE = (ValueError, KeyError, TypeError, struct.error)
 """What reading bytes of somebody else's making can raise."""
+
+Floats = npt.NDArray[np.float32]
 
 _LEAVES, _START = b"EVGLEAVES", b"EVGSTART"
 
@@ -163,40 +166,35 @@ def take_state(placed: Mapping[str, Any], joined: bytes) -> LiveState:
 
 
 def _put_counts(counts: LeafCounts, arrays: Arrays) -> dict[str, Any]:
-    known = np.flatnonzero(counts.totals).astype(np.int32)
-    return {
-        "shape": list(counts.sums.shape),
-        "leaves": arrays.put(known),
-        "sums": arrays.put(counts.sums[known]),
-        "totals": arrays.put(counts.totals[known]),
-    }
+    return _put_reached(counts.totals, {"sums": counts.sums, "totals": counts.totals}, arrays)
 
 
 def _take_counts(placed: Mapping[str, Any], joined: bytes) -> LeafCounts:
-    sums = np.zeros(placed["shape"], dtype=np.float32)
-    totals = np.zeros(placed["shape"][0], dtype=np.float32)
-    leaves = taken(placed["leaves"], joined)
-    sums[leaves], totals[leaves] = taken(placed["sums"], joined), taken(placed["totals"], joined)
-    return LeafCounts(sums, totals)
+    return LeafCounts(*_take_reached(placed, ("sums", "totals"), joined))
 
 
 def _put_steps(steps: LeafSteps | None, arrays: Arrays) -> dict[str, Any] | None:
     if steps is None:
         return None
-    known = np.flatnonzero(steps.squares).astype(np.int32)
-    return {
-        "shape": list(steps.moved.shape),
-        "leaves": arrays.put(known),
-        "moved": arrays.put(steps.moved[known]),
-        "squares": arrays.put(steps.squares[known]),
-    }
+    return _put_reached(steps.squares, {"moved": steps.moved, "squares": steps.squares}, arrays)
 
 
 def _take_steps(placed: Mapping[str, Any] | None, joined: bytes) -> LeafSteps | None:
-    if placed is None:
-        return None
-    moved = np.zeros(placed["shape"], dtype=np.float32)
-    squares = np.zeros(placed["shape"][0], dtype=np.float32)
-    leaves = taken(placed["leaves"], joined)
-    moved[leaves], squares[leaves] = taken(placed["moved"], joined), taken(placed["squares"], joined)
-    return LeafSteps(moved, squares)
+    return None if placed is None else LeafSteps(*_take_reached(placed, ("moved", "squares"), joined))
+
+
+def _put_reached(reached: Floats, of_leaves: Mapping[str, Floats], arrays: Arrays) -> dict[str, Any]:
+    """What each leaf has, of those leaves alone that a label has reached."""
+    known = np.flatnonzero(reached).astype(np.int32)
+    stored = {name: arrays.put(values[known]) for name, values in of_leaves.items()}
+    return {"count": len(reached), "leaves": arrays.put(known), **stored}
+
+
+def _take_reached(placed: Mapping[str, Any], names: Sequence[str], joined: bytes) -> list[Floats]:
+    leaves, found = taken(placed["leaves"], joined), []
+    for name in names:
+        values = taken(placed[name], joined)
+        whole = np.zeros((placed["count"], *values.shape[1:]), dtype=np.float32)
+        whole[leaves] = values
+        found.append(whole)
+    return found
