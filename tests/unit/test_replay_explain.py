@@ -13,7 +13,8 @@ import pytest
 from evergreen.domain.history import History
 from evergreen.spec import ModelSpec
 from evergreen_ops.commands.replay import _print_explanation
-from evergreen_ops.replay.explain import Explanation, blocks_of, explain, gain
+from evergreen_ops.console import WIDE, console
+from evergreen_ops.replay.explain import Explanation, explain
 from evergreen_ops.replay.policies import parse_policies, simulate
 from evergreen_ops.replay.rebuilt import rebuild, training_rows
 from evergreen_ops.replay.recipe import StreamRecipe
@@ -215,7 +216,7 @@ def test_a_reason_that_looks_like_markup_is_printed_as_it_is(
     story = Story(turning).asked(1_500, 2)
     because = "the recall of '[/b]' and of '[red]' is 0"
     story.at(1_600, "CandidateRejected", decision_id="d2", gate={}, because=because)
-    _print_explanation(story.explained())
+    _print_explanation(console(WIDE), story.explained())
     printed = " ".join(capsys.readouterr().out.split())
     assert "'[/b]'" in printed
     assert "'[red]'" in printed
@@ -244,30 +245,3 @@ def test_a_regression_is_told_by_its_error() -> None:
     assert change.brought is not None
     assert change.brought.gain == pytest.approx(change.old - change.new)
     assert change.brought.gain > 1
-
-
-def test_days_that_differ_widen_an_interval() -> None:
-    random = np.random.default_rng(1)
-    days = np.repeat(np.arange(20), 100)
-    noise = random.normal(size=2_000)
-    alike, apart = (gain(noise - 0.1 - shift, noise, days) for shift in (0.0, random.normal(size=20)[days] * 0.2))
-    assert alike.interval is not None
-    assert apart.interval is not None
-    assert alike.interval == pytest.approx((0.1, 0.1))
-    assert apart.interval[0] < 0.1 < apart.interval[1]
-
-
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    random, held = np.random.default_rng(2), 0
-    days = np.repeat(np.arange(15), 40)
-    for _ in range(400):
-        common = random.normal(size=15)[days] * 0.3
-        found = gain(-common + random.normal(size=600), np.zeros(600), days)
-        assert found.interval is not None
-        held += found.interval[0] <= 0.0 <= found.interval[1]
-    assert 0.92 < held / 400 < 0.98
-
-
-def test_of_few_rows_no_interval_is_told(turning: Stream) -> None:
-    rows = np.arange(8)
-    assert gain(np.zeros(8), np.ones(8), blocks_of(turning, rows)).interval is None

@@ -108,8 +108,11 @@ def test_the_summary_counts_what_came_after_the_first_model(finished: Replay) ->
         "failed_requests": 1,
     }
     assert wanted.items() <= summary.items()
-    assert {"kappa", "auc", "mae", "worst_window", "wall_seconds", "peak_rss_mb", "drill"} <= set(summary)
-    assert set(summary["compare"]["never"]) <= {*summary, "compare"}
+    assert {"kappa", "auc", "brier", "mae", "worst_window", "wall_seconds", "peak_rss_mb", "drill"} <= set(summary)
+    assert set(summary["compare"]["never"]) - {*summary} == {"served_gains"}
+    gains = summary["compare"]["never"]["served_gains"]
+    assert gains["accuracy"]["gain"] == pytest.approx(1 - summary["compare"]["never"]["accuracy"], abs=1e-3)
+    assert gains["kappa"].keys() == {"gain", "interval", "blocks"}
     json.dumps(summary, allow_nan=False)
 
 
@@ -133,6 +136,8 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(finished: Replay, tmp_p
     assert page.count("<svg") == 2  # for a phone and for a wide window
     assert "version 2 rolled back to version 1" in page
     assert "viewport" in page
+    assert re.search(r"against a model that is never retrained \(\+\d+\.\d to \+\d+\.\d, 95 times of 100\)", page)
+    assert "points of kappa" in page
 
 
 def test_events_are_the_history_one_a_line_and_nothing_of_this_machine(finished: Replay, tmp_path: Path) -> None:

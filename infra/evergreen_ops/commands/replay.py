@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,8 @@ from evergreen_ops.console import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from evergreen.spec import ModelSpec
     from evergreen_ops.replay.explain import Explanation
     from evergreen_ops.replay.result import Replay
@@ -211,21 +214,14 @@ def _plan(
 
 def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> None:
     from rich.markup import escape as plain
-    from rich.table import Table
 
+    from evergreen_ops.replay.report import comparison, comparison_head, gain_head, gain_rows
     from evergreen_ops.timeline import fresh_beside_plain
 
     screen = console(WIDE)
-    quality = [(key, name) for key, name in _FIGURES if summary[key] is not None]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("policy")
-    for name in (*(name for _, name in quality), "retrainings", "rows trained", "seconds"):
-        table.add_column(name, justify="right")
-    for policy, figures in {"evergreen": summary, **summary["compare"]}.items():
-        values = ["-" if figures[key] is None else f"{figures[key]:.4g}" for key, _ in quality]
-        counts = [f"{figures['trainings']}", f"{figures['rows_trained']:,}", f"{figures['wall_seconds']:,.0f}"]
-        table.add_row(policy, *values, *counts)
-    screen.print(table)
+    _print_table(screen, comparison_head(summary), [row.cells for row in comparison(summary)])
+    if gains := gain_rows(summary):
+        _print_table(screen, gain_head(summary), gains)
     screen.print(
         f"{summary['promotions']} promotions, {summary['rollbacks']} rollbacks; version "
         f"{summary['production_version']} is in production; peak memory {summary['peak_rss_mb']:,.0f} MB",
@@ -236,7 +232,7 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
             worth = fresh_beside_plain(live["over_all"])
             screen.print(f"its live state, in the last 60 days: {worth}", highlight=False)
     if result.explanation is not None:
-        _print_explanation(result.explanation)
+        _print_explanation(screen, result.explanation)
     for outcome in summary["drill"]:
         fate = f"rolled back to version {outcome['to_version']}" if outcome["rolled_back"] else "not rolled back"
         screen.print(
@@ -247,33 +243,28 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
     screen.print(f"runs and versions: evergreen mlflow ui {folder}", highlight=False, soft_wrap=True)
 
 
-def _print_explanation(explanation: Explanation) -> None:
-    from rich.markup import escape as plain
-    from rich.table import Table
-
+def _print_explanation(screen: Console, explanation: Explanation) -> None:
     from evergreen_ops.replay.report import explained_head, explained_rows, trained_again
 
-    screen = console(WIDE)
     if not explanation.changes:
         screen.print("nothing was retrained, promoted or rolled back: there is nothing to explain")
         return
     screen.print("\nwhat each change brought on matured labels, until the next one")
-    table = Table(pad_edge=False, box=None)
-    for place, name in enumerate(explained_head(explanation)):
-        words = place in _WORDS
-        table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
-    for cells in explained_rows(explanation):
-        table.add_row(*map(plain, cells))
-    screen.print(table)
+    _print_table(screen, explained_head(explanation), explained_rows(explanation), words=(1, 2, 3, 7))
     screen.print(trained_again(explanation), highlight=False)
 
 
-_WORDS = (1, 2, 3, 7)  # columns
+def _print_table(
+    screen: Console, head: Sequence[str], rows: Iterable[Sequence[str]], *, words: Collection[int] = (0,)
+) -> None:
+    """Print a table without lines; columns of words are folded, and those of figures stay whole."""
+    from rich.markup import escape as plain
+    from rich.table import Table
 
-_FIGURES = (
-    ("accuracy", "accuracy"),
-    ("auc", "AUC"),
-    ("kappa", "kappa"),
-    ("mae", "MAE"),
-    ("worst_window", "worst 1,000"),
-)
+    table = Table(pad_edge=False, box=None)
+    for place, name in enumerate(head):
+        is_text = place in words
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+    for cells in rows:
+        table.add_row(*map(plain, cells))
+    screen.print(table)

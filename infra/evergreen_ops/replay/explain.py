@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from evergreen.domain.history import History
 from evergreen.spec import ModelSpec
-from evergreen.statistics.days import Days
-from evergreen.statistics.losses import absolute_error
+from evergreen_ops.replay.gains import DIGITS, Floats, Gain, blocks_of, gain, losses
 from evergreen_ops.replay.policies import PolicyResult
 from evergreen_ops.replay.rebuilt import Both, rebuild
 from evergreen_ops.replay.specs import Base
@@ -20,41 +19,9 @@ from evergreen_ops.replay.streams import Stream
 from evergreen_ops.replay.trainings import Change, changes, trainings
 
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 
 POLICIES = "never,every:500,tutorial"
 """What changes are shown beside, where nothing else is asked for."""
-SURE = 0.95
-FEWEST_DAYS = 5
-"""Of fewer days too little is known of how much they differ: rows are cut into runs of neighbours instead."""
-RUNS, FEWEST_ROWS_A_RUN = 10, 5
-DIGITS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """How much better one's answers were than another's to the same rows: points of accuracy, or of the mean error.
-
-    Attributes
-    ----------
-    rows : int
-    gain : float
-        Above 0 where the first one was better.
-    interval : (float, float) or None
-        Where it lies 95 times of 100; None of too few rows.
-    blocks : int
-        Days, or runs of neighbouring rows, that it was told from.
-    """
-
-    rows: int
-    gain: float
-    interval: tuple[float, float] | None
-    blocks: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        interval = None if self.interval is None else [round(end, DIGITS) for end in self.interval]
-        return {"gain": round(self.gain, DIGITS), "interval": interval, "blocks": self.blocks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,63 +180,6 @@ def explain(
         _value(stream, rows, again.production[rows]),
         _value(stream, rows, served[rows]),
     )
-
-
-def gain(better: Floats, worse: Floats, blocks: Array) -> Gain:
-    """Tell how much less one lost than another on the same rows.
-
-    The blocks are a sample of their own: rows of one block have its weather, its campaign and its outage in common, and
-    drawn one by one they would look like more than they are worth.
-
-    Parameters
-    ----------
-    better, worse : ndarray of float [N]
-        Losses of the one that is hoped to be better, and of the other.
-    blocks : ndarray of int [N]
-        The day, or the run of neighbours, of each row.
-
-    Examples
-    --------
-    >>> days = np.repeat(np.arange(10), 50)
-    >>> worse = np.random.default_rng(0).random(500)
-    >>> found = gain(worse - 0.1, worse, days)
-    >>> round(found.gain, 3), found.rows, found.blocks, [round(end, 3) for end in found.interval]
-    (0.1, 500, 10, [0.1, 0.1])
-    """
-    from scipy.stats import t
-
-    means = Days.of(worse - better, blocks).means()
-    interval = None
-    if means.speaks:
-        reach = means.error * float(t.ppf((1 + SURE) / 2, means.days - 1))
-        interval = (means.gain - reach, means.gain + reach)
-    return Gain(len(better), means.gain, interval, len(np.unique(blocks)))
-
-
-def blocks_of(stream: Stream, rows: Array) -> Array:
-    """Return the block of each of these rows: its day, or of less than five days a tenth of the rows.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> from evergreen_ops.replay.streams import read_table
-    >>> stream = read_table(pa.table({"x": range(1_000), "label": [0, 1] * 500}), name="tiny", rows_per_day=100)
-    >>> len(np.unique(blocks_of(stream, np.arange(1_000)))), len(np.unique(blocks_of(stream, np.arange(150))))
-    (10, 10)
-    """
-    days: Array = stream.event_time[rows].astype("datetime64[D]").astype(np.int64)
-    if len(np.unique(days)) >= FEWEST_DAYS:
-        return days
-    size = max(FEWEST_ROWS_A_RUN, -(-len(rows) // RUNS))
-    return np.arange(len(rows)) // size
-
-
-def losses(stream: Stream, rows: Array, answers: Array) -> Floats:
-    """Return what each answer lost: 1 where the class was wrong, or how far the number was off."""
-    if stream.classes is None:
-        return absolute_error(answers.astype(float), stream.label[rows].astype(float))
-    wrong: Floats = (stream.label[rows] != answers).astype(float)
-    return wrong
 
 
 def value(stream: Stream, lost: Floats) -> float:

@@ -26,7 +26,7 @@ from evergreen.domain.model_events import (
 )
 from evergreen_ops.pages.charts import Band, Marker, Series, health_chart
 from evergreen_ops.pages.page import page
-from evergreen_ops.replay.explain import Explained, Explanation, Gain
+from evergreen_ops.replay.explain import Explained, Explanation
 from evergreen_ops.replay.result import Replay, retrainings
 from evergreen_ops.replay.streams import as_datetime
 from evergreen_ops.replay.trainings import Kind
@@ -87,8 +87,10 @@ def render(replay: Replay, summary: Mapping[str, Any]) -> str:
         failures=[f"{name} failed {errors}" for name, errors in replay.failures.items()],
         cards=_cards(summary),
         verdict=_verdict(summary),
-        comparison=_comparison(summary),
-        comparison_head=_comparison_head(summary),
+        comparison=comparison(summary),
+        comparison_head=comparison_head(summary),
+        gains=[Row(cells) for cells in gain_rows(summary)],
+        gains_head=gain_head(summary),
         charts=_charts(replay, _lines(replay, ("never",))),
         never_drawn="never" in summary["compare"],
         chart_text=_chart_text(replay),
@@ -132,6 +134,7 @@ _QUALITY = (
     ("accuracy", "accuracy"),
     ("AUC", "auc"),
     ("kappa", "kappa"),
+    ("Brier score", "brier"),
     ("mean error", "mae"),
     ("worst 1,000 rows", "worst_window"),
 )
@@ -160,24 +163,31 @@ def _verdict(summary: Mapping[str, Any]) -> str:
     if ours is not None and theirs:
         gain = (theirs - ours) / theirs
         direction = "lower" if gain >= 0 else "higher"
-        return f"With {changes} the mean error was {abs(gain):.1%} {direction} than never retrained."
+        told = _told_gain(never, "mae")
+        return f"With {changes} the mean error was {abs(gain):.1%} {direction} than never retrained{told}."
     ours, theirs = summary["accuracy"], never.get("accuracy")
     if ours is None or theirs is None:
         unscored = "" if summary["scored"] else "; no answer could be scored, because no label came"
         return f"Evergreen kept the model with {changes}{unscored}."
     auc = "" if summary["auc"] is None or never["auc"] is None else f", AUC {summary['auc'] - never['auc']:+.3f}"
-    gain = 100 * (ours - theirs)
-    return f"With {changes}: accuracy {gain:+.1f} points against a model that is never retrained{auc}."
+    gain, told = 100 * (ours - theirs), _told_gain(never, "accuracy")
+    return f"With {changes}: accuracy {gain:+.1f} points against a model that is never retrained{told}{auc}."
 
 
-def _comparison_head(summary: Mapping[str, Any]) -> tuple[str, ...]:
+def _told_gain(policy: Mapping[str, Any], measure: str) -> str:
+    """The gain over a policy with its interval, where there is one."""
+    gain = policy.get("served_gains", {}).get(measure)
+    return "" if gain is None or gain["interval"] is None else f" ({_range(gain, measure)}, 95 times of 100)"
+
+
+def comparison_head(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the columns of :func:`comparison` are."""
     quality = [name for name, key in _QUALITY if summary[key] is not None]
     return ("policy", *quality, "retrainings", "rows trained", "seconds")
 
 
-def _comparison(summary: Mapping[str, Any]) -> list[Row]:
-    if not summary["compare"]:
-        return []
+def comparison(summary: Mapping[str, Any]) -> list[Row]:
+    """Return a row for what was served and one for each policy."""
     keys = [key for _, key in _QUALITY if summary[key] is not None]
     figures = [("evergreen", summary), *summary["compare"].items()]
     return [
@@ -193,6 +203,31 @@ def _comparison(summary: Mapping[str, Any]) -> list[Row]:
         )
         for name, values in figures
     ]
+
+
+def gain_head(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the columns of :func:`gain_rows` are."""
+    gains = [policy["served_gains"] for policy in summary["compare"].values()]
+    return ("better than", *(_GAINED[key] for key in _GAINED if any(key in each for each in gains)))
+
+
+def gain_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row of text for each policy: how much better Evergreen's answers were to the same requests."""
+    gains = {name: policy["served_gains"] for name, policy in summary["compare"].items()}
+    keys = [key for key in _GAINED if any(key in each for each in gains.values())]
+    return [
+        (name, *(_gain_text(each[key], key) if key in each else "-" for key in keys))
+        for name, each in gains.items()
+        if each
+    ]
+
+
+_GAINED = {
+    "accuracy": "points of accuracy",
+    "kappa": "points of kappa",
+    "brier": "Brier score less",
+    "mae": "error less",
+}
 
 
 def _charts(replay: Replay, series: Sequence[Series]) -> tuple[tuple[str, str], ...]:
@@ -441,7 +476,7 @@ def _explained_row(each: Explained, measure: str, others: Sequence[str]) -> tupl
         f"{each.rows:,}",
         _figure(measure, each.served),
         new_and_old,
-        f"not known: {each.unknown}" if each.brought is None else _gain(each.brought, measure),
+        f"not known: {each.unknown}" if each.brought is None else _gain_text(each.brought.to_json(), measure),
         *(_figure(measure, each.others.get(name)) for name in others),
     )
 
@@ -462,13 +497,23 @@ def _trained_on(rows: int, until: datetime | None) -> str:
     return f"{rows:,}" if until is None else f"{rows:,} until {until:%Y-%m-%d}"
 
 
-def _gain(gain: Gain, measure: str) -> str:
-    scale, digits = (100, 1) if measure == "accuracy" else (1, 3 if abs(gain.gain) < 1 else 1)
-    told = f"{scale * gain.gain:+.{digits}f}"
-    if gain.interval is None:
-        return told
-    low, high = (f"{scale * end:+.{digits}f}" for end in gain.interval)
-    return f"{told} ({low} to {high})"
+def _gain_text(gain: Mapping[str, Any], measure: str) -> str:
+    scale, digits = _unit(gain, measure)
+    told = f"{scale * gain['gain']:+.{digits}f}"
+    return told if gain["interval"] is None else f"{told} ({_range(gain, measure)})"
+
+
+def _range(gain: Mapping[str, Any], measure: str) -> str:
+    scale, digits = _unit(gain, measure)
+    low, high = (f"{scale * end:+.{digits}f}" for end in gain["interval"])
+    return f"{low} to {high}"
+
+
+def _unit(gain: Mapping[str, Any], measure: str) -> tuple[int, int]:
+    """What a gain is multiplied by, and its digits: shares are told in points."""
+    if measure in ("accuracy", "kappa"):
+        return 100, 1
+    return 1, 4 if measure == "brier" else 3 if abs(gain["gain"]) < 1 else 1
 
 
 def _explained(replay: Replay, explanation: Explanation) -> dict[str, Any]:
@@ -479,15 +524,11 @@ def _explained(replay: Replay, explanation: Explanation) -> dict[str, Any]:
         "legend": [(each.style, each.name) for each in drawn[::-1]],
         "head": explained_head(explanation),
         "rows": [
-            Row(cells, "ours" if each.brought is not None and _proven(each.brought) else "")
+            Row(cells, "ours" if each.brought is not None and each.brought.proven else "")
             for each, cells in zip(explanation.changes, explained_rows(explanation), strict=True)
         ],
         "trained_again": trained_again(explanation),
     }
-
-
-def _proven(gain: Gain) -> bool:
-    return gain.interval is not None and gain.interval[0] > 0
 
 
 def _e_value(log_e: float) -> str:

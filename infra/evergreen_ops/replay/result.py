@@ -16,6 +16,7 @@ from evergreen.domain.history import History
 from evergreen.domain.model_events import RetrainingRequested, TrainingStarted, VersionPromoted, VersionRolledBack
 from evergreen.spec import ModelSpec
 from evergreen_ops.replay.explain import Explanation
+from evergreen_ops.replay.gains import gains_over
 from evergreen_ops.replay.policies import PolicyResult
 from evergreen_ops.replay.scores import Quality, quality
 from evergreen_ops.replay.specs import Base
@@ -147,9 +148,13 @@ class Replay:
             "wall_seconds": self.wall_seconds,
             "peak_rss_mb": self.peak_rss_mb,
             "drill": [outcome.to_json() for outcome in self.drill],
-            "compare": {result.policy: result.to_json() for result in self.comparisons},
+            "compare": {result.policy: result.to_json() | self._gains_over(result) for result in self.comparisons},
             **told,
         }
+
+    def _gains_over(self, result: PolicyResult) -> dict[str, Any]:
+        gains = gains_over(result, self.stream, self.scored, self.served.predictions, self.served.probabilities)
+        return {"served_gains": {name: each.to_json() for name, each in gains.items()}}
 
 
 def retrainings(history: History) -> tuple[RetrainingRequested, ...]:

@@ -1,4 +1,4 @@
-"""What a policy is worth on a stream: accuracy, kappa, AUC, error and the worst thousand rows."""
+"""What a policy is worth on a stream: accuracy, kappa, AUC, Brier score, error and the worst thousand rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from evergreen.statistics.losses import brier
 
 Array = npt.NDArray[Any]
 WORST_WINDOW_ROWS = 1_000
@@ -22,6 +24,7 @@ class Quality:
     accuracy: float | None = None
     kappa: float | None = None
     auc: float | None = None
+    brier: float | None = None
     mae: float | None = None
     worst_window: float | None = None
 
@@ -40,7 +43,7 @@ def quality(
     actual, predicted : ndarray [N]
         Class labels (str) when `classes` is given, else numbers.
     probabilities : ndarray [N, K], optional
-        Columns in the order of `classes`; without it there is no AUC.
+        Columns in the order of `classes`; without it there is no AUC and no Brier score.
     classes : tuple of str, optional
         Sorted class labels; None for regression.
 
@@ -53,7 +56,7 @@ def quality(
     Examples
     --------
     >>> quality(np.array(["0", "1", "1", "0"], object), np.array(["0", "1", "0", "0"], object), classes=("0", "1"))
-    Quality(scored=4, accuracy=0.75, kappa=0.5, auc=None, mae=None, worst_window=None)
+    Quality(scored=4, accuracy=0.75, kappa=0.5, auc=None, brier=None, mae=None, worst_window=None)
     >>> quality(np.array([1.0, 2.0]), np.array([1.5, 2.0])).mae
     0.25
     """
@@ -69,6 +72,7 @@ def quality(
         accuracy=_rounded(correct.mean()),
         kappa=_kappa(codes, class_codes(predicted, classes)),
         auc=None if probabilities is None else _auc(codes, probabilities, len(classes)),
+        brier=None if probabilities is None else _rounded(float(brier(probabilities, codes).mean())),
         worst_window=_worst(correct, highest=False),
     )
 
