@@ -149,7 +149,8 @@ class Member:
             said, one = np.zeros((len(leaves), values.shape[1])), np.empty((len(leaves), values.shape[1]))
             for column in np.ascontiguousarray(leaves.T):
                 said += np.take(values, column, axis=0, out=one, mode="clip")
-        *refreshed, moved = np.split(said, len(_KINDS), axis=1)
+        columns = said.shape[1] // len(_KINDS)
+        *refreshed, moved = (said[:, first : first + columns] for first in range(0, said.shape[1], columns))
         means = [each / trees for each in refreshed]
         classes = moved.shape[1] if moved.shape[1] > 1 else 0
         return [*means, stepped(means[_SLOW], moved, classes)]
