@@ -30,7 +30,8 @@ def added(catalog, *entries):
 
 
 def test_a_file_is_found_with_all_that_was_said_of_it(catalog):
-    entry = a_file(NEW_YEAR, etag="abc", sums=FileSums(DailySums({2: {"2026-01-01": (10, 9)}}), pending=1))
+    days, plain = DailySums({2: {"2026-01-01": (10, 9)}}), DailySums({2: {"2026-01-01": (8, 4)}})
+    entry = a_file(NEW_YEAR, etag="abc", sums=FileSums(days, plain, pending=1))
     added(catalog, entry)
     assert catalog.between("churn", CatalogKind.OUTCOMES, NEW_YEAR, NEW_YEAR + HOUR) == [entry]
 

@@ -207,8 +207,9 @@ def test_without_answers_from_before_the_training_the_validation_is_compared_wit
 # --- what labels prove ------------------------------------------------------------------------------------------------
 
 
-def labelled(cloud, day, right, of=200):
-    sums = FileSums(DailySums({1: {f"{day:%Y-%m-%d}": (of, right)}}))
+def labelled(cloud, day, right, of=200, plain=None):
+    by_day = [{1: {f"{day:%Y-%m-%d}": (of, correct)}} for correct in (right, plain) if correct is not None]
+    sums = FileSums(*map(DailySums, by_day))
     time = day.replace(hour=23)
     key = f"outcomes/churn/{day:%Y%m%d}.parquet"
     cloud.ports.catalog.add(CatalogEntry("churn", CatalogKind.OUTCOMES, time, key, of, sums=sums))
@@ -229,6 +230,16 @@ def test_a_concept_drift_that_a_training_has_seen_fires_again_only_on_rows_from_
         labelled(aged, now - day * DAY, right=60)
     traffic(aged, now + DAY, age=YOUNG)
     assert checked(aged, now + DAY)["concept_drift"].outcome == "fired"
+
+
+def test_a_version_that_labels_keep_good_is_trained_anew_once_it_has_decayed_itself(aged, now):
+    for day in range(8, 1, -1):
+        labelled(aged, now - day * DAY, right=180, plain=60)
+    traffic(aged, now, age=YOUNG)
+    found = checked(aged, now)
+    assert (found["performance"].outcome, found["concept_drift"].outcome) == ("fired", "fired")
+    assert found["performance"].because.startswith("as it was trained: accuracy 0.300 on 1,400 matured labels")
+    assert "with its live state: accuracy 0.900" in found["performance"].because
 
 
 # --- trainings without a version --------------------------------------------------------------------------------------

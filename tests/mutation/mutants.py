@@ -577,6 +577,14 @@ MUTANTS = (
         killed_by="tests/handlers/test_captures_of_nobody.py::test_a_row_is_the_versions_that_its_configuration_names_or_nobodys",
     ),
     off(
+        "a version that only its live state keeps good has decayed all the same",
+        Change(
+            "evergreen.domain.triggers.checks.check_performance",
+            never("if trained.outcome is Outcome.FIRED and served.outcome is not Outcome.FIRED"),
+        ),
+        killed_by="tests/unit/test_triggers.py::test_a_version_that_only_its_live_state_keeps_good_is_to_be_trained_anew",
+    ),
+    off(
         "metrics that could not be read are no silence",
         Change("evergreen.aws.traffic._totals", never('if result["StatusCode"] in _UNREAD')),
         killed_by="tests/contract/test_endpoint_traffic.py::test_metrics_that_could_not_be_read_are_no_silence",

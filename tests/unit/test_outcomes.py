@@ -75,6 +75,7 @@ def test_an_outcome_holds_what_both_versions_answered_and_what_was_true():
             "production_version": 1,
             "prediction": "1",
             "probabilities": [0.25, 0.75],
+            "plain_prediction": None,
             "shadow_version": 2,
             "shadow_prediction": "0",
             "shadow_probabilities": [0.75, 0.25],
@@ -209,6 +210,22 @@ def test_days_are_counted_by_the_version_that_answered():
     found = both_answered(("a", "1", "0", "0"), ("b", "1", "1", "1"))
     assert outcomes.daily_sums(found, error_tolerance=None) == DailySums({1: {"2026-01-01": (2, 1)}})
     assert outcomes.daily_sums(found.slice(0, 0), error_tolerance=None) == DailySums()
+
+
+def test_what_a_version_would_have_answered_as_it_was_trained_is_counted_apart():
+    fresh = [replace(answered(name), live=LiveAnswer(7, plain, None)) for name, plain in (("a", "0"), ("b", "1"))]
+    found, _ = joined([GroundTruth(name, "1") for name in "abc"], table(*fresh, answered("c", prediction="0")))
+    assert found[outcomes.PLAIN].to_pylist() == ["0", "1", None]
+    plain = outcomes.daily_sums(found, error_tolerance=None, answers=outcomes.PLAIN)
+    assert plain == DailySums({1: {"2026-01-01": (2, 1)}})
+    assert outcomes.daily_sums(found, error_tolerance=None) == DailySums({1: {"2026-01-01": (3, 2)}})
+
+
+def test_captures_of_an_earlier_release_say_nothing_of_the_version_as_it_was_trained():
+    old = table(answered("a")).drop_columns([outcomes.PLAIN])
+    found, _ = joined([GroundTruth("a", "1")], old)
+    assert found[outcomes.PLAIN].to_pylist() == [None]
+    assert outcomes.daily_sums(found, error_tolerance=None, answers=outcomes.PLAIN) == DailySums()
 
 
 def test_a_regressions_answer_is_right_within_its_tolerance():

@@ -352,8 +352,9 @@ def labelled(*days, start=datetime(2026, 2, 1, tzinfo=UTC)):
     return {f"{start + i * DAY:%Y-%m-%d}": day for i, day in enumerate(days)}
 
 
-def performance(days, reference=tuple(A_WEEK), **rules):
-    return check_performance(a_spec(performance=rules), days, reference, since=NOW - 30 * DAY, now=NOW)
+def performance(days, reference=tuple(A_WEEK), plain=None, **rules):
+    spec = a_spec(performance=rules)
+    return check_performance(spec, days, reference, plain=plain or {}, since=NOW - 30 * DAY, now=NOW)
 
 
 def test_labels_that_prove_the_version_worse_fire():
@@ -367,6 +368,35 @@ def test_labels_as_good_as_the_reference_are_quiet_and_still_have_a_score():
     check = performance(labelled(*[(100, 91)] * 27))
     assert check.outcome is Outcome.QUIET
     assert 0.0 <= check.score < check.threshold
+
+
+GOOD, BAD = [(100, 91)] * 27, [(100, 91)] * 13 + [(100, 70)] * 14
+
+
+def test_a_version_that_only_its_live_state_keeps_good_is_to_be_trained_anew():
+    check = performance(labelled(*GOOD), plain=labelled(*BAD))
+    assert check.outcome is Outcome.FIRED
+    assert check.score >= check.threshold
+    assert check.because == (
+        "as it was trained: accuracy 0.801 on 2,700 matured labels since 2026-01-30, 0.870 is to be held; "
+        "with its live state: accuracy 0.910 on 2,700 matured labels since 2026-01-30, 0.870 is to be held"
+    )
+
+
+def test_answers_that_a_live_state_made_worse_fire_though_the_version_is_as_good_as_it_was():
+    check = performance(labelled(*BAD), plain=labelled(*GOOD))
+    assert check.outcome is Outcome.FIRED
+    assert check.because.startswith("accuracy 0.801 on 2,700 matured labels")
+    assert "; as it was trained: accuracy 0.910 on" in check.because
+
+
+def test_where_both_are_as_good_as_they_were_nothing_fires():
+    assert performance(labelled(*GOOD), plain=labelled(*GOOD)).outcome is Outcome.QUIET
+
+
+def test_few_answers_as_it_was_trained_say_nothing():
+    few = labelled((9, 0), start=NOW - 3 * DAY)
+    assert performance(labelled(*GOOD), plain=few) == performance(labelled(*GOOD))
 
 
 def test_too_few_recent_labels_prove_nothing_and_keep_the_score_there_is():

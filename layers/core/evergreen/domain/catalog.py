@@ -104,8 +104,9 @@ class FileSums:
 
     Parameters
     ----------
-    daily, pending
-        Of outcomes: the answers by day, and how many labels of the same file waited for their capture.
+    daily, plain, pending
+        Of outcomes: the answers by day, what the versions would have answered as they were trained where a live state
+        answered, and how many labels of the same file waited for their capture.
     newest
         Of online-rows: the time of the newest request.
 
@@ -118,6 +119,7 @@ class FileSums:
     """
 
     daily: DailySums | None = None
+    plain: DailySums = field(default_factory=DailySums)
     pending: int = 0
     newest: datetime | None = None
 
@@ -126,6 +128,7 @@ class FileSums:
         """The sums from their stored form."""
         return cls(
             daily=DailySums.read(stored["daily"]) if "daily" in stored else None,
+            plain=DailySums.read(stored.get("plain", {})),
             pending=int(stored.get("pending", 0)),
             newest=datetime.fromisoformat(stored["newest"]) if "newest" in stored else None,
         )
@@ -133,7 +136,8 @@ class FileSums:
     def to_json(self) -> dict[str, Any]:
         """The stored form: what there is."""
         answers = {} if self.daily is None else {"daily": self.daily.to_json(), "pending": self.pending}
-        return answers | ({} if self.newest is None else {"newest": self.newest.isoformat()})
+        plain = {"plain": self.plain.to_json()} if self.plain.by_version else {}
+        return answers | plain | ({} if self.newest is None else {"newest": self.newest.isoformat()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from evergreen.spec import ModelSpec
 from evergreen.statistics.losses import absolute_error
 
 _TIME = pa.timestamp("us", tz="UTC")
+PLAIN = "plain_prediction"
+"""What production would have answered as it was trained; null where no live state answered."""
 
 
 def capture_schema(schema: FeatureSchema) -> pa.Schema:
@@ -35,6 +37,7 @@ def capture_schema(schema: FeatureSchema) -> pa.Schema:
         ("state", pa.int32()),
         ("prediction", answer),
         ("probabilities", pa.list_(pa.float64())),
+        (PLAIN, answer),
     ]
     return pa.schema(fields + _features(schema))
 
@@ -50,6 +53,7 @@ def outcome_schema(schema: FeatureSchema) -> pa.Schema:
         ("production_version", pa.int32()),
         ("prediction", answer),
         ("probabilities", pa.list_(pa.float64())),
+        (PLAIN, answer),
         ("shadow_version", pa.int32()),
         ("shadow_prediction", answer),
         ("shadow_probabilities", pa.list_(pa.float64())),
@@ -73,6 +77,7 @@ def captures_to_table(captures: Sequence[Capture], schema: FeatureSchema) -> pa.
         "state": [None if c.live is None else c.live.state for c in captures],
         "prediction": [c.prediction for c in captures],
         "probabilities": [_in_order(c.probabilities, schema.classes) for c in captures],
+        PLAIN: [None if c.live is None else c.live.plain for c in captures],
     }
     for feature in schema.features:
         columns[FEATURE_PREFIX + feature.name] = [c.features.get(feature.name) for c in captures]
@@ -132,6 +137,8 @@ def join(
     columns: dict[str, Any] = {
         name: table[name] for name in ("event_id", "inference_time", "group", "prediction", "probabilities")
     }
+    is_known = PLAIN in table.column_names  # captures that an earlier release compacted lack it
+    columns[PLAIN] = table[PLAIN] if is_known else pa.nulls(len(found), target.field(PLAIN).type)
     columns["label_time"] = pa.array([label_time] * len(found), _TIME)
     columns["production_version"] = table["version"]
     columns["actual"] = [float(a) for a in actual] if schema.task is Task.REGRESSION else actual
@@ -220,18 +227,26 @@ def _said(table: pa.Table, side: str) -> Said:
     return Said(table[f"{side}prediction"].to_pylist(), table[f"{side}probabilities"].to_pylist)
 
 
-def daily_sums(table: pa.Table, *, error_tolerance: float | None) -> DailySums:
+def daily_sums(table: pa.Table, *, error_tolerance: float | None, answers: str = "prediction") -> DailySums:
     """Labelled and right answers by production version and day of the request.
 
-    A regression's answer is right when it is within `error_tolerance` of the label.
+    Parameters
+    ----------
+    table
+        Outcomes (see :func:`outcome_schema`).
+    error_tolerance
+        A regression's answer is right when it is so near to the label; None for classes.
+    answers
+        The column of the answers; rows without one are not counted.
     """
+    table = table.filter(pc.is_valid(table[answers]))
     if not table.num_rows:
         return DailySums()
     counts: dict[int, dict[str, Counts]] = {}
     if error_tolerance is None:
-        right = pc.equal(table["prediction"], table["actual"]).to_pylist()
+        right = pc.equal(table[answers], table["actual"]).to_pylist()
     else:
-        errors = absolute_error(table["prediction"].to_pylist(), table["actual"].to_pylist())
+        errors = absolute_error(table[answers].to_pylist(), table["actual"].to_pylist())
         right = list(errors <= error_tolerance)
     days = pc.strftime(table["inference_time"].cast(pa.timestamp("us")), "%Y-%m-%d").to_pylist()
     for version, day, correct in zip(table["production_version"].to_pylist(), days, right, strict=True):

@@ -95,7 +95,9 @@ def stepped(start: Values, moved: Values, classes: int) -> Values:
     """
     if not classes:
         return start + moved
-    raised = np.log(np.minimum(np.maximum(start, _LEAST_LIKELY), 1.0)) + moved  # np.clip takes thrice as long for one row
+    raised = (
+        np.log(np.minimum(np.maximum(start, _LEAST_LIKELY), 1.0)) + moved
+    )  # np.clip takes thrice as long for one row
     likely = np.exp(raised - raised.max(axis=1, keepdims=True))
     normed: Values = likely / likely.sum(axis=1, keepdims=True)
     return normed

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.catalog import CatalogEntry, CatalogKind, DailySums, whole_hour
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, Counts, DailySums, FileSums, whole_hour
 from evergreen.domain.state import ModelState, Version
 from evergreen.domain.training_rows import first_whole_day
 from evergreen.domain.triggers.arbiter import RetrainDecision, arbitrate
@@ -116,11 +117,11 @@ def _not_known(trigger: Trigger, version: Version, found: Exception | None) -> C
     return check_failed(trigger, found)
 
 
-def _daily(model: str, since: datetime, now: datetime, ports: Ports) -> list[DailySums]:
-    """The daily sums of outcome files whose labels arrived since a time; a file carries the hour of its labels."""
+def _answers(model: str, since: datetime, now: datetime, ports: Ports) -> list[FileSums]:
+    """The sums of outcome files whose labels arrived since a time; a file carries the hour of its labels."""
     hour = whole_hour(since)
     entries = ports.catalog.between(model, CatalogKind.OUTCOMES, hour, now + _DAY)
-    return [entry.sums.daily for entry in entries if entry.sums.daily is not None]
+    return [entry.sums for entry in entries if entry.sums.daily is not None]
 
 
 def _performance(
@@ -132,18 +133,26 @@ def _performance(
     *,
     after: Version | None = None,
 ) -> Check:
-    """What the version's matured labels prove; of rows that a training had, nothing counts ``after`` that training."""
+    """What the version's matured labels prove of its answers, and of what it would have answered as it was trained.
+
+    Of rows that a training had, nothing counts ``after`` that training.
+    """
     if not isinstance(own, Reference):
         return _not_known(Trigger.PERFORMANCE, version, own)
     since = max(version.promoted_at or version.registered_at, now - _LONGEST_MEMORY)
     since = since if after is None else max(since, after.seen_until)
-    daily = _daily(spec.model, since, now, ports)
+    answers = _answers(spec.model, since, now, ports)
+
+    def by_day(sums: Iterable[DailySums]) -> dict[str, Counts]:
+        days = matured_days(sums, version.number, spec.labels.maturity, now)
+        if after is None:
+            return days
+        return {day: counts for day, counts in days.items() if day >= first_whole_day(after.seen_until)}
 
     def judge() -> Check:
-        days = matured_days(daily, version.number, spec.labels.maturity, now)
-        if after is not None:
-            days = {day: counts for day, counts in days.items() if day >= first_whole_day(after.seen_until)}
-        return check_performance(spec, days, own.daily, since=since, now=now)
+        days = by_day(each.daily for each in answers if each.daily is not None)
+        plain = by_day(each.plain for each in answers)
+        return check_performance(spec, days, own.daily, plain=plain, since=since, now=now)
 
     return run_check(Trigger.PERFORMANCE, judge)
 

@@ -160,11 +160,13 @@ def _store(
 ) -> None:
     key = file.outcomes
     etag = ports.data.put(key, outcomes.to_parquet(table))
-    daily = outcomes.daily_sums(table, error_tolerance=_error_tolerance(state, ports))
+    tolerance = _error_tolerance(state, ports)
+    daily = outcomes.daily_sums(table, error_tolerance=tolerance)
+    plain = outcomes.daily_sums(table, error_tolerance=tolerance, answers=outcomes.PLAIN)
     spec = spec_of(state)
     if table.num_rows and spec.freshness.enabled:
         _store_online_rows(table, states, file, ports)
-    sums = FileSums(daily=daily, pending=pending)
+    sums = FileSums(daily=daily, plain=plain, pending=pending)
     ports.catalog.add(CatalogEntry(file.model, CatalogKind.OUTCOMES, file.hour, key, table.num_rows, etag, sums))
 
 

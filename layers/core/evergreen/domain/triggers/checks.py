@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from evergreen.domain.catalog import Counts, DailySums
@@ -77,12 +79,32 @@ def check_performance(
     *,
     since: datetime,
     now: datetime,
+    plain: Mapping[str, tuple[int, int]] = MappingProxyType({}),
 ) -> Check:
-    """Whether matured labels prove the version degraded (STATISTICS, 3).
+    """Whether matured labels prove the version degraded (STATISTICS, 3), as it answers or as it was trained.
 
     ``days`` are the version's labelled and right answers by day since ``since``, ``reference`` those of its
-    validation. Fewer labels in the look-back than ``min_labelled`` prove nothing.
+    validation, ``plain`` what it would have answered without its live state: that hides for a while how far the
+    estimator has decayed, and a training is due all the same. Fewer labels in the look-back than ``min_labelled`` prove
+    nothing.
     """
+    served = _degraded(spec, days, reference, since=since, now=now)
+    trained = _degraded(spec, plain, reference, since=since, now=now)
+    if trained.outcome is Outcome.INSUFFICIENT_DATA:
+        return served
+    if trained.outcome is Outcome.FIRED and served.outcome is not Outcome.FIRED:
+        return replace(trained, because=f"as it was trained: {trained.because}; with its live state: {served.because}")
+    return replace(served, because=f"{served.because}; as it was trained: {trained.because}")
+
+
+def _degraded(
+    spec: ModelSpec,
+    days: Mapping[str, tuple[int, int]],
+    reference: Sequence[tuple[int, int]],
+    *,
+    since: datetime,
+    now: datetime,
+) -> Check:
     rules = spec.triggers.performance
     daily = [days[day] for day in sorted(days)]
     labelled = sum(n for n, _ in daily)
