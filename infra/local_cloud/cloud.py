@@ -48,6 +48,7 @@ from local_cloud.services.lambda_ import functions
 from local_cloud.services.lambda_ import resources as lambda_resources
 from local_cloud.services.lambda_.functions import Invocation
 from local_cloud.services.lambda_.invokers import InProcessInvoker, Invoker
+from local_cloud.services.limits import keeper
 from local_cloud.services.s3 import expiry, notifications
 from local_cloud.services.s3 import resources as s3_resources
 from local_cloud.services.sagemaker.endpoints import api as endpoints_api
@@ -133,6 +134,7 @@ class LocalCloud:
         """Make each service of those below it, and say who hears of what."""
         core = self.core
         self.authority = authority.Authority(core)
+        self.limits = keeper.Limits(core)
         self.metrics = metrics.Metrics(core)
         self.courier = Courier(core, self.metrics.put)
         self.buses = buses.Events(core, self.courier)
@@ -180,6 +182,7 @@ class LocalCloud:
             Part(self.queues, queues.PATCHES, sqs_resources.KINDS),
             Part(self.http_apis, (), http_api_resources.KINDS),
             Part(self.authority, (*authority.PATCHES, *iam_resources.PATCHES), iam_resources.KINDS),
+            Part(self.limits, keeper.PATCHES),
         )
         made = resources.Resources((part.service, part.kinds) for part in parts)
         return (*parts, Part(made, (*resources.PATCHES, *template.PATCHES, *change_sets.PATCHES)))

@@ -315,8 +315,8 @@ def test_a_name_is_never_freed(world: World) -> None:
     [
         ({"RetryStrategy": {"MaximumRetryAttempts": 2}}, "RetryStrategy is not supported"),
         ({"HyperParameters": {}}, "sagemaker_program is missing"),
-        ({"HyperParameters": script(long="x" * 2501)}, "at most 2500"),
-        ({"Environment": {"LONG": "x" * 513}}, "at most 512"),
+        ({"HyperParameters": script(long="x" * 2501)}, "less than or equal to 2500"),
+        ({"Environment": {"LONG": "x" * 513}}, "less than or equal to 512"),
         ({"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}}, "one instance"),
         ({"InputDataConfig": rows_channel("AugmentedManifestFile")}, "AugmentedManifestFile"),
     ],

@@ -39,6 +39,11 @@ class Gate:
         self._decide = decide
         self.guard = guard
 
+    def stand_behind(self, guard: Callable[[Application], Application]) -> None:
+        """Let ``guard`` stand behind who stands before what answers by HTTP."""
+        before = self.guard
+        self.guard = lambda application: before(guard(application))
+
     def refusal(self, caller: Caller, action: str, resource: str, known: Known | None = None) -> str | None:
         """Return why ``caller`` may not do this, in AWS's words; None when it may."""
         return self._decide(caller, action, resource, known or {})

@@ -24,6 +24,7 @@ from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.times import event_time, moment
 from local_cloud.services.eventbridge.buses import Events
 
+EARLIEST_START = timedelta(minutes=5)
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
@@ -348,6 +349,9 @@ def _check_schedule(timetable: Timetable, given: Mapping[str, Any]) -> None:
         )
     except ScheduleExpressionError as error:
         raise ValidationException(message=str(error)) from error
+    start = moment(given.get("start_date"))
+    if start is not None and start < timetable.core.clock.now - EARLIEST_START:
+        raise ValidationException(message="The StartDate you specify cannot be earlier than 5 minutes ago.")
     if not timetable.courier.takes(given["target"]["Arn"]):
         raise ValidationException(message=f"The local cloud cannot deliver to {given['target']['Arn']}.")
 

@@ -21,6 +21,8 @@ from local_cloud.kernel.gate import Application
 
 _CREDENTIAL = re.compile(r"Credential=(?P<key>[^/]+)/[^/]*/[^/]*/(?P<scope>[^/]+)/")
 _CBOR_PATH = re.compile(r"/service/[^/]+/operation/(?P<operation>\w+)")
+CALL_KEY = "local_cloud.call"
+"""Under it a request holds its call, where somebody has read it already."""
 _SERVICES = {"monitoring": "cloudwatch"}
 _CODES = {"cloudwatch": "AccessDenied", "sns": "AuthorizationError", "sqs": "AccessDenied"}
 OBJECT_READS = frozenset({"CopyObject", "GetObject", "HeadObject"})
@@ -129,7 +131,7 @@ def guarded(application: Application, holder: Callable[[str], Caller | None], re
             return application(environ, start_response)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
-        call = read_call(environ, body, signed[1])
+        call = environ[CALL_KEY] = read_call(environ, body, signed[1])
         if call is None:  # what can't be told can't be allowed
             told = f"User: {caller.arn} asks {signed[1]} for what is no operation of it"
             unknown = aws_error(environ, 403, "AccessDenied", told)

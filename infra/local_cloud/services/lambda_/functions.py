@@ -32,6 +32,10 @@ from local_cloud.services.lambda_.invokers import DeployedFunction, InvocationRe
 
 RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=2))
 DEFAULT_MAX_AGE_SECONDS = 6 * 3600
+LARGEST_RESPONSE_BYTES = 6_291_556
+LARGEST_EVENT_BYTES = 1_048_576
+"""Of an asynchronous invocation (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
+LARGEST_ENVIRONMENT_BYTES = 4_096
 LOG_LENGTH = 50_000
 POLLING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
@@ -193,6 +197,8 @@ class Functions(Service):
         started = time.perf_counter()
         result = self.invoker.invoke(deployed, payload, request_id=request_id, now=now)
         took_ms = (time.perf_counter() - started) * 1000
+        if result.error is None and len(result.payload) > LARGEST_RESPONSE_BYTES:
+            result = _response_too_large(result)
         self.counts[deployed.logical_id] += 1
         error = None
         if result.error:
@@ -210,9 +216,13 @@ class Functions(Service):
         Raises
         ------
         DeliveryError
-            When there is no such function.
+            When there is no such function, or the parcel is too large for it.
         """
-        self.invoke_async(arn.text, parcel.body.encode())
+        payload = parcel.body.encode()
+        if len(payload) > LARGEST_EVENT_BYTES:
+            told = f"Request must be smaller than {LARGEST_EVENT_BYTES} bytes for the InvokeFunction operation"
+            raise DeliveryError("REQUEST_TOO_LARGE", told)
+        self.invoke_async(arn.text, payload)
 
     def invoke_async(self, arn: str, payload: bytes) -> str:
         """Accept an event into the function's queue; it runs when what is already due has run.
@@ -511,9 +521,16 @@ def patched_backend_invoke(functions: Functions, original: Callable[..., Any]) -
         response_headers["x-amz-log-result"] = base64.b64encode(result.stdout[-4096:].encode()).decode()
         response_headers["x-amz-executed-version"] = str(function.version)
         response_headers["Content-Length"] = str(len(result.payload))
-        return result.payload
+        return _Payload(result.payload)
 
     return invoke
+
+
+class _Payload(bytes):
+    """An answer that Lambda's limit has been applied to: moto would cut it off at 6,000,000 bytes of memory."""
+
+    def __sizeof__(self) -> int:
+        return 0
 
 
 def patched_response_invoke(functions: Functions, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -535,6 +552,23 @@ def patched_invoke_lambda(functions: Functions, original: Callable[..., Any]) ->
         return result.payload.decode(), result.error is not None, result.stdout
 
     return _invoke_lambda
+
+
+def _response_too_large(result: InvocationResult) -> InvocationResult:
+    told = f"Response payload size exceeded maximum allowed payload size ({LARGEST_RESPONSE_BYTES} bytes)."
+    document = {"errorMessage": told, "errorType": "Function.ResponseSizeTooLarge"}
+    return InvocationResult("Unhandled", json.dumps(document).encode(), result.stdout)
+
+
+def environment_size(variables: Mapping[str, Any]) -> int:
+    """Return the bytes of a function's environment, as Lambda measures them: of its JSON.
+
+    Examples
+    --------
+    >>> environment_size({"A": "1", "B": "22"})
+    18
+    """
+    return len(json.dumps(variables, separators=(",", ":")).encode())
 
 
 def _header(headers: Any, name: str) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from local_cloud.kernel.errors import TemplateError
 from local_cloud.kernel.resource_kinds import Context, Kind, LocalResource, Properties, create_in_moto, update_in_moto
-from local_cloud.services.lambda_.functions import Functions
+from local_cloud.services.lambda_.functions import LARGEST_ENVIRONMENT_BYTES, Functions, environment_size
 
 
 def _create_function(context: Context[Functions], name: str, properties: Properties) -> Any:
@@ -33,6 +34,12 @@ def _finish_function(context: Context[Functions], function: Any, properties: Pro
     functions.logical_ids[function.function_name] = context.logical_id
     variables = properties.get("Environment", {}).get("Variables", {})
     function.environment_vars = {name: _text(value) for name, value in variables.items()}
+    taken = environment_size(function.environment_vars)
+    if taken > LARGEST_ENVIRONMENT_BYTES:
+        raise TemplateError(
+            f"{context.logical_id}: its environment variables take {taken:,} bytes, and Lambda takes no more than "
+            f"{LARGEST_ENVIRONMENT_BYTES:,}: put what is long into a file or a parameter, and its name into a variable"
+        )
     function.role = properties.get("Role", function.role)
     function.timeout = int(properties.get("Timeout", 3))
     function.memory_size = int(properties.get("MemorySize", 128))

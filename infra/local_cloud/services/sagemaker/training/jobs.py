@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import functools
 import math
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -49,10 +48,6 @@ from local_cloud.services.sagemaker.training.container import (
 )
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-_MAX_ENTRIES = 100
-_MAX_HYPERPARAMETER = 2500
-_MAX_VARIABLE = 512
 
 _HARMLESS = {
     "TrainingJobName",
@@ -484,13 +479,8 @@ def parse_request(given: Mapping[str, Any], region: str) -> TrainingRequest:
     if unsupported:
         raise _refused(f"CreateTrainingJob's parameter {unsupported[0]} is not supported by the local cloud; remove it")
     name = given["TrainingJobName"]
-    if not _NAME.fullmatch(name):
-        raise _refused(
-            f"1 validation error detected: Value '{name}' at 'trainingJobName' failed to satisfy constraint: Member "
-            "must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
-        )
-    hyperparameters = _checked_map("hyperParameters", given.get("HyperParameters"), _MAX_HYPERPARAMETER)
-    environment = _checked_map("environment", given.get("Environment"), _MAX_VARIABLE)
+    hyperparameters = dict(given.get("HyperParameters") or {})
+    environment = dict(given.get("Environment") or {})
     _check_script_mode(hyperparameters)
     _check_surroundings(given)
     checkpoint_config = given.get("CheckpointConfig") or {}
@@ -593,16 +583,6 @@ def _is_asked_for(job: FakeTrainingJob, given: Mapping[str, Any]) -> bool:
             return False
     status = given.get("StatusEquals")
     return (given.get("NameContains") or "") in job.training_job_name and status in (None, job.training_job_status)
-
-
-def _checked_map(name: str, given: Mapping[str, str] | None, longest: int) -> dict[str, str]:
-    values = dict(given or {})
-    if len(values) > _MAX_ENTRIES:
-        raise _refused(f"{name} has {len(values)} entries; SageMaker takes at most {_MAX_ENTRIES}")
-    for key, value in values.items():
-        if len(value) > longest:
-            raise _refused(f"{name}.{key} has {len(value)} characters; SageMaker takes at most {longest}")
-    return values
 
 
 def _check_script_mode(hyperparameters: Mapping[str, str]) -> None:

@@ -1,0 +1,87 @@
+"""Refuses calls that AWS would not look at, once it is known that the caller may make them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+from botocore.model import OperationModel
+from moto.core.utils import get_service_model
+
+from local_cloud.kernel.answers import aws_error
+from local_cloud.kernel.core import Core, Service
+from local_cloud.kernel.gate import Application
+from local_cloud.kernel.patching import Patch
+from local_cloud.services.iam.wire import CALL_KEY, read_call, signed_by
+from local_cloud.services.limits.constraints import sentence, violations
+from local_cloud.services.limits.quotas import Excess, excess
+
+_QUERY_CODE, _JSON_CODE = "ValidationError", "ValidationException"
+_LOOSE = frozenset({"apigatewayv2", "s3", "sagemaker-runtime"})
+"""Whose models say more, or less, than the service checks: their own errors come from moto."""
+
+
+class Limits(Service):
+    """Refuses what AWS refuses whoever asks."""
+
+    def __init__(self, core: Core):
+        core.gate.stand_behind(limited)
+
+
+def refused(service: str, operation: str, params: Mapping[str, Any]) -> Excess | None:
+    """Return AWS's answer to a call that its service would not look at; None where it would.
+
+    Examples
+    --------
+    >>> refused("scheduler", "GetSchedule", {"Name": "x" * 65}).message
+    "1 validation error detected: Value 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' at 'name' \
+failed to satisfy constraint: Member must have length less than or equal to 64"
+    """
+    if service not in _LOOSE:
+        model = get_service_model(service)
+        if operation in model.operation_names:
+            wrong = violations(model.operation_model(operation), params)
+            if wrong:
+                code = _QUERY_CODE if model.metadata.get("protocol") == "query" else _JSON_CODE
+                return Excess(code, sentence(wrong))
+    return excess(service, operation, params)
+
+
+def limited(application: Application) -> Application:
+    """Return an application that hands on the calls alone that their service would look at."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        signed = signed_by(environ)
+        if signed is None:
+            return application(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        call = environ[CALL_KEY] if CALL_KEY in environ else read_call(environ, body, signed[1])
+        told = None if call is None else refused(call.service, call.operation, call.params)
+        if told is None:
+            return application(environ, start_response)
+        error = aws_error(environ, told.status, told.code, told.message)
+        start_response(error.status_line, list(error.headers.items()))
+        return [error.body]
+
+    return answer
+
+
+def patched_emit_api_params(limits: Limits, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``BaseClient._emit_api_params``: a call that may be made, and that AWS would not look at, is not sent."""
+
+    def _emit_api_params(self: Any, api_params: Any, operation_model: OperationModel, context: Any) -> Any:
+        told = refused(self.meta.service_model.service_name, operation_model.name, api_params)
+        if told is None:
+            return original(self, api_params, operation_model, context)
+        metadata = {"RequestId": "LOCAL", "HTTPStatusCode": told.status, "HTTPHeaders": {}, "RetryAttempts": 0}
+        document = {"Error": {"Code": told.code, "Message": told.message}, "ResponseMetadata": metadata}
+        error: ClientError = self.exceptions.from_code(told.code)(document, operation_model.name)
+        raise error
+
+    return _emit_api_params
+
+
+PATCHES = (Patch("botocore.client:BaseClient._emit_api_params", patched_emit_api_params),)
