@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -156,12 +157,19 @@ def work(stack: str | None, local: bool) -> Iterator[Stack]:
     with connected(stack, local=local) as at:
         if at.note:
             complain(at.note)
-        yield at
+        before = _AHEAD.set(at.ahead)
+        try:
+            yield at
+        finally:
+            _AHEAD.reset(before)
+
+
+_AHEAD: ContextVar[timedelta] = ContextVar("ahead", default=timedelta(0))
 
 
 def current_time() -> datetime:
-    """Now: the time of a command."""
-    return datetime.now(UTC)
+    """Now: the time of a command, by the clock of the stack that it works on."""
+    return datetime.now(UTC) + _AHEAD.get()
 
 
 def confirm(what: str, *, yes: bool) -> None:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ class Stack:
     actor: str
     note: str = ""  # what the user is to know of the choice
     connection: Mapping[str, str] = field(default_factory=dict)  # where, and as whom, if not as the environment says
+    ahead: timedelta = timedelta(0)  # of the machine's clock: a local cloud's can be moved
 
     def client(self, service: str) -> Any:
         """A client of the account and region that the stack is in."""
@@ -71,9 +73,7 @@ def connected(name: str | None, *, local: bool, state_dir: Path | None = None) -
 
     where = f"stack {name or DEFAULT_STACK!r}"
     try:
-        url = _local_url(state_dir) if local or name is None else None
-        if local and url is None:
-            raise StackError("no local cloud runs in this folder: start one with `evergreen local up` in another shell")
+        url = local_url(state_dir, needed=local) if local or name is None else None
         yield _aws(name or DEFAULT_STACK, where) if url is None else _local(name or DEFAULT_STACK, url, asked=local)
     except ClientError as error:
         raise StackError(_refusal(error, where)) from error
@@ -81,21 +81,32 @@ def connected(name: str | None, *, local: bool, state_dir: Path | None = None) -
         raise StackError(_trouble(error, where)) from error
 
 
-def _local_url(state_dir: Path | None) -> str | None:
+def local_url(state_dir: Path | None = None, *, needed: bool = True) -> str | None:
+    """Return where the local cloud of this folder answers; None where none runs.
+
+    Raises
+    ------
+    StackError
+        None runs, and it is needed.
+    """
     from local_cloud.server.running import STATE_DIR, running_server
 
     running = running_server(state_dir or STATE_DIR)
+    if running is None and needed:
+        raise StackError("no local cloud runs in this folder: start one with `evergreen local up` in another shell")
     return None if running is None else f"http://localhost:{running['port']}"
 
 
 def _local(name: str, url: str, *, asked: bool) -> Stack:
     from evergreen.bootstrap import ports_for
+    from local_cloud.server.running import ask
 
     connection = {"endpoint_url": url, "aws_access_key_id": "local", "aws_secret_access_key": "local"}
     outputs = _outputs(name, f"stack {name!r} of the local cloud", _client("cloudformation", _LOCAL_REGION, connection))
     note = "" if asked else f"the local cloud at {url}; --stack NAME takes a deployed stack"
     actor = f"{getpass.getuser()}@{socket.gethostname()}"
-    return Stack(f"the local cloud at {url}", ports_for(outputs, connection), actor, note, connection)
+    ahead = timedelta(seconds=ask(url, "clock")["ahead_seconds"])
+    return Stack(f"the local cloud at {url}", ports_for(outputs, connection), actor, note, connection, ahead)
 
 
 def _aws(name: str, where: str) -> Stack:

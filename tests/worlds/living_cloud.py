@@ -259,6 +259,7 @@ class LivingCloud(SmallCloud):
             "production_version": [shadow.judged_against] * _REQUESTS,
             "prediction": [of_production] * _REQUESTS,
             "probabilities": [None] * _REQUESTS,
+            "plain_prediction": [None] * _REQUESTS,
             "shadow_version": [shadow.version] * _REQUESTS,
             "shadow_prediction": [of_shadow] * _REQUESTS,
             "shadow_probabilities": [None] * _REQUESTS,

@@ -53,20 +53,32 @@ class VirtualClock:
 
 
 class WallClock(VirtualClock):
-    """A clock that nobody moves: the machine's own.
+    """The machine's own clock, and ahead of it by as much as it was moved.
 
     Examples
     --------
-    >>> WallClock(datetime(2026, 1, 1, tzinfo=UTC)).now.tzinfo is UTC
+    >>> clock = WallClock(datetime(2026, 1, 1, tzinfo=UTC))
+    >>> clock.ahead
+    datetime.timedelta(0)
+    >>> clock.move_to(clock.now + timedelta(days=7))
+    >>> clock.ahead > timedelta(days=6, hours=23)
     True
     """
 
-    __slots__ = ()
+    __slots__ = ("ahead",)
+
+    def __init__(self, now: datetime):
+        super().__init__(now)
+        self.ahead = timedelta(0)
 
     @property
     def now(self) -> datetime:
         """The present moment, in UTC."""
-        return datetime.now(UTC)
+        return datetime.now(UTC) + self.ahead
+
+    def move_to(self, when: datetime) -> None:
+        """Move forward to ``when``; an earlier time is ignored."""
+        self.ahead += max(when - self.now, timedelta(0))
 
 
 @dataclass(slots=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class LocalCloudError(Exception):
     """The base of every error the local cloud raises on its own account."""
@@ -70,6 +72,15 @@ class UnknownFunctionError(LocalCloudError):
 
     def __init__(self, name: str, known: list[str]):
         super().__init__(f"No function {name!r} is deployed; there are: {', '.join(known) or 'none'}.")
+
+
+class UnknownScheduleError(LocalCloudError):
+    """No schedule has this name, or more than one has it in theirs."""
+
+    def __init__(self, name: str, known: Sequence[str]):
+        self.name = name
+        told = ", ".join(known) if known else "none, as the stack has no schedule"
+        super().__init__(f"No one schedule is called {name!r}; there are: {told}.")
 
 
 class DeliveryError(LocalCloudError):

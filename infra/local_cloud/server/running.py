@@ -5,12 +5,50 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 STATE_DIR = Path(".evergreen")
 PID_FILE = "local.json"
-HEALTH_PATH = "/_evergreen/health"
+CONTROL_PREFIX = "/_evergreen/"
+HEALTH_PATH = f"{CONTROL_PREFIX}health"
+LONGEST_ANSWER_SECONDS = 3_600.0
+
+
+class ControlError(Exception):
+    """The local server could not do what it was asked; the message is its own."""
+
+
+def ask(url: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Ask a local server about itself, or tell it to do something: move its clock, fire a schedule, flush.
+
+    Parameters
+    ----------
+    url
+        The server's.
+    path
+        Behind :data:`CONTROL_PREFIX`.
+    document
+        What it is told; without it, it is only asked.
+
+    Raises
+    ------
+    ControlError
+        It refuses.
+    """
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{urlsplit(url).port}{CONTROL_PREFIX}{path}", body, {"Content-Type": "application/json"}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=LONGEST_ANSWER_SECONDS) as answer:
+            told: dict[str, Any] = json.loads(answer.read())
+            return told
+    except urllib.error.HTTPError as error:
+        raise ControlError(json.loads(error.read())["message"]) from error
 
 
 def running_server(state_dir: Path = STATE_DIR) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -32,7 +32,7 @@ from local_cloud.kernel.core import Options
 from local_cloud.kernel.errors import LocalCloudError, UnknownFunctionError
 from local_cloud.kernel.gate import Application
 from local_cloud.kernel.patching import Patch, Patches
-from local_cloud.server.running import HEALTH_PATH, PID_FILE, STATE_DIR, running_server
+from local_cloud.server.running import CONTROL_PREFIX, PID_FILE, STATE_DIR, running_server
 from local_cloud.services.cloudformation.change_sets import patched_delete_stack
 from local_cloud.services.cloudformation.template import read_template
 from local_cloud.services.lambda_.invokers import Invoker
@@ -198,6 +198,58 @@ class LocalServer:
         api_id = next(iter(self.cloud.http_apis.apis), None)
         return None if api_id is None else f"{self.url}{API_PREFIX}{api_id}"
 
+    # -- its clock ---------------------------------------------------------------------------------------------------
+
+    def clock(self) -> dict[str, Any]:
+        """Return the time, how far it is ahead of the machine's, and when each schedule fires next."""
+        now = self.cloud.clock.now
+        times = self.cloud.timetable.times()
+        return {
+            "now": now.isoformat(),
+            "ahead_seconds": round((now - datetime.now(UTC)).total_seconds(), 3),
+            "schedules": {name: None if when is None else when.isoformat() for name, when in times.items()},
+        }
+
+    def advance(self, by: timedelta) -> dict[str, Any]:
+        """Let time pass at once: all that is due meanwhile happens, in order, each at its time.
+
+        Raises
+        ------
+        LocalCloudError
+            When time would go backwards.
+        """
+        if by < timedelta(0):
+            raise ServerError(f"Time can't go back by {-by}; `evergreen local up` starts anew.")
+        before = sum(self.cloud.invocation_counts.values())
+        self.cloud.advance(self.cloud.clock.now + by)
+        self._settle()
+        return {**self.clock(), "invocations": sum(self.cloud.invocation_counts.values()) - before}
+
+    def fire(self, name: str) -> dict[str, Any]:
+        """Fire a schedule now, beside its own times.
+
+        Raises
+        ------
+        UnknownScheduleError
+            When there is no such schedule, or more than one.
+        """
+        with self.cloud.core.lock:
+            fired = self.cloud.timetable.fire(name)
+        self._settle()
+        return {"fired": fired, **self.clock()}
+
+    def _settle(self) -> None:
+        """Run what is due: on a clock that goes on, what follows from an action is due a moment later."""
+        cloud = self.cloud
+        while (due := cloud.agenda.next_time()) is not None and due <= cloud.clock.now:
+            cloud.advance(cloud.clock.now)
+
+    def flush(self) -> dict[str, Any]:
+        """Write buffers out and close batching windows at once."""
+        self.cloud.drain()
+        self._settle()
+        return self.clock()
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -215,12 +267,12 @@ class LocalServer:
         while not self._stopping.is_set():
             cloud.agenda.wake.clear()
             try:
-                cloud.advance(datetime.now(UTC))
+                cloud.advance(cloud.clock.now)
             except Exception:  # a broken entry of the agenda must not stop the clock of a running server
                 if not self._stopping.is_set():  # what a closing server cuts off is nobody's error
                     traceback.print_exc(file=sys.stderr)
             due = cloud.agenda.next_time()
-            pause = LONGEST_PAUSE_SECONDS if due is None else (due - datetime.now(UTC)).total_seconds()
+            pause = LONGEST_PAUSE_SECONDS if due is None else (due - cloud.clock.now).total_seconds()
             cloud.agenda.wake.wait(min(max(pause, 0.0), LONGEST_PAUSE_SECONDS))
 
 
@@ -240,14 +292,36 @@ class Gateway:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         path = environ.get("PATH_INFO", "")
-        if path == HEALTH_PATH:
-            answer = Answer(200, {"Content-Type": "application/json"}, json.dumps({"pid": os.getpid()}).encode())
+        if path.startswith(CONTROL_PREFIX):
+            answer = self._control(path.removeprefix(CONTROL_PREFIX), environ)
         elif path.startswith(API_PREFIX):
             answer = self._http_api(environ)
         else:
             answer = self._aws(environ)
         start_response(answer.status_line, list(answer.headers.items()))
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [answer.body]
+
+    def _control(self, path: str, environ: WSGIEnvironment) -> Answer:
+        """Answer what is asked of the server itself."""
+        method = environ["REQUEST_METHOD"]
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        try:
+            match method, path:
+                case "GET", "health":
+                    return _told({"pid": os.getpid()})
+                case "GET", "clock":
+                    return _told(self._server.clock())
+                case "POST", "clock/advance":
+                    return _told(self._server.advance(timedelta(seconds=float(json.loads(body)["seconds"]))))
+                case "POST", "schedules/fire":
+                    return _told(self._server.fire(str(json.loads(body)["name"])))
+                case "POST", "flush":
+                    return _told(self._server.flush())
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            return _told({"message": f"{path} can't be told this: {type(error).__name__}: {error}"}, 400)
+        except LocalCloudError as error:
+            return _told({"message": str(error)}, 400)
+        return _told({"message": f"there is no {method} {CONTROL_PREFIX}{path}"}, 404)
 
     def _http_api(self, environ: WSGIEnvironment) -> Answer:
         api_id, _, path = str(environ["PATH_INFO"]).removeprefix(API_PREFIX).partition("/")
@@ -290,6 +364,10 @@ class Gateway:
         if status >= HTTPStatus.BAD_REQUEST and body[:15].lower().startswith((b"<!doctype html", b"<html")):
             return aws_error(environ, status, "UnknownOperationException", "The local cloud has no such operation.")
         return Answer(status, _joined(headers), body)
+
+
+def _told(document: Mapping[str, Any], status: int = 200) -> Answer:
+    return Answer(status, {"Content-Type": "application/json"}, json.dumps(document).encode())
 
 
 def error_answer(environ: Mapping[str, Any], error: Exception) -> Answer:

@@ -20,6 +20,7 @@ from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.clock import Entry
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Parcel, RetryPolicy
+from local_cloud.kernel.errors import UnknownScheduleError
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.times import event_time, moment
 from local_cloud.services.eventbridge.buses import Events
@@ -155,6 +156,10 @@ def _same_rate(one: Expression, other: Expression) -> bool:
     return isinstance(one, Rate) and isinstance(other, Rate) and one.every == other.every
 
 
+def _name_of(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
+
+
 @dataclass(slots=True)
 class _Planned:
     expression: Expression
@@ -184,6 +189,33 @@ class Timetable(Service):
         """When the next schedule fires, or None when none will."""
         times = [p.entry.when for p in self._planned.values() if p.entry is not None]
         return min(times, default=None)
+
+    def times(self) -> dict[str, datetime | None]:
+        """Return when each schedule fires next, by its name; None where it never will."""
+        return {
+            _name_of(key): None if planned.entry is None else planned.entry.when
+            for key, planned in sorted(self._planned.items())
+        }
+
+    def fire(self, name: str) -> str:
+        """Fire a schedule now, beside its own times, and return its whole name.
+
+        Parameters
+        ----------
+        name
+            A schedule's or a rule's name, or a part that no other one has.
+
+        Raises
+        ------
+        UnknownScheduleError
+            When there is none, or more than one.
+        """
+        names = {_name_of(key): planned for key, planned in self._planned.items()}
+        found = [name] if name in names else [each for each in names if name.lower() in each.lower()]
+        if len(found) != 1:
+            raise UnknownScheduleError(name, sorted(found or names))
+        names[found[0]].fire(self.core.clock.now)
+        return found[0]
 
     def add_rule(self, rule: Rule) -> None:
         """Plan (or plan anew, or no longer plan) a rule with a schedule."""
