@@ -383,6 +383,17 @@ def test_a_version_that_only_its_live_state_keeps_good_is_to_be_trained_anew():
     )
 
 
+def test_who_still_answers_well_waits_for_a_second_token_and_who_does_not_takes_the_last():
+    state, spec = ModelState("churn", retrainings=(NOW - 40 * DAY,), tokens=0.0), a_spec()
+    hidden = performance(labelled(*GOOD), plain=labelled(*BAD))
+    for check, held in ((hidden, HoldBackRule.TOKENS), (performance(labelled(*BAD)), None)):
+        for each in (check, check_concept_drift(check, performance(labelled(*GOOD)))):
+            decision = arbitrate(state, spec, [each], NOW)
+            assert each.outcome is Outcome.FIRED
+            assert (decision.held_back and decision.held_back.rule) == held
+            assert Check.from_json(each.to_json()) == replace(each, score=round(each.score, 6))
+
+
 def test_answers_that_a_live_state_made_worse_fire_though_the_version_is_as_good_as_it_was():
     check = performance(labelled(*BAD), plain=labelled(*GOOD))
     assert check.outcome is Outcome.FIRED

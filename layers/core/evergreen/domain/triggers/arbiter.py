@@ -105,7 +105,8 @@ def arbitrate(
     fired = sorted((c for c in every if c.outcome is Outcome.FIRED and c.trigger in allowed), key=_priority)
     if not fired:
         return RetrainDecision(state.model, now, None, None, every, labelled.new)
-    return _decided(Asked(state, spec, fired[0].trigger, now, labelled), every)
+    first = fired[0]
+    return _decided(Asked(state, spec, first.trigger, now, labelled, can_wait=first.served_well), every)
 
 
 def grant(

@@ -51,6 +51,8 @@ class Check:
         Rows that the score is drawn from.
     details : tuple of dict
         What the score sums up, such as the columns of a drift check, the worst first.
+    served_well : bool
+        Whether what is answered is as good as it was all the same, because a live state makes up for it.
     """
 
     trigger: Trigger
@@ -61,9 +63,10 @@ class Check:
     samples: int
     because: str
     details: tuple[Mapping[str, Any], ...] = ()
+    served_well: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The check as plain data, numbers rounded to six digits; without details where there are none."""
+        """The check as plain data, numbers rounded to six digits; details and ``served_well`` where there are any."""
         document: dict[str, Any] = {
             "trigger": self.trigger.value,
             "outcome": self.outcome.value,
@@ -73,6 +76,7 @@ class Check:
             "samples": self.samples,
             "because": self.because,
         }
+        document |= {"served_well": True} if self.served_well else {}
         return document | ({"details": [dict(detail) for detail in self.details]} if self.details else {})
 
     @classmethod
@@ -87,6 +91,7 @@ class Check:
             document["samples"],
             document["because"],
             tuple(document.get("details", ())),
+            document.get("served_well", False),
         )
 
 

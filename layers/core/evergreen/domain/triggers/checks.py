@@ -93,7 +93,8 @@ def check_performance(
     if trained.outcome is Outcome.INSUFFICIENT_DATA:
         return served
     if trained.outcome is Outcome.FIRED and served.outcome is not Outcome.FIRED:
-        return replace(trained, because=f"as it was trained: {trained.because}; with its live state: {served.because}")
+        because = f"as it was trained: {trained.because}; with its live state: {served.because}"
+        return replace(trained, because=because, served_well=True)
     return replace(served, because=f"{served.because}; as it was trained: {trained.because}")
 
 
@@ -158,6 +159,7 @@ def check_concept_drift(performance: Check, inputs: Check) -> Check:
         performance.direction,
         performance.samples,
         because,
+        served_well=performance.served_well,
     )
 
 

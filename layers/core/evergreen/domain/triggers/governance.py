@@ -31,7 +31,7 @@ FORCED = frozenset({HoldBackRule.NEW_ROWS, HoldBackRule.COOLDOWN, HoldBackRule.T
 """Rules that a person may waive; two runs at once, or one beside a deployment, nobody may start."""
 
 AT_ONCE = frozenset({Trigger.CONCEPT_DRIFT, Trigger.PERFORMANCE, Trigger.BUSINESS_EVENT})
-"""What may take the last token: a model that is proven worse, and what people ask for."""
+"""What may take the last token: a model that answers worse, as is proven, and what people ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Asked:
     trigger: Trigger
     now: datetime
     labelled: Labelled = NOTHING_LABELLED
+    can_wait: bool = False  # a live state makes up for what the trigger found
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _has_no_token(asked: Asked) -> str | None:
     if asked.trigger is Trigger.SCHEDULE and asked.spec.strategy is Strategy.SCHEDULED:
         return None  # its period is what was asked for
     burst, there = asked.spec.triggers.tokens.burst, tokens_there(asked)
-    needed = 1 if asked.trigger in AT_ONCE else min(2, burst)
+    needed = 1 if asked.trigger in AT_ONCE and not asked.can_wait else min(2, burst)
     if there >= needed:
         return None
     kept = "" if needed == 1 else ": the last one is kept for a model that is proven worse"
