@@ -7,8 +7,11 @@ import json
 import re
 import string
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 from botocore.exceptions import ClientError
@@ -209,6 +212,8 @@ def test_the_server_answers_as_aws_does() -> None:
         with pytest.raises(ClientError, match=f"Message must be shorter than {MIB} bytes"):
             client(server, "sqs").send_message(QueueUrl=queue, MessageBody="x" * (MIB + 1))
         client(server, "sqs").send_message(QueueUrl=queue, MessageBody="x" * MIB)
+        with pytest.raises(HTTPError, match="501"):
+            build_opener(ProxyHandler({})).open(f"{server.url}/moto-api/reset", data=b"")
 
 
 def test_a_schedule_does_not_start_in_the_past(cloud: LocalCloud) -> None:
@@ -221,3 +226,87 @@ def test_a_schedule_does_not_start_in_the_past(cloud: LocalCloud) -> None:
             FlexibleTimeWindow={"Mode": "OFF"},
             Target=target,
         )
+
+
+# --- nothing stands behind it -----------------------------------------------------------------------------------------
+
+PLACE = {"S3OutputPath": "s3://bucket/out"}
+ROLE = "arn:aws:iam::123456789012:role/trains"
+CLUSTER = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+LACKING: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        "sagemaker",
+        "create_transform_job",
+        {
+            "TransformJobName": "t",
+            "ModelName": "m",
+            "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/in"}}},
+            "TransformOutput": PLACE,
+            "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        },
+    ),
+    (
+        "sagemaker",
+        "create_processing_job",
+        {
+            "ProcessingJobName": "p",
+            "ProcessingResources": {"ClusterConfig": CLUSTER},
+            "AppSpecification": {"ImageUri": "image"},
+            "RoleArn": ROLE,
+        },
+    ),
+    ("sagemaker", "create_pipeline", {"PipelineName": "p", "ClientRequestToken": "x" * 32, "RoleArn": ROLE}),
+    (
+        "sagemaker",
+        "create_monitoring_schedule",
+        {
+            "MonitoringScheduleName": "m",
+            "MonitoringScheduleConfig": {"MonitoringJobDefinitionName": "d", "MonitoringType": "DataQuality"},
+        },
+    ),
+    (
+        "lambda",
+        "create_function",
+        {"FunctionName": "f", "Runtime": "nodejs22.x", "Handler": "a.b", "Role": ROLE, "Code": {"ZipFile": b"x"}},
+    ),
+    (
+        "cloudwatch",
+        "put_metric_alarm",
+        {
+            "AlarmName": "a",
+            "EvaluationPeriods": 1,
+            "ComparisonOperator": "GreaterThanUpperThreshold",
+            "ThresholdMetricId": "band",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("service", "operation", "params"), LACKING, ids=[operation for _, operation, _ in LACKING])
+def test_a_call_that_nothing_stands_behind_is_refused_and_never_completed(
+    cloud: LocalCloud, service: str, operation: str, params: dict[str, Any]
+) -> None:
+    with pytest.raises(ClientError, match=r"local cloud (runs|has)") as told:
+        getattr(cloud.client(service), operation)(**params)
+    assert told.value.response["Error"]["Code"] == "NotImplemented"
+    assert told.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+
+
+def test_an_alarm_without_a_threshold_is_refused_and_the_one_before_it_stays(cloud: LocalCloud) -> None:
+    rule: dict[str, Any] = {
+        "AlarmName": "errors",
+        "Namespace": "N",
+        "MetricName": "Errors",
+        "Statistic": "Sum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "ComparisonOperator": "GreaterThanThreshold",
+    }
+    cloudwatch = cloud.client("cloudwatch")
+    cloudwatch.put_metric_alarm(**rule, Threshold=3.0)
+    with pytest.raises(ClientError, match="Threshold"):
+        cloudwatch.put_metric_alarm(**rule)
+    (alarm,) = cloudwatch.describe_alarms(AlarmNames=["errors"])["MetricAlarms"]
+    assert alarm["Threshold"] == 3.0
+    cloud.advance(cloud.clock.now + timedelta(minutes=5))
+    assert cloudwatch.describe_alarms(AlarmNames=["errors"])["MetricAlarms"][0]["StateValue"] == "INSUFFICIENT_DATA"

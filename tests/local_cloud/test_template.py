@@ -54,6 +54,33 @@ def test_what_the_local_cloud_lacks_fails_the_deploy(tmp_path: Path, resource: s
         deploy(tmp_path, resource)
 
 
+def test_all_that_is_lacking_is_told_in_one_message(tmp_path: Path) -> None:
+    template = MEMORY + "    SnapStart: {ApplyOn: PublishedVersions}\n    FileSystemConfigs: []\n"
+    with pytest.raises(UnsupportedResourceError) as refused:
+        deploy(tmp_path, template + "Cluster: {Type: AWS::EKS::Cluster, Properties: {}}\n")
+    told = str(refused.value).splitlines()
+    assert len(told) == 3
+    for what in ("uses property SnapStart", "uses property FileSystemConfigs", "is of type AWS::EKS::Cluster"):
+        assert sum(what in line for line in told) == 1
+
+
+@pytest.mark.parametrize("version", ["2012-10-17", "'2012-10-17'", '"2012-10-17"'])
+def test_a_date_without_quotes_is_the_text_that_it_is_for_cloudformation(tmp_path: Path, version: str) -> None:
+    role = f"""
+        Reader:
+          Type: AWS::IAM::Role
+          Properties:
+            Description: 2026-01-31T12:00:00Z
+            AssumeRolePolicyDocument:
+              Version: {version}
+              Statement: [{{Effect: Allow, Principal: {{Service: lambda.amazonaws.com}}, Action: 'sts:AssumeRole'}}]
+    """
+    with deploy(tmp_path, role) as cloud:
+        found = cloud.client("iam").get_role(RoleName=cloud.resources["Reader"])["Role"]
+        assert found["AssumeRolePolicyDocument"]["Version"] == "2012-10-17"
+        assert found["Description"] == "2026-01-31T12:00:00Z"
+
+
 def test_a_resource_under_a_false_condition_is_neither_made_nor_refused(tmp_path: Path) -> None:
     resources = MEMORY + "Cluster: {Type: AWS::EKS::Cluster, Condition: Never, Properties: {}}\n"
     with deploy(tmp_path, resources, extra="Conditions: {Never: !Equals [a, b]}\n") as cloud:

@@ -37,6 +37,13 @@ remove it or deploy to AWS.
             f"which the local cloud does not support; {remedy}."
         )
 
+    @classmethod
+    def of_all(cls, found: Sequence[UnsupportedResourceError]) -> UnsupportedResourceError:
+        """Return the first of several, with the sentences of all."""
+        first = found[0]
+        first.args = ("\n".join(str(each) for each in found),)
+        return first
+
 
 class TemplateError(LocalCloudError):
     """A template cannot be read or transformed."""

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 4566
 API_PREFIX = "/_api/"
+MOTO_PREFIX = "/moto-api/"
+"""What moto's server does about itself (a reset, a recorder) would leave half of this cloud as it was."""
 TRACKING_PARAMETER = "MlflowTrackingUri"
 TRACKING_BUCKET = "evergreen-mlflow"
 LONGEST_PAUSE_SECONDS = 0.5
@@ -294,6 +296,8 @@ class Gateway:
         path = environ.get("PATH_INFO", "")
         if path.startswith(CONTROL_PREFIX):
             answer = self._control(path.removeprefix(CONTROL_PREFIX), environ)
+        elif path.startswith(MOTO_PREFIX):
+            answer = _told({"message": "Nothing is reset here: start the local cloud anew, it is all in memory."}, 501)
         elif path.startswith(API_PREFIX):
             answer = self._http_api(environ)
         else:

@@ -18,10 +18,10 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+from samtranslator.yaml_helper import intrinsics_multi_constructor
 
 from local_cloud.kernel.arns import ACCOUNT, REGION
-from local_cloud.kernel.errors import LocalCloudError, TemplateError
+from local_cloud.kernel.errors import LocalCloudError, TemplateError, UnsupportedResourceError
 from local_cloud.kernel.patching import Patch
 from local_cloud.services.cloudformation.support import unsupported
 
@@ -44,6 +44,28 @@ class _ManagedPolicies:
         }
 
 
+class _TemplateLoader(yaml.SafeLoader):
+    """YAML as CloudFormation reads it: short forms of functions, and dates are texts (``Version: 2012-10-17``)."""
+
+
+_TemplateLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_TemplateLoader.add_multi_constructor("!", intrinsics_multi_constructor)
+
+
+def parse_yaml(text: str) -> Any:
+    """Read a template's YAML.
+
+    Examples
+    --------
+    >>> parse_yaml("{Version: 2012-10-17, Bucket: !Ref Data}")
+    {'Version': '2012-10-17', 'Bucket': {'Ref': 'Data'}}
+    """
+    return _TemplateLoader(text).get_single_data()
+
+
 def read_template(path: Path) -> dict[str, Any]:
     """Read a YAML or JSON template with CloudFormation's short forms.
 
@@ -53,7 +75,7 @@ def read_template(path: Path) -> dict[str, Any]:
         When it is no template.
     """
     try:
-        template = yaml_parse(path.read_text())
+        template = parse_yaml(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise TemplateError(f"Cannot read the template {path}: {error}") from error
     if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
@@ -184,15 +206,15 @@ def prepare(text: str, parameters: Mapping[str, Any]) -> str:
     TemplateError
         When a parameter is unknown or not allowed, or SAM refuses the template.
     UnsupportedResourceError
-        For the first type or property that the local cloud lacks.
+        For types and properties that the local cloud lacks: one error with a sentence for each.
     """
-    template = _parsed(text, yaml_parse)
+    template = _parsed(text, parse_yaml)
     check_parameters(template.get("Parameters") or {}, parameters)
     transformed = translate(template, parameters)
     resources = transformed.get("Resources") or {}
     certain = {name: resource for name, resource in resources.items() if "Condition" not in resource}
-    for error in unsupported(certain):
-        raise error
+    if lacking := list(unsupported(certain)):
+        raise UnsupportedResourceError.of_all(lacking)
     return json.dumps(transformed)
 
 

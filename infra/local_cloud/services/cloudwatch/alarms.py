@@ -334,6 +334,8 @@ def read_rule(alarm: Alarm) -> Rule:
         key = MetricKey.of(alarm.namespace, alarm.metric_name, dimensions)
         stat = alarm.statistic or alarm.extended_statistic or "Average"
         queries.append(Query("m", key, stat, int(alarm.period)))
+    if alarm.threshold is None:
+        raise ValueError("Exactly one of the parameters Threshold and ThresholdMetricId must be given")
     if alarm.comparison_operator not in _BREACHES:
         raise ValueError(f"ComparisonOperator {alarm.comparison_operator} needs anomaly detection")
     for query in queries:
@@ -452,7 +454,10 @@ def patched_put_metric_alarm(alarms: Alarms, original: Callable[..., Any]) -> Ca
         try:
             alarms.watch(alarm)
         except ValueError as error:
-            del self.alarms[name]
+            if existing is None:
+                del self.alarms[name]
+            else:
+                self.alarms[name] = existing
             raise ValidationError(str(error)) from error
         return alarm
 

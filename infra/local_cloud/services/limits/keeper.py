@@ -1,4 +1,4 @@
-"""Refuses calls that AWS would not look at, once it is known that the caller may make them."""
+"""Refuses calls that AWS would not look at, or that nothing here stands behind, once the caller may make them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from local_cloud.kernel.gate import Application
 from local_cloud.kernel.patching import Patch
 from local_cloud.services.iam.wire import CALL_KEY, read_call, signed_by
 from local_cloud.services.limits.constraints import sentence, violations
+from local_cloud.services.limits.lacking import CODE, STATUS, lacking
 from local_cloud.services.limits.quotas import Excess, excess
 
 _QUERY_CODE, _JSON_CODE = "ValidationError", "ValidationException"
@@ -31,7 +32,7 @@ class Limits(Service):
 
 
 def refused(service: str, operation: str, params: Mapping[str, Any]) -> Excess | None:
-    """Return AWS's answer to a call that its service would not look at; None where it would.
+    """Return the answer to a call that its service would not look at, or that nothing here answers; else None.
 
     Examples
     --------
@@ -46,7 +47,8 @@ failed to satisfy constraint: Member must have length less than or equal to 64"
             if wrong:
                 code = _QUERY_CODE if model.metadata.get("protocol") == "query" else _JSON_CODE
                 return Excess(code, sentence(wrong))
-    return excess(service, operation, params)
+    why = lacking(service, operation, params)
+    return Excess(CODE, why, STATUS) if why is not None else excess(service, operation, params)
 
 
 def limited(application: Application) -> Application:
