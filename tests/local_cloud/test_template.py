@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
 from local_stacks import MEMORY, START, deploy, pass_time, remembered, write_function, write_template
 from moto import mock_aws
 
@@ -18,6 +21,8 @@ from local_cloud.cloud import LocalCloud
 from local_cloud.kernel.errors import CloudAlreadyOpenError, MotoChangedError, TemplateError, UnsupportedResourceError
 from local_cloud.kernel.patching import Patch
 from local_cloud.server import server
+from local_cloud.services.cloudformation.resources import KINDS
+from local_cloud.services.cloudformation.support import NAMES, wrong_name
 
 
 def test_an_unsupported_property_fails_the_deploy_and_says_where(tmp_path: Path) -> None:
@@ -79,6 +84,26 @@ def test_a_date_without_quotes_is_the_text_that_it_is_for_cloudformation(tmp_pat
         found = cloud.client("iam").get_role(RoleName=cloud.resources["Reader"])["Role"]
         assert found["AssumeRolePolicyDocument"]["Version"] == "2012-10-17"
         assert found["Description"] == "2026-01-31T12:00:00Z"
+
+
+@given(st.text("ab-_./ é", min_size=1, max_size=90))
+def test_a_name_is_refused_just_when_its_service_would(name: str) -> None:
+    queue = bool(re.fullmatch("[A-Za-z0-9_-]+", name)) and len(name) <= 80
+    assert (wrong_name("AWS::SQS::Queue", name) is None) is queue
+    bus = bool(re.fullmatch(r"[A-Za-z0-9_./-]+", name))
+    assert (wrong_name("AWS::Events::EventBus", name) is None) is bus
+
+
+def test_a_name_that_a_stacks_own_makes_too_long_fails_the_deploy_and_says_what_it_may_be(tmp_path: Path) -> None:
+    template = MEMORY + "    FunctionName: !Sub ${AWS::StackName}-" + "x" * 56 + "\n"
+    with pytest.raises(TemplateError, match=r"Remember .*: its FunctionName .* \(66 characters\) must satisfy"):
+        deploy(tmp_path, template)
+
+
+def test_every_type_with_a_name_says_what_it_may_be() -> None:
+    with LocalCloud(START) as cloud:
+        own = {kind.type for part in cloud.parts for kind in part.kinds if kind.name_property}
+    assert own | {kind.type for kind in KINDS if kind.name_property} == set(NAMES)
 
 
 def test_a_resource_under_a_false_condition_is_neither_made_nor_refused(tmp_path: Path) -> None:
@@ -230,7 +255,7 @@ def test_broken_templates_are_refused_in_a_sentence(tmp_path: Path) -> None:
 
 def test_a_resource_with_impossible_values_is_named(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match=r"Queue \(AWS::SQS::Queue\) cannot be made"):
-        deploy(tmp_path, "Queue: {Type: AWS::SQS::Queue, Properties: {QueueName: 'no spaces allowed'}}\n")
+        deploy(tmp_path, "Queue: {Type: AWS::SQS::Queue, Properties: {VisibilityTimeout: long}}\n")
 
 
 def test_inline_code_runs(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from local_cloud.kernel.resource_kinds import (
     keep,
     update_in_moto,
 )
-from local_cloud.services.cloudformation.support import NO_RESOURCE, SUPPORTED, unsupported
+from local_cloud.services.cloudformation.support import NO_RESOURCE, SUPPORTED, unsupported, wrong_name
 
 
 class Resources(Service):
@@ -107,6 +107,9 @@ class _Adapter:
         properties: Properties = _without_nothing(cloudformation_json.get("Properties") or {})
         for error in unsupported({logical_id: {"Type": self.kind.type, "Properties": properties}}):
             raise error
+        name = properties.get(self.kind.name_property)
+        if isinstance(name, str) and (why := wrong_name(self.kind.type, name)) is not None:
+            raise TemplateError(f"{logical_id} ({self.kind.type}): its {self.kind.name_property} {why}")
         return properties
 
 

@@ -6,6 +6,7 @@ Two kinds stand side by side: properties that take effect, and properties that c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -112,8 +113,49 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     "AWS::Scheduler::ScheduleGroup": _properties("Name | Tags"),
 }
 
+NAMES: Mapping[str, str] = {
+    "AWS::CloudWatch::Alarm": r"[\x20-\x7e]{1,255}",
+    "AWS::CloudWatch::Dashboard": r"[A-Za-z0-9_-]{1,255}",
+    "AWS::DynamoDB::Table": r"[a-zA-Z0-9_.-]{3,255}",
+    "AWS::Events::EventBus": r"[/.\-_A-Za-z0-9]{1,256}",
+    "AWS::Events::Rule": r"[.\-_A-Za-z0-9]{1,64}",
+    "AWS::IAM::ManagedPolicy": r"[\w+=,.@-]{1,128}",
+    "AWS::IAM::Policy": r"[\w+=,.@-]{1,128}",
+    "AWS::IAM::Role": r"[\w+=,.@-]{1,64}",
+    "AWS::KMS::Alias": r"alias/(?!aws/)[a-zA-Z0-9/_-]{1,250}",
+    "AWS::KinesisFirehose::DeliveryStream": r"[a-zA-Z0-9_.-]{1,64}",
+    "AWS::Lambda::Alias": r"(?!^[0-9]+$)[a-zA-Z0-9_-]{1,128}",
+    "AWS::Lambda::Function": r"[a-zA-Z0-9_-]{1,64}",
+    "AWS::Lambda::LayerVersion": r"[a-zA-Z0-9_-]{1,64}",
+    "AWS::Logs::LogGroup": r"[.\-_/#A-Za-z0-9]{1,512}",
+    "AWS::Pipes::Pipe": r"[.\-_A-Za-z0-9]{1,64}",
+    "AWS::S3::Bucket": r"(?!xn--|sthree-)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?<!-s3alias)",
+    "AWS::SNS::Topic": r"[A-Za-z0-9_-]{1,256}|[A-Za-z0-9_-]{1,251}\.fifo",
+    "AWS::SQS::Queue": r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo",
+    "AWS::SSM::Parameter": r"[a-zA-Z0-9_.\-/]{1,1011}",
+    "AWS::Scheduler::Schedule": r"[0-9a-zA-Z_.-]{1,64}",
+    "AWS::Scheduler::ScheduleGroup": r"[0-9a-zA-Z_.-]{1,64}",
+}
+"""What a name may be that a template gives: the pattern and the length that each service's reference names."""
+
 NO_RESOURCE = frozenset({"AWS::CloudFormation::WaitConditionHandle", "AWS::CDK::Metadata"})
 """Types that stand for nothing."""
+
+
+def wrong_name(type_name: str, name: str) -> str | None:
+    """Return why a service would refuse a name that a template gives; None where it would take it.
+
+    Examples
+    --------
+    >>> wrong_name("AWS::Lambda::Function", "learn live")
+    "'learn live' (10 characters) must satisfy [a-zA-Z0-9_-]{1,64}"
+    >>> wrong_name("AWS::Lambda::Function", "learn-live") is None
+    True
+    """
+    pattern = NAMES.get(type_name)
+    if pattern is None or re.fullmatch(pattern, name):
+        return None
+    return f"{name!r} ({len(name)} characters) must satisfy {pattern}"
 
 
 def unsupported(resources: Mapping[str, Mapping[str, Any]]) -> Iterator[UnsupportedResourceError]:
