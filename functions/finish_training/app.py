@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from evergreen import bootstrap, telemetry
 from evergreen.domain.model_events import CandidateRegistered, CandidateRejected, TrainingFailed
 from evergreen.domain.training_jobs import JobEnd
+from evergreen.errors import UnknownModelError
 from evergreen.inbound.events import TrainingJobChange, correlation_id
 from evergreen.usecases.finish_training import finish_training
 
@@ -30,13 +31,20 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.set_correlation_id(correlation_id(event))
     change = TrainingJobChange.parse(event)
     if change.model is None:
-        telemetry.add(metrics, telemetry.TRAINING_JOBS_OF_OTHERS, 1)
-        return {"recorded": []}
+        return _of_others()
     end = JobEnd(change.job_name, change.status, change.artifact, change.reason)
-    events = finish_training(change.model, end, now=change.time, ports=bootstrap.ports())
+    try:
+        events = finish_training(change.model, end, now=change.time, ports=bootstrap.ports())
+    except UnknownModelError:  # another stack's, or somebody's whose jobs are named like ours
+        return _of_others()
     recorded = [type(recorded).__name__ for recorded in events]
     metrics.add_dimension(telemetry.MODEL, change.model)
     for kind, metric in _COUNTED.items():
         telemetry.add(metrics, metric, recorded.count(kind.__name__))
     logger.info("job changed", model=change.model, job_name=change.job_name, status=change.status, recorded=recorded)
     return {"recorded": recorded}
+
+
+def _of_others() -> dict[str, Any]:
+    telemetry.add(metrics, telemetry.TRAINING_JOBS_OF_OTHERS, 1)
+    return {"recorded": []}

@@ -234,3 +234,23 @@ def test_a_bucket_that_can_not_be_read_is_no_reason_to_reject(job):
     with pytest.raises(ClientError, match="NoSuchBucket"):
         job.call("finish_training", event)
     assert job.history()[-1] == "TrainingStarted"
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("xgboost-2026-03-01", "resnet50"),
+        ("churn-of-another-team", "not JSON"),
+        ("their-job", '"churn"'),
+        ("fraud-20260301020000-7-0", '"fraud"'),
+        ("odd-job", '{"name": "churn"}'),
+        ("odd-job", '["churn"]'),
+        ("Upper-job", '"' + "x" * 3_000 + '"'),
+    ],
+)
+def test_a_job_of_another_team_is_counted_and_left_alone(job, name, model):
+    before = job.ports.ledger.read("churn")
+    event = job.event("training_job_of_somebody_else")
+    event["detail"] |= {"TrainingJobName": name, "HyperParameters": {"model": model}}
+    assert job.call("finish_training", event) == {"recorded": []}
+    assert job.ports.ledger.read("churn") == before

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from evergreen.domain import event_json
 from evergreen.domain.model_events import RetrainingRequested
+from evergreen.domain.state import Run
+from evergreen.domain.training_jobs import job_name
 from evergreen.errors import BadRequestError
 from evergreen.formats import requests
 from evergreen.inbound import events, http
 from evergreen.inbound.events import AlarmChange, LedgerEvent, ObjectCreated, Tick, TrainingJobChange
 from evergreen.inbound.http import HttpRequest
+from evergreen.model.schema import MODEL_NAME
 
 EVENTS = Path(__file__).parents[1] / "events"
 TWO_OCLOCK = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -54,6 +57,27 @@ def test_a_training_job_that_failed_says_why():
 
 def test_a_job_of_somebody_else_is_not_ours():
     assert TrainingJobChange.parse(event("training_job_of_somebody_else")).model is None
+
+
+THEIRS = st.one_of(
+    st.text(), st.none(), st.integers(), st.recursive(st.text(), st.lists).map(json.dumps), st.just('"churn"')
+)
+
+
+@given(THEIRS, st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,40}", fullmatch=True))
+def test_whatever_other_teams_call_model_their_job_is_none_of_ours(model, name):
+    change = event("training_job_of_somebody_else")
+    change["detail"] |= {"TrainingJobName": name, "HyperParameters": {"model": model}}
+    found = TrainingJobChange.parse(change).model
+    assert found is None or (model == '"churn"' and name.startswith("churn-"))
+
+
+@given(st.from_regex(MODEL_NAME, fullmatch=True), st.integers(0, 9))
+def test_a_job_of_ours_is_known_by_its_name(model, attempt):
+    run = Run("20260301020000-7", "schedule", datetime(2026, 3, 1, tzinfo=UTC), attempt=attempt)
+    change = event("training_job_completed")
+    change["detail"] |= {"TrainingJobName": job_name(model, run), "HyperParameters": {"model": json.dumps(model)}}
+    assert TrainingJobChange.parse(change).model == model
 
 
 def test_the_key_of_a_new_object_is_taken_as_it_is():

@@ -62,7 +62,22 @@ def job_name(model: str, run: Run) -> str:
     >>> job_name("late_flights", Run("20130301020000-7", "data_drift", datetime(2013, 3, 1, tzinfo=UTC)))
     'late-flights-20130301020000-7-0'
     """
-    return f"{model}-{run.decision_id}-{run.attempt}".replace("_", "-").replace("--", "-")
+    return _dashed(f"{model}-{run.decision_id}-{run.attempt}")
+
+
+def job_prefix(model: str) -> str:
+    """What the names of a model's jobs begin with.
+
+    Examples
+    --------
+    >>> job_prefix("late_flights")
+    'late-flights-'
+    """
+    return _dashed(f"{model}-")
+
+
+def _dashed(text: str) -> str:
+    return text.replace("_", "-").replace("--", "-")
 
 
 @dataclass(frozen=True, slots=True)

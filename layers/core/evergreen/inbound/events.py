@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,8 @@ from typing import Any
 
 from evergreen import telemetry
 from evergreen.domain.model_events import Event
-from evergreen.domain.training_jobs import why_stopped
+from evergreen.domain.training_jobs import job_prefix, why_stopped
+from evergreen.model.schema import MODEL_NAME
 
 _EventType = type[Event]
 _ENDPOINTS = ("AWS/SageMaker", "/aws/sagemaker/Endpoints")  # of requests and of instances
@@ -148,15 +150,28 @@ class TrainingJobChange:
     def parse(cls, event: Mapping[str, Any]) -> TrainingJobChange:
         """Read SageMaker's "Training Job State Change" event."""
         detail = event["detail"]
-        model = (detail.get("HyperParameters") or {}).get("model")
+        name = detail["TrainingJobName"]
         return cls(
-            job_name=detail["TrainingJobName"],
-            model=None if model is None else json.loads(model),
+            job_name=name,
+            model=_model_of_job(name, detail.get("HyperParameters") or {}),
             status=detail["TrainingJobStatus"],
             artifact=(detail.get("ModelArtifacts") or {}).get("S3ModelArtifacts"),
             reason=detail.get("FailureReason") or why_stopped(detail.get("SecondaryStatus") or ""),
             time=parse_time(event["time"]),
         )
+
+
+def _model_of_job(name: str, hyperparameters: Mapping[str, Any]) -> str | None:
+    """The model that a job of ours trains: it is among the hyperparameters, and the job is named after it.
+
+    Other teams' jobs may have a hyperparameter `model`, too, with whatever they like in it.
+    """
+    try:
+        model = json.loads(hyperparameters["model"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    is_named_so = isinstance(model, str) and re.fullmatch(MODEL_NAME, model) and name.startswith(job_prefix(model))
+    return model if is_named_so else None
 
 
 @dataclass(frozen=True, slots=True)
