@@ -175,6 +175,27 @@ def test_every_function_folder_is_deployed_and_every_function_has_one():
     assert deployed >= DATA_FLOW
 
 
+def test_a_region_has_an_image_or_the_deployment_says_what_to_set():
+    accounts = SOURCE["Mappings"]["ScikitLearnImages"]
+    (assertion,) = SOURCE["Rules"]["ImagesNeedAKnownRegion"]["Assertions"]
+    regions, here = assertion["Assert"]["Fn::Contains"]
+    assert here == {"Ref": "AWS::Region"}
+    assert sorted(accounts) == sorted(regions)
+    assert {"eu-central-1", "ap-southeast-2", "us-gov-west-1", "cn-north-1"} <= set(regions)
+    assert all(re.fullmatch(r"\d{12}", found["Account"]) for found in accounts.values())
+    assert len({found["Account"] for found in accounts.values()}) == len(accounts)
+    assert "set TrainingImage and EndpointImage" in assertion["AssertDescription"]
+
+
+@pytest.mark.parametrize("name", ["TrainingImage", "EndpointImage"])
+def test_an_image_of_ones_own_takes_the_place_of_aws_s(name):
+    chosen = SOURCE["Outputs"][name]["Value"]["Fn::If"]
+    assert chosen[:2] == [f"Has{name}", {"Ref": name}]
+    image, accounts = chosen[2]["Fn::Sub"]
+    assert image == "${Account}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}/sagemaker-scikit-learn:1.4-2-cpu-py3"
+    assert accounts == {"Account": {"Fn::FindInMap": ["ScikitLearnImages", {"Ref": "AWS::Region"}, "Account"]}}
+
+
 def test_layers_are_published_with_the_code_that_is_in_them():
     layers = of_type("AWS::Serverless::LayerVersion", RESOURCES)
     assert set(layers) == {"CoreLayer"}
