@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 from botocore.exceptions import ClientError
@@ -212,6 +212,16 @@ def test_the_server_answers_as_aws_does() -> None:
         with pytest.raises(ClientError, match=f"Message must be shorter than {MIB} bytes"):
             client(server, "sqs").send_message(QueueUrl=queue, MessageBody="x" * (MIB + 1))
         client(server, "sqs").send_message(QueueUrl=queue, MessageBody="x" * MIB)
+        signed = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=s"
+        for scope, target in (("nosuchservice", "Some.Thing"), ("dynamodb", "DynamoDB_20120810.PutItem")):
+            headers = {
+                "Authorization": signed.format(scope),
+                "X-Amz-Target": target,
+                "Content-Type": "application/json",
+            }
+            with pytest.raises(HTTPError) as odd:
+                build_opener(ProxyHandler({})).open(Request(server.url, b"{not json", headers))
+            assert odd.value.code < 600
         with pytest.raises(HTTPError, match="501"):
             build_opener(ProxyHandler({})).open(f"{server.url}/moto-api/reset", data=b"")
 

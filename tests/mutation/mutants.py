@@ -527,7 +527,7 @@ MUTANTS = (
         "the last token is kept for what can not wait",
         Change(
             "evergreen.domain.triggers.governance._has_no_token",
-            replaced("1 if asked.trigger in AT_ONCE else min(2, burst)", "1"),
+            replaced("1 if asked.trigger in AT_ONCE and not asked.can_wait else min(2, burst)", "1"),
         ),
         killed_by=f"{TRIGGERS}::test_the_last_token_is_kept_for_what_can_not_wait",
     ),
@@ -575,6 +575,12 @@ MUTANTS = (
             never('if spec.endpoint.kind == "sagemaker" and (file.variant == "shadow" or _may_be_another(...))'),
         ),
         killed_by="tests/handlers/test_captures_of_nobody.py::test_a_row_is_the_versions_that_its_configuration_names_or_nobodys",
+    ),
+    off(
+        "who still answers well does not take the last token",
+        Change("evergreen.domain.triggers.governance._has_no_token", replaced("not asked.can_wait", "True")),
+        killed_by="tests/unit/test_triggers.py::"
+        "test_who_still_answers_well_waits_for_a_second_token_and_who_does_not_takes_the_last",
     ),
     off(
         "a version that only its live state keeps good has decayed all the same",

@@ -6,8 +6,9 @@ import io
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, UnknownServiceError
 from botocore.model import OperationModel
+from moto.core.parse import RequestParserError
 from moto.core.utils import get_service_model
 
 from local_cloud.kernel.answers import aws_error
@@ -60,7 +61,10 @@ def limited(application: Application) -> Application:
             return application(environ, start_response)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
-        call = environ[CALL_KEY] if CALL_KEY in environ else read_call(environ, body, signed[1])
+        try:
+            call = environ[CALL_KEY] if CALL_KEY in environ else read_call(environ, body, signed[1])
+        except (UnknownServiceError, RequestParserError, ValueError):
+            call = None  # what can't be read is answered by whoever stands behind
         told = None if call is None else refused(call.service, call.operation, call.params)
         if told is None:
             return application(environ, start_response)
