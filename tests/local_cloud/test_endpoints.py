@@ -943,14 +943,15 @@ def gone(pid: int) -> bool:
 @pytest.mark.slow
 def test_a_cloud_that_is_killed_leaves_no_container_behind() -> None:
     program = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import os, signal, sys; sys.path[:0] = sys.argv[1:]\n"
         "from test_endpoints import START, TEMPLATE, LocalCloud, World\n"
         "cloud = LocalCloud(START); cloud.deploy_stack(TEMPLATE, stack_name='endpoints'); world = World(cloud)\n"
         "world.given_endpoint('a')\n"
         "print(world.asked(Accept='text/csv')['Body'].read().decode(), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    here = str(Path(__file__).parent)
-    killed = subprocess.run([sys.executable, "-c", program, here], capture_output=True, text=True, check=False)
+    here = Path(__file__).parent
+    places = [str(here), str(here.parent / "worlds")]
+    killed = subprocess.run([sys.executable, "-c", program, *places], capture_output=True, text=True, check=False)
     assert killed.returncode == -9, killed.stderr
     assert gone(int(killed.stdout.split(",")[1]))
