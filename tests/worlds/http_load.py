@@ -90,7 +90,7 @@ class ServedModel:
         yield
         worker.join()
 
-    def shadowed(self, version, *, within=120):
+    def shadowed(self, version, *, within=300):
         """How many rows a version in shadow answered and did not: waits until the first are counted."""
         until = time.monotonic() + within
         while time.monotonic() < until:
