@@ -95,9 +95,8 @@ def stepped(start: Values, moved: Values, classes: int) -> Values:
     """
     if not classes:
         return start + moved
-    raised = (
-        np.log(np.minimum(np.maximum(start, _LEAST_LIKELY), 1.0)) + moved
-    )  # np.clip takes thrice as long for one row
+    start = np.minimum(np.maximum(start, _LEAST_LIKELY), 1.0)  # np.clip takes thrice as long for one row
+    raised = np.log(start) + moved
     likely = np.exp(raised - raised.max(axis=1, keepdims=True))
     normed: Values = likely / likely.sum(axis=1, keepdims=True)
     return normed
