@@ -194,7 +194,7 @@ class Timetable(Service):
         """Return when each schedule fires next, by its name; None where it never will."""
         return {
             _name_of(key): None if planned.entry is None else planned.entry.when
-            for key, planned in sorted(self._planned.items())
+            for key, planned in sorted(dict(self._planned).items())  # a copy: other threads plan
         }
 
     def fire(self, name: str) -> str:

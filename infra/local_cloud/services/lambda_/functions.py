@@ -220,8 +220,7 @@ class Functions(Service):
         """
         payload = parcel.body.encode()
         if len(payload) > LARGEST_EVENT_BYTES:
-            told = f"Request must be smaller than {LARGEST_EVENT_BYTES} bytes for the InvokeFunction operation"
-            raise DeliveryError("REQUEST_TOO_LARGE", told)
+            raise DeliveryError("REQUEST_TOO_LARGE", request_too_large(LARGEST_EVENT_BYTES))
         self.invoke_async(arn.text, payload)
 
     def invoke_async(self, arn: str, payload: bytes) -> str:
@@ -558,6 +557,25 @@ def _response_too_large(result: InvocationResult) -> InvocationResult:
     told = f"Response payload size exceeded maximum allowed payload size ({LARGEST_RESPONSE_BYTES} bytes)."
     document = {"errorMessage": told, "errorType": "Function.ResponseSizeTooLarge"}
     return InvocationResult("Unhandled", json.dumps(document).encode(), result.stdout)
+
+
+def request_too_large(most: int) -> str:
+    """Return Lambda's sentence about a request of more than so many bytes."""
+    return f"Request must be smaller than {most} bytes for the InvokeFunction operation"
+
+
+def lacking_for(properties: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return what keeps a function from running here, and what to do; None where nothing does.
+
+    Examples
+    --------
+    >>> lacking_for({"Runtime": "nodejs22.x"})
+    ('uses Runtime nodejs22.x', 'write it in Python or deploy to AWS')
+    """
+    if properties.get("PackageType", "Zip") != "Zip":
+        return "uses PackageType Image", "package it as a zip"
+    runtime = str(properties.get("Runtime", ""))
+    return None if runtime.startswith("python") else (f"uses Runtime {runtime}", "write it in Python or deploy to AWS")
 
 
 def environment_size(variables: Mapping[str, Any]) -> int:

@@ -7,15 +7,12 @@ from typing import Any
 
 from local_cloud.kernel.errors import TemplateError
 from local_cloud.kernel.resource_kinds import Context, Kind, LocalResource, Properties, create_in_moto, update_in_moto
-from local_cloud.services.lambda_.functions import LARGEST_ENVIRONMENT_BYTES, Functions, environment_size
+from local_cloud.services.lambda_.functions import LARGEST_ENVIRONMENT_BYTES, Functions, environment_size, lacking_for
 
 
 def _create_function(context: Context[Functions], name: str, properties: Properties) -> Any:
-    if properties.get("PackageType", "Zip") != "Zip":
-        raise context.refuse("uses PackageType Image", "package it as a zip")
-    runtime = str(properties.get("Runtime", ""))
-    if not runtime.startswith("python"):
-        raise context.refuse(f"uses Runtime {runtime}", "write it in Python or deploy to AWS")
+    if (lacking := lacking_for(properties)) is not None:
+        raise context.refuse(*lacking)
     function = create_in_moto(context, name, properties)
     return _finish_function(context, function, properties)
 

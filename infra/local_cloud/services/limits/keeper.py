@@ -18,7 +18,7 @@ from local_cloud.kernel.patching import Patch
 from local_cloud.services.iam.wire import CALL_KEY, read_call, signed_by
 from local_cloud.services.limits.constraints import sentence, violations
 from local_cloud.services.limits.lacking import CODE, STATUS, lacking
-from local_cloud.services.limits.quotas import Excess, excess
+from local_cloud.services.limits.quotas import Rejection, excess
 
 _QUERY_CODE, _JSON_CODE = "ValidationError", "ValidationException"
 _LOOSE = frozenset({"apigatewayv2", "s3", "sagemaker-runtime"})
@@ -32,14 +32,13 @@ class Limits(Service):
         core.gate.stand_behind(limited)
 
 
-def refused(service: str, operation: str, params: Mapping[str, Any]) -> Excess | None:
+def refused(service: str, operation: str, params: Mapping[str, Any]) -> Rejection | None:
     """Return the answer to a call that its service would not look at, or that nothing here answers; else None.
 
     Examples
     --------
-    >>> refused("scheduler", "GetSchedule", {"Name": "x" * 65}).message
-    "1 validation error detected: Value 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' at 'name' \
-failed to satisfy constraint: Member must have length less than or equal to 64"
+    >>> refused("scheduler", "GetSchedule", {"Name": "a b"}).code
+    'ValidationException'
     """
     if service not in _LOOSE:
         model = get_service_model(service)
@@ -47,9 +46,9 @@ failed to satisfy constraint: Member must have length less than or equal to 64"
             wrong = violations(model.operation_model(operation), params)
             if wrong:
                 code = _QUERY_CODE if model.metadata.get("protocol") == "query" else _JSON_CODE
-                return Excess(code, sentence(wrong))
+                return Rejection(code, sentence(wrong))
     why = lacking(service, operation, params)
-    return Excess(CODE, why, STATUS) if why is not None else excess(service, operation, params)
+    return Rejection(CODE, why, STATUS) if why is not None else excess(service, operation, params)
 
 
 def limited(application: Application) -> Application:

@@ -1,9 +1,11 @@
-"""Calls that the local cloud refuses because nothing stands behind them: a stub would answer that all went well."""
+"""Calls that the local cloud refuses because nothing stands behind them, where moto would answer that all went well."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from local_cloud.services.lambda_.functions import lacking_for
 
 Params = Mapping[str, Any]
 Refusal = Callable[[Params], str | None]
@@ -48,12 +50,8 @@ def lacking(service: str, operation: str, params: Params) -> str | None:
 
 
 def _of_function(params: Params) -> str | None:
-    if params.get("PackageType", "Zip") != "Zip":
-        return "The local cloud runs functions that are packaged as a zip: package this one so, or deploy it to AWS."
-    runtime = str(params.get("Runtime", ""))
-    if runtime and not runtime.startswith("python"):
-        return f"The local cloud runs functions in Python: {runtime} does not run here. Deploy it to AWS."
-    return None
+    found = lacking_for(params) if "Runtime" in params or "PackageType" in params else None
+    return None if found is None else f"The function {found[0]}, which the local cloud does not run: {found[1]}."
 
 
 def _of_alarm(params: Params) -> str | None:

@@ -14,6 +14,7 @@ from local_cloud.services.lambda_.functions import (
     LARGEST_ENVIRONMENT_BYTES,
     LARGEST_EVENT_BYTES,
     environment_size,
+    request_too_large,
 )
 
 Params = Mapping[str, Any]
@@ -23,8 +24,8 @@ LAMBDA_REQUEST = 6_291_456
 
 
 @dataclass(frozen=True, slots=True)
-class Excess:
-    """Why a call is too large: AWS's code and sentence, and its HTTP status."""
+class Rejection:
+    """Why a call is rejected: AWS's code and sentence, and its HTTP status."""
 
     code: str
     message: str
@@ -58,21 +59,21 @@ class Quota:
     status: int = 400
     holds: Callable[[Params], bool] = lambda _: True
 
-    def excess(self, params: Params) -> Excess | None:
+    def excess(self, params: Params) -> Rejection | None:
         """Return AWS's answer if a call brings too much."""
         if not self.holds(params) or self.counted(params) <= self.most:
             return None
-        return Excess(self.code, self.message, self.status)
+        return Rejection(self.code, self.message, self.status)
 
 
-def excess(service: str, operation: str, params: Params) -> Excess | None:
+def excess(service: str, operation: str, params: Params) -> Rejection | None:
     """Return AWS's answer to a call that brings too much; None where it may be.
 
     Examples
     --------
     >>> batch = {"DeliveryStreamName": "captures", "Records": [{"Data": b"x" * 1_000_000}] * 5}
     >>> excess("firehose", "PutRecordBatch", batch)
-    Excess(code='InvalidArgumentException', message='Records size exceeds 4 MB limit', status=400)
+    Rejection(code='InvalidArgumentException', message='Records size exceeds 4 MB limit', status=400)
     >>> excess("firehose", "PutRecordBatch", {**batch, "Records": batch["Records"][:4]}) is None
     True
     """
@@ -139,10 +140,6 @@ def _environment(params: Params) -> int:
     return environment_size((params.get("Environment") or {}).get("Variables") or {})
 
 
-def _too_large(most: int) -> str:
-    return f"Request must be smaller than {most} bytes for the InvokeFunction operation"
-
-
 _ENVIRONMENT = (
     "Lambda was unable to configure your environment variables because the environment variables you have provided "
     "exceeded the 4KB limit."
@@ -156,7 +153,7 @@ QUOTAS: tuple[Quota, ...] = (
         lambda params: size(params.get("Payload")),
         LAMBDA_REQUEST,
         "RequestTooLargeException",
-        _too_large(LAMBDA_REQUEST),
+        request_too_large(LAMBDA_REQUEST),
         413,
         holds=lambda params: not _is_asynchronous(params),
     ),
@@ -166,7 +163,7 @@ QUOTAS: tuple[Quota, ...] = (
         lambda params: size(params.get("Payload")),
         LARGEST_EVENT_BYTES,
         "RequestTooLargeException",
-        _too_large(LARGEST_EVENT_BYTES),
+        request_too_large(LARGEST_EVENT_BYTES),
         413,
         holds=_is_asynchronous,
     ),
