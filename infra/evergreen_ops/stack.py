@@ -73,7 +73,7 @@ def connected(name: str | None, *, local: bool, state_dir: Path | None = None) -
 
     where = f"stack {name or DEFAULT_STACK!r}"
     try:
-        url = local_url(state_dir, needed=local) if local or name is None else None
+        url = local_url(state_dir) if local else _running_url(state_dir) if name is None else None
         yield _aws(name or DEFAULT_STACK, where) if url is None else _local(name or DEFAULT_STACK, url, asked=local)
     except ClientError as error:
         raise StackError(_refusal(error, where)) from error
@@ -81,19 +81,24 @@ def connected(name: str | None, *, local: bool, state_dir: Path | None = None) -
         raise StackError(_trouble(error, where)) from error
 
 
-def local_url(state_dir: Path | None = None, *, needed: bool = True) -> str | None:
-    """Return where the local cloud of this folder answers; None where none runs.
+def local_url(state_dir: Path | None = None) -> str:
+    """Return where the local cloud of this folder answers.
 
     Raises
     ------
     StackError
-        None runs, and it is needed.
+        None runs.
     """
+    url = _running_url(state_dir)
+    if url is None:
+        raise StackError("no local cloud runs in this folder: start one with `evergreen local up` in another shell")
+    return url
+
+
+def _running_url(state_dir: Path | None) -> str | None:
     from local_cloud.server.running import STATE_DIR, running_server
 
     running = running_server(state_dir or STATE_DIR)
-    if running is None and needed:
-        raise StackError("no local cloud runs in this folder: start one with `evergreen local up` in another shell")
     return None if running is None else f"http://localhost:{running['port']}"
 
 

@@ -159,10 +159,8 @@ def clock_flush(as_json: AsJson = False) -> None:
 def _ask(path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
     from local_cloud.server.running import ControlError, ask
 
-    url = local_url()
-    assert url is not None, "where none runs it says so"
     try:
-        return ask(url, path, document)
+        return ask(local_url(), path, document)
     except ControlError as error:
         raise StackError(str(error)) from error
 

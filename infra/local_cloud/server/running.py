@@ -21,7 +21,13 @@ class ControlError(Exception):
     """The local server could not do what it was asked; the message is its own."""
 
 
-def ask(url: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def ask(
+    url: str,
+    path: str,
+    document: Mapping[str, Any] | None = None,
+    *,
+    timeout: float = LONGEST_ANSWER_SECONDS,
+) -> dict[str, Any]:
     """Ask a local server about itself, or tell it to do something: move its clock, fire a schedule, flush.
 
     Parameters
@@ -32,6 +38,8 @@ def ask(url: str, path: str, document: Mapping[str, Any] | None = None) -> dict[
         Behind :data:`CONTROL_PREFIX`.
     document
         What it is told; without it, it is only asked.
+    timeout
+        Seconds to wait for an answer: a year that passes takes its time.
 
     Raises
     ------
@@ -44,7 +52,7 @@ def ask(url: str, path: str, document: Mapping[str, Any] | None = None) -> dict[
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=LONGEST_ANSWER_SECONDS) as answer:
+        with opener.open(request, timeout=timeout) as answer:
             told: dict[str, Any] = json.loads(answer.read())
             return told
     except urllib.error.HTTPError as error:
@@ -55,8 +63,15 @@ def running_server(state_dir: Path = STATE_DIR) -> dict[str, Any] | None:
     """Return the pid, port and url of the server of this directory, when it runs and answers as that process."""
     try:
         told: dict[str, Any] = json.loads((state_dir / PID_FILE).read_text())
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{told['port']}{HEALTH_PATH}", timeout=5) as answer:
-            return told if json.loads(answer.read())["pid"] == told["pid"] else None
-    except (FileNotFoundError, ValueError, KeyError, urllib.error.URLError, ConnectionError, TimeoutError):
+        found = ask(f"http://127.0.0.1:{told['port']}", "health", timeout=5)
+        return told if found["pid"] == told["pid"] else None
+    except (
+        FileNotFoundError,
+        ValueError,
+        KeyError,
+        urllib.error.URLError,
+        ConnectionError,
+        TimeoutError,
+        ControlError,
+    ):
         return None
