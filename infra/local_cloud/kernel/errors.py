@@ -84,10 +84,13 @@ class UnknownFunctionError(LocalCloudError):
 class UnknownScheduleError(LocalCloudError):
     """No schedule has this name, or more than one has it in theirs."""
 
-    def __init__(self, name: str, known: Sequence[str]):
+    def __init__(self, name: str, found: Sequence[str], known: Sequence[str]):
         self.name = name
-        told = ", ".join(known) if known else "none, as the stack has no schedule"
-        super().__init__(f"No one schedule is called {name!r}; there are: {told}.")
+        if found:
+            super().__init__(f"Several schedules have {name!r} in their names: {', '.join(found)}. Give more of one.")
+        else:
+            there = f"there are {', '.join(known)}" if known else "the stack has none"
+            super().__init__(f"No schedule has {name!r} in its name; {there}.")
 
 
 class DeliveryError(LocalCloudError):

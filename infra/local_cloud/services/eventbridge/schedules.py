@@ -213,7 +213,7 @@ class Timetable(Service):
         names = {_name_of(key): planned for key, planned in self._planned.items()}
         found = [name] if name in names else [each for each in names if name.lower() in each.lower()]
         if len(found) != 1:
-            raise UnknownScheduleError(name, sorted(found or names))
+            raise UnknownScheduleError(name, sorted(found), sorted(names))
         names[found[0]].fire(self.core.clock.now)
         return found[0]
 
