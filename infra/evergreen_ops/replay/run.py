@@ -19,7 +19,7 @@ import numpy as np
 from evergreen.spec import ModelSpec
 from evergreen_ops.replay.machine import PeakMemory
 from evergreen_ops.replay.pace import label_delays
-from evergreen_ops.replay.policies import Policy, PolicyResult, simulate
+from evergreen_ops.replay.policies import Policy, PolicyResult, base_rows, simulate
 from evergreen_ops.replay.progress import Screen
 from evergreen_ops.replay.specs import Base
 from evergreen_ops.replay.streams import Stream
@@ -100,7 +100,7 @@ def _through_the_cloud(plan: Plan, screen: Screen, folder: Path, mlflow: MlflowS
                 plan.stream, plan.spec, plan.base, cloud, bootstrap.ports_for(cloud.outputs), screen
             )
             mlflow.wait_ready(MLFLOW_PATIENCE_SECONDS)
-            screen.say(f"training the first model on {plan.base.rows:,} rows")
+            screen.say(f"training the first model on {len(base_rows(plan.stream, plan.spec, plan.base)):,} rows")
             driver.train_first_model(session)
             drill = plan_drill(session) if plan.drill else None
             driver.run(session, step=plan.step, interludes=() if drill is None else (drill,))

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -166,7 +167,11 @@ class StoredState:
 
     def knows_file(self, name: str) -> bool:
         """Whether the rows of a file were learned."""
-        return bool(np.isin(_hashes([name]), self.known["files"])[0])
+        return _hashes([name]).item() in self._known_files
+
+    @cached_property
+    def _known_files(self) -> frozenset[int]:
+        return frozenset(self.known["files"].tolist())
 
     def of_time(self, time: datetime) -> Earlier | int | None:
         """What answered at a time: an earlier state, this one (its number), or nothing yet; None also if forgotten."""
