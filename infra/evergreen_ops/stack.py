@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from evergreen.bootstrap import AwsPorts
 
 DEFAULT_STACK = "evergreen"
-_LOCAL_REGION = "us-east-1"
 _NO_ACCESS = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _BAD_CREDENTIALS = (
     "ExpiredToken",
@@ -107,7 +106,8 @@ def _local(name: str, url: str, *, asked: bool) -> Stack:
     from local_cloud.server.running import ask
 
     connection = {"endpoint_url": url, "aws_access_key_id": "local", "aws_secret_access_key": "local"}
-    outputs = _outputs(name, f"stack {name!r} of the local cloud", _client("cloudformation", _LOCAL_REGION, connection))
+    region = ask(url, "health")["region"]
+    outputs = _outputs(name, f"stack {name!r} of the local cloud", _client("cloudformation", region, connection))
     note = "" if asked else f"the local cloud at {url}; --stack NAME takes a deployed stack"
     actor = f"{getpass.getuser()}@{socket.gethostname()}"
     ahead = timedelta(seconds=ask(url, "clock")["ahead_seconds"])

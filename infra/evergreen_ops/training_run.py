@@ -64,9 +64,13 @@ _STACK = {
                                 {
                                     "Effect": "Allow",
                                     "Action": ["s3:GetObject", "s3:PutObject"],
-                                    "Resource": f"arn:aws:s3:::{BUCKET}/*",
+                                    "Resource": {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{BUCKET}/*"},
                                 },
-                                {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{BUCKET}"},
+                                {
+                                    "Effect": "Allow",
+                                    "Action": "s3:ListBucket",
+                                    "Resource": {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{BUCKET}"},
+                                },
                             ],
                         },
                     }

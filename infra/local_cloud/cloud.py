@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,6 @@ from moto.cloudformation.models import cloudformation_backends
 from moto.moto_api._internal import mock_random
 
 from local_cloud import speed
-from local_cloud.kernel.arns import ACCOUNT, REGION
 from local_cloud.kernel.clock import Agenda, VirtualClock, WallClock
 from local_cloud.kernel.core import PATCHES as CORE_PATCHES
 from local_cloud.kernel.core import Core, Options, Service
@@ -28,11 +28,12 @@ from local_cloud.kernel.courier import Courier
 from local_cloud.kernel.errors import CloudAlreadyOpenError, EndlessLoopError, LocalCloudError, TemplateError
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 from local_cloud.kernel.patching import Patch, Patches
+from local_cloud.kernel.place import ACCOUNT, DEFAULT_REGION, Place, here, settled
 from local_cloud.kernel.resource_kinds import Kind
 from local_cloud.services.apigateway import http_api
 from local_cloud.services.apigateway import resources as http_api_resources
 from local_cloud.services.apigateway.http_api import HttpAnswer
-from local_cloud.services.cloudformation import change_sets, resources, template
+from local_cloud.services.cloudformation import change_sets, resources, rules, template
 from local_cloud.services.cloudformation.template import package, read_template
 from local_cloud.services.cloudwatch import alarms, logs, metrics
 from local_cloud.services.cloudwatch import resources as cloudwatch_resources
@@ -93,6 +94,15 @@ class LocalCloud:
         Where files may be written; by default a directory that is removed with the cloud.
     options
         How the cloud behaves.
+    region
+        The region of AWS that it is; its partition (``aws-us-gov``, ``aws-cn``) follows from it.
+
+    Raises
+    ------
+    UnknownRegionError
+        When AWS has no such region.
+    CloudAlreadyOpenError
+        When this process has one open already.
 
     Attributes
     ----------
@@ -112,9 +122,11 @@ class LocalCloud:
         invoker: Invoker | None = None,
         work_dir: Path | None = None,
         options: Options | None = None,
+        region: str = DEFAULT_REGION,
     ):
         if LocalCloud._open is not None:
             raise CloudAlreadyOpenError()
+        self.place = Place.of(region)
         self.options = options or Options()
         self.clock: VirtualClock = WallClock(start) if self.options.real_time else VirtualClock(start)
         self.agenda = Agenda(self.clock)
@@ -124,6 +136,7 @@ class LocalCloud:
         self.core = Core(self.clock, self.agenda, self.work_dir, self.options)
         self.stack_name = ""
         self._clients: dict[str, Any] = {}
+        self._settled = ExitStack()
         self.parts = self._wire()
         self._patches = Patches()
         self._environment: dict[str, str | None] = {}
@@ -185,7 +198,7 @@ class LocalCloud:
             Part(self.limits, keeper.PATCHES),
         )
         made = resources.Resources((part.service, part.kinds) for part in parts)
-        return (*parts, Part(made, (*resources.PATCHES, *template.PATCHES, *change_sets.PATCHES)))
+        return (*parts, Part(made, (*resources.PATCHES, *template.PATCHES, *rules.PATCHES, *change_sets.PATCHES)))
 
     @classmethod
     def deploy(
@@ -197,6 +210,7 @@ class LocalCloud:
         parameters: Mapping[str, str] | None = None,
         invoker: Invoker | None = None,
         work_dir: Path | None = None,
+        region: str = DEFAULT_REGION,
     ) -> LocalCloud:
         """Open a cloud and deploy a template into it.
 
@@ -211,15 +225,19 @@ class LocalCloud:
             The template's parameters.
         invoker
             What runs the functions; in this process unless given.
+        region
+            The region of AWS that it is.
 
         Raises
         ------
+        UnknownRegionError
+            When AWS has no such region.
         UnsupportedResourceError
             When the template asks for something the local cloud cannot do.
         TemplateError
             When the template cannot be read.
         """
-        cloud = cls(start, invoker, work_dir)
+        cloud = cls(start, invoker, work_dir, region=region)
         try:
             given = Path(template) if isinstance(template, str) else template
             cloud.deploy_stack(given, stack_name=stack_name, parameters=parameters)
@@ -235,7 +253,7 @@ class LocalCloud:
         folder = template.parent if isinstance(template, Path) else Path()
         document = read_template(template) if isinstance(template, Path) else template
         packaged = json.dumps(package(document, folder, self.functions.code_dirs))
-        backend = cloudformation_backends[ACCOUNT][REGION]
+        backend = cloudformation_backends[ACCOUNT][here().region]
         values = {name: str(value) for name, value in (parameters or {}).items()}
         try:
             if any(stack.name == stack_name for stack in backend.stacks.values()):
@@ -261,13 +279,13 @@ class LocalCloud:
     @property
     def outputs(self) -> Mapping[str, str]:
         """The stack's outputs."""
-        stack = cloudformation_backends[ACCOUNT][REGION].get_stack(self.stack_name)
+        stack = cloudformation_backends[ACCOUNT][here().region].get_stack(self.stack_name)
         return {output.key: output.value for output in stack.output_map.values() if output}
 
     @property
     def resources(self) -> Mapping[str, str]:
         """The physical id of each resource, by its logical id."""
-        stack = cloudformation_backends[ACCOUNT][REGION].get_stack(self.stack_name)
+        stack = cloudformation_backends[ACCOUNT][here().region].get_stack(self.stack_name)
         found: dict[str, str] = {}
         for name in stack.resource_map.resources:
             resource = stack.resource_map._parsed_resources.get(name)
@@ -293,7 +311,7 @@ class LocalCloud:
     def client(self, service: str) -> Any:
         """Return a boto3 client of this cloud; the same one each time."""
         if service not in self._clients:
-            self._clients[service] = boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
+            self._clients[service] = boto3.client(service, region_name=self.place.region)  # type: ignore[call-overload]
         return self._clients[service]
 
     # -- acting ------------------------------------------------------------------------------------------------------
@@ -356,14 +374,16 @@ class LocalCloud:
         LocalCloud._open = self
         settings = {
             **FAKE_CREDENTIALS,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": self.place.region,
+            "AWS_REGION": self.place.region,
             "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",
             "AWS_EC2_METADATA_DISABLED": "true",
+            "MOTO_ALLOW_NONEXISTENT_REGION": "true",  # of a service: botocore's lists of where each one is have gaps
         }
         unwanted = ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
         self._environment = {name: os.environ.get(name) for name in (*settings, *unwanted)}
         try:
+            self._settled.enter_context(settled(self.place))
             self._moto.start()
             os.environ.update(settings)
             for name in unwanted:
@@ -385,6 +405,7 @@ class LocalCloud:
             part.service.close()
         self._patches.undo()
         self._moto.stop()
+        self._settled.close()
         for name, value in self._environment.items():
             if value is None:
                 os.environ.pop(name, None)

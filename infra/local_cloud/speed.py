@@ -22,9 +22,9 @@ from moto.dynamodb.models.table import Table
 from moto.s3.models import FakeDeleteMarker
 from werkzeug.exceptions import HTTPException
 
-from local_cloud.kernel.arns import ACCOUNT
 from local_cloud.kernel.core import Core
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import ACCOUNT, here
 
 Handler = Callable[[Any, str, Any], Any]
 
@@ -68,7 +68,8 @@ def _handlers_of(url: str) -> list[tuple[re.Pattern[str], Handler]] | None:
             if not isinstance(found, BackendDict):
                 return None
             of_account = found[ACCOUNT]
-            backend = of_account["us-east-1"] if "us-east-1" in of_account else of_account["aws"]
+            place = here()
+            backend = of_account[place.region if place.region in of_account else place.partition]
             return [(re.compile(path), handler) for path, handler in backend.urls.items()]
     return None
 

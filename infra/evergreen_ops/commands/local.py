@@ -40,6 +40,7 @@ def local_up(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A parameter of the template; again for each.", show_default=False),
     ] = None,
+    region: Annotated[str, typer.Option(metavar="REGION", help="The region of AWS that it is.")] = "us-east-1",
     mlflow: Annotated[
         bool, typer.Option("--mlflow/--no-mlflow", help="Start an MLflow server too, for a template that takes one.")
     ] = True,
@@ -51,7 +52,8 @@ def local_up(
     chosen = None if empty else existing_template(template or TEMPLATE)
     unwanted = not mlflow and chosen is not None and server.takes_mlflow(chosen)
     parameters = _parameters(parameter or [], chosen)
-    server.up(chosen, port=port, parameters={server.TRACKING_PARAMETER: "", **parameters} if unwanted else parameters)
+    given = {server.TRACKING_PARAMETER: "", **parameters} if unwanted else parameters
+    server.up(chosen, port=port, parameters=given, region=region)
 
 
 def _parameters(given: Sequence[str], template: Path | None) -> dict[str, str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
+from local_cloud.kernel.place import ACCOUNT, here
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,8 @@ class Arn:
     def parse(cls, text: str) -> Arn:
         """Split ``text``; missing parts are empty."""
         parts = [*text.split(":", 5), "", "", "", "", "", ""]
-        return cls(
-            text=text, service=parts[2], region=parts[3] or REGION, account=parts[4] or ACCOUNT, resource=parts[5]
-        )
+        region, account = parts[3] or here().region, parts[4] or ACCOUNT
+        return cls(text=text, service=parts[2], region=region, account=account, resource=parts[5])
 
     @property
     def resource_name(self) -> str:

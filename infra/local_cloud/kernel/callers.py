@@ -50,8 +50,8 @@ class Caller:
     @functools.lru_cache(maxsize=4096)
     def session(cls, role_arn: str, name: str) -> Caller:
         """Return the session ``name`` of a role."""
-        account, role = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
-        return cls(f"arn:aws:sts::{account}:assumed-role/{role}/{name}", role_arn)
+        partition, account, role = role_arn.split(":")[1], role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
+        return cls(f"arn:{partition}:sts::{account}:assumed-role/{role}/{name}", role_arn)
 
     @property
     def is_service(self) -> bool:
@@ -62,6 +62,11 @@ class Caller:
     def account(self) -> str:
         """The account of the role."""
         return self.arn.split(":")[4] if self.role_arn else ""
+
+    @property
+    def partition(self) -> str:
+        """The partition of AWS that the role is in."""
+        return self.arn.split(":")[1] if self.role_arn else ""
 
 
 _RUNNING: ContextVar[Caller | None] = ContextVar("caller", default=None)

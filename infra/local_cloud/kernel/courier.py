@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from local_cloud.kernel.arns import ACCOUNT, Arn
+from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core
 from local_cloud.kernel.errors import DeliveryError
 from local_cloud.kernel.measures import MetricKey, Record
+from local_cloud.kernel.place import ACCOUNT
 
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(minutes=10)

@@ -12,6 +12,7 @@ from typing import Any
 from moto.core.common_models import CloudFormationModel
 
 from local_cloud.kernel.errors import LocalCloudError, UnsupportedResourceError
+from local_cloud.kernel.place import here
 
 Properties = dict[str, Any]
 
@@ -35,8 +36,7 @@ class Context[S]:
         from moto.backends import get_backend
 
         backends: Any = get_backend(service)  # type: ignore[call-overload]
-        of_account = backends[self.account]
-        return of_account["aws"] if service in ("s3", "iam") else of_account[self.region]
+        return backends[self.account][here().holder_of(service)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from local_cloud.kernel.core import Options
 from local_cloud.kernel.errors import LocalCloudError, UnknownFunctionError
 from local_cloud.kernel.gate import Application
 from local_cloud.kernel.patching import Patch, Patches
+from local_cloud.kernel.place import DEFAULT_REGION
 from local_cloud.server.running import CONTROL_PREFIX, PID_FILE, STATE_DIR, running_server
 from local_cloud.services.cloudformation.change_sets import patched_delete_stack
 from local_cloud.services.cloudformation.template import read_template
@@ -50,11 +51,7 @@ MOTO_PREFIX = "/moto-api/"
 TRACKING_PARAMETER = "MlflowTrackingUri"
 TRACKING_BUCKET = "evergreen-mlflow"
 LONGEST_PAUSE_SECONDS = 0.5
-EXAMPLE_CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "local",
-    "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+EXAMPLE_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 _EXECUTE_API = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
@@ -78,6 +75,8 @@ class LocalServer:
         Makes the invoker of functions from the endpoint's URL; by default each function runs in processes of its own.
     work_dir
         Where unpacked code goes; by default a temporary directory.
+    region
+        The region of AWS that it is.
 
     Examples
     --------
@@ -95,6 +94,7 @@ class LocalServer:
         parameters: Mapping[str, str] | None = None,
         invoker: Callable[[str], Invoker] = AwslambdaricInvoker,
         work_dir: Path | None = None,
+        region: str = DEFAULT_REGION,
     ) -> None:
         self._template = template
         self._port = port
@@ -102,6 +102,7 @@ class LocalServer:
         self._parameters = dict(parameters or {})
         self._make_invoker = invoker
         self._work_dir = work_dir
+        self._region = region
         self._cloud: LocalCloud | None = None
         self._http: BaseWSGIServer | None = None
         self._mlflow: MlflowServer | None = None
@@ -141,7 +142,7 @@ class LocalServer:
         self._patches.apply(PATCHES, self)
         try:
             options = Options(real_time=True, keep_logs=True, address=f"http://127.0.0.1:{self._port}")
-            self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir, options)
+            self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir, options, self._region)
             if self._template is not None:
                 given = self._with_mlflow(self._cloud, self._template)
                 self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=given)
@@ -186,7 +187,7 @@ class LocalServer:
         if TRACKING_PARAMETER in self._parameters or not takes_mlflow(template):
             return self._parameters
         cloud.client("s3").create_bucket(Bucket=TRACKING_BUCKET)
-        place = LocalS3(f"s3://{TRACKING_BUCKET}", f"http://127.0.0.1:{self._port}")
+        place = LocalS3(f"s3://{TRACKING_BUCKET}", f"http://127.0.0.1:{self._port}", self._region)
         self._mlflow = MlflowServer(cloud.work_dir / "mlflow", artifacts=place).start()
         return {**self._parameters, TRACKING_PARAMETER: self._mlflow.url}
 
@@ -312,7 +313,7 @@ class Gateway:
         try:
             match method, path:
                 case "GET", "health":
-                    return _told({"pid": os.getpid()})
+                    return _told({"pid": os.getpid(), "region": self._server.cloud.place.region})
                 case "GET", "clock":
                     return _told(self._server.clock())
                 case "POST", "clock/advance":
@@ -417,6 +418,7 @@ def up(
     port: int = DEFAULT_PORT,
     stack_name: str = "evergreen",
     parameters: Mapping[str, str] | None = None,
+    region: str = DEFAULT_REGION,
     state_dir: Path = STATE_DIR,
     say: Callable[[str], object] = print,
 ) -> None:
@@ -426,7 +428,7 @@ def up(
     ----------
     template
         The stack to deploy, or None to start empty.
-    port, stack_name, parameters
+    port, stack_name, parameters, region
         See `LocalServer`.
     state_dir
         Where the pid file is kept.
@@ -450,7 +452,7 @@ def up(
     before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
     pid_file = state_dir / PID_FILE
     try:
-        with LocalServer(template, port=port, stack_name=stack_name, parameters=parameters) as server:
+        with LocalServer(template, port=port, stack_name=stack_name, parameters=parameters, region=region) as server:
             state_dir.mkdir(parents=True, exist_ok=True)
             told = {"pid": os.getpid(), "port": server._port, "url": server.url, "mlflow": server.mlflow_url}
             pid_file.write_text(json.dumps(told))
@@ -500,7 +502,8 @@ def down(state_dir: Path = STATE_DIR, *, timeout: float = 30.0) -> bool:
 def introduction(server: LocalServer) -> list[str]:
     """Return the lines that `up` prints: where the cloud is, what to set, and the API."""
     lines = [f"The local cloud answers at {server.url} (in memory, on this machine only).", "", "Set in another shell:"]
-    exports = {"AWS_ENDPOINT_URL": server.url, **EXAMPLE_CREDENTIALS}
+    region = server.cloud.place.region
+    exports = {"AWS_ENDPOINT_URL": server.url, **EXAMPLE_CREDENTIALS, "AWS_DEFAULT_REGION": region}
     lines += [f"  export {name}={value}" for name, value in exports.items()]
     if (api := server.api_url()) is not None:
         lines += ["", f"The HTTP API is at {api}"]

@@ -11,18 +11,17 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from local_cloud.kernel.arns import ACCOUNT, REGION
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import known_of_source
 from local_cloud.kernel.errors import LocalCloudError
 from local_cloud.kernel.measures import MetricKey, Record
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.lambda_.functions import Functions
 
 PRINCIPAL = "apigateway.amazonaws.com"
-EXECUTE_API = f"arn:aws:execute-api:{REGION}:{ACCOUNT}"
 LARGEST_REQUEST = 10 * 1_024 * 1_024
-_FUNCTION_IN_URI = re.compile(r"functions/(arn:[^/]+)/invocations$|^(arn:aws:lambda:.+)$")
+_FUNCTION_IN_URI = re.compile(r"functions/(arn:[^/]+)/invocations$|^(arn:[a-z-]+:lambda:.+)$")
 _VARIABLE = re.compile(r"\{([A-Za-z0-9_]+)(\+?)\}")
 
 
@@ -212,7 +211,7 @@ class HttpApis(Service):
             source_ip=source_ip,
         )
         function = self.functions.find(route.function_arn)
-        known = known_of_source(f"{EXECUTE_API}:{api.api_id}/$default/{method.upper()}{raw_path}")
+        known = known_of_source(here().arn("execute-api", f"{api.api_id}/$default/{method.upper()}{raw_path}"))
         if self.core.gate.refusal(Caller(PRINCIPAL), "lambda:InvokeFunction", route.function_arn, known) is not None:
             return _error(500, "Internal Server Error")  # as AWS: the API says no more about a missing permission
         result = self.functions.invoke(function, json.dumps(event).encode())
@@ -268,7 +267,7 @@ def _event(
     request_id: str,
     source_ip: str,
 ) -> dict[str, Any]:
-    domain = f"{api.api_id}.execute-api.{REGION}.amazonaws.com"
+    domain = f"{api.api_id}.execute-api.{here().region}.{here().suffix}"
     headers = {"host": domain, "content-length": str(len(data)), **headers}
     event: dict[str, Any] = {
         "version": "2.0",

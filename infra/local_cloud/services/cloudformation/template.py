@@ -16,13 +16,15 @@ from typing import Any
 import yaml
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend
+from moto.cloudformation.parsing import ResourceMap
 from samtranslator.model.exceptions import InvalidDocumentException
+from samtranslator.translator.arn_generator import ArnGenerator
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import intrinsics_multi_constructor
 
-from local_cloud.kernel.arns import ACCOUNT, REGION
 from local_cloud.kernel.errors import LocalCloudError, TemplateError, UnsupportedResourceError
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.cloudformation.support import unsupported
 
 CODE_BUCKET = "evergreen-local-code"
@@ -35,12 +37,12 @@ class _ManagedPolicies:
     """The managed policies a SAM template may call by name."""
 
     def load(self) -> dict[str, str]:
-        service_role = "arn:aws:iam::aws:policy/service-role"
+        policy = f"arn:{here().partition}:iam::aws:policy"
         return {
-            "AWSLambdaBasicExecutionRole": f"{service_role}/AWSLambdaBasicExecutionRole",
-            "AWSLambdaVPCAccessExecutionRole": f"{service_role}/AWSLambdaVPCAccessExecutionRole",
-            "AWSXRayDaemonWriteAccess": "arn:aws:iam::aws:policy/AWSXRayDaemonWriteAccess",
-            "AWSXrayWriteOnlyAccess": "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess",
+            "AWSLambdaBasicExecutionRole": f"{policy}/service-role/AWSLambdaBasicExecutionRole",
+            "AWSLambdaVPCAccessExecutionRole": f"{policy}/service-role/AWSLambdaVPCAccessExecutionRole",
+            "AWSXRayDaemonWriteAccess": f"{policy}/AWSXRayDaemonWriteAccess",
+            "AWSXrayWriteOnlyAccess": f"{policy}/AWSXrayWriteOnlyAccess",
         }
 
 
@@ -114,9 +116,9 @@ def package(template: Mapping[str, Any], folder: Path, code_dirs: CodeDirs) -> d
 def _store(directory: Path, code_dirs: CodeDirs) -> str:
     from moto.s3.models import s3_backends
 
-    backend = s3_backends[ACCOUNT]["aws"]
+    backend = s3_backends[ACCOUNT][here().partition]
     if CODE_BUCKET not in backend.buckets:
-        backend.create_bucket(CODE_BUCKET, REGION)
+        backend.create_bucket(CODE_BUCKET, here().region)
     zipped = zip_directory(directory)
     key = f"{hashlib.sha256(zipped).hexdigest()}.zip"
     backend.put_object(CODE_BUCKET, key, zipped)
@@ -146,6 +148,7 @@ def translate(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dic
     if _SERVERLESS not in ([wanted] if isinstance(wanted, str) else wanted):
         return dict(template)
     logging.getLogger("samtranslator.metrics").setLevel(logging.ERROR)  # it warns of metrics that nobody collects
+    ArnGenerator.BOTO_SESSION_REGION_NAME = here().region  # else the first one that this process was ever in
     try:
         given = copy.deepcopy(dict(template))
         transformed: dict[str, Any] = transform(given, dict(parameters), _ManagedPolicies())
@@ -258,7 +261,18 @@ def patched_parse_template(stacks: object, original: Callable[..., Any]) -> Call
     return lambda template: _parsed(template, original)
 
 
+def patched_resource_map(stacks: object, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``ResourceMap.__init__``: the partition, and how host names end, are the region's."""
+
+    def start(self: ResourceMap, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self._parsed_resources |= {"AWS::Partition": here().partition, "AWS::URLSuffix": here().suffix}
+
+    return start
+
+
 PATCHES = (
+    Patch("moto.cloudformation.parsing:ResourceMap.__init__", patched_resource_map),
     Patch("moto.cloudformation.models:CloudFormationBackend.create_change_set", patched_take_template),
     Patch("moto.cloudformation.models:CloudFormationBackend.create_stack", patched_take_template),
     Patch("moto.cloudformation.models:CloudFormationBackend.update_stack", patched_take_template),

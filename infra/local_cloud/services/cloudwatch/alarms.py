@@ -11,12 +11,13 @@ from typing import Any
 
 from moto.cloudwatch.models import Alarm, CloudWatchBackend
 
-from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
 from local_cloud.kernel.measures import MetricKey, Point
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.cloudwatch.metrics import Metrics, Timed, evaluate_math, names_in, parse_math, statistic
 
 PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
@@ -243,7 +244,7 @@ class Alarms(Service):
                 self.courier.send(Parcel(arn, body, Caller(PRINCIPAL), alarm.alarm_arn))
             else:
                 body = json.dumps(self._notification(alarm, before))
-                subject = f'{alarm.state_value}: "{alarm.name}" in US East (N. Virginia)'
+                subject = f'{alarm.state_value}: "{alarm.name}" in {here().title}'
                 sender = Caller(TOPICS_PRINCIPAL)
                 self.courier.send(Parcel(arn, body, sender, alarm.alarm_arn, target={"Subject": subject}))
 
@@ -253,7 +254,7 @@ class Alarms(Service):
             "alarmArn": alarm.alarm_arn,
             "accountId": ACCOUNT,
             "time": alarm_time(self.core.clock.now),
-            "region": REGION,
+            "region": here().region,
             "alarmData": told,
         }
 
@@ -285,7 +286,7 @@ class Alarms(Service):
             "NewStateValue": alarm.state_value,
             "NewStateReason": alarm.state_reason,
             "StateChangeTime": alarm_time(changed),
-            "Region": "US East (N. Virginia)",
+            "Region": here().title,
             "AlarmArn": alarm.alarm_arn,
             "OldStateValue": before["value"],
             "OKActions": list(alarm.ok_actions or ()),

@@ -29,12 +29,12 @@ from moto.dynamodb.exceptions import (
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import StreamRecord, StreamShard
 
-from local_cloud.kernel.arns import ACCOUNT, REGION
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Parcel
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.patterns import matches_any
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.kernel.times import event_time, moment
 from local_cloud.services.lambda_.functions import Functions, Pollers, consume_stream
 
@@ -239,7 +239,7 @@ def _event_record(stored: Mapping[str, Any], arn: str) -> dict[str, Any]:
         "eventName": stored["eventName"],
         "eventVersion": "1.1",
         "eventSource": "aws:dynamodb",
-        "awsRegion": REGION,
+        "awsRegion": here().region,
         "dynamodb": copy.deepcopy(change),
         "eventSourceARN": arn,
     }
@@ -412,7 +412,7 @@ def patched_delete_mapping(streams: Streams, original: Callable[..., Any]) -> Ca
 def _queue(arn: str) -> Any:
     from moto.sqs.models import sqs_backends
 
-    queues = sqs_backends[ACCOUNT][REGION].queues.values()
+    queues = sqs_backends[ACCOUNT][here().region].queues.values()
     return next((queue for queue in queues if queue.queue_arn == arn), None)
 
 
@@ -423,7 +423,7 @@ def _take_from_moto(mapping: EventSourceMapping) -> None:
     queue = _queue(mapping.event_source_arn)
     if queue is not None:
         queue.lambda_event_source_mappings.clear()
-    for table in dynamodb_backends[ACCOUNT][REGION].tables.values():
+    for table in dynamodb_backends[ACCOUNT][here().region].tables.values():
         table.lambda_event_source_mappings.clear()
 
 

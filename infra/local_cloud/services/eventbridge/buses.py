@@ -10,7 +10,7 @@ from typing import Any
 from moto.events.exceptions import ResourceNotFoundException, ValidationException
 from moto.events.models import EventsBackend, Rule, events_backends
 
-from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Parcel, RetryPolicy
@@ -18,6 +18,7 @@ from local_cloud.kernel.errors import DeliveryError
 from local_cloud.kernel.input_templates import fill, look_up
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.patterns import matches
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.kernel.times import event_time, moment
 
 PRINCIPAL = "events.amazonaws.com"
@@ -70,7 +71,7 @@ class Events(Service):
             "source": source,
             "account": ACCOUNT,
             "time": event_time(time or self.core.clock.now),
-            "region": REGION,
+            "region": here().region,
             "resources": list(resources),
             "detail": detail,
         }
@@ -78,7 +79,7 @@ class Events(Service):
     def publish(self, bus: str, envelope: Mapping[str, Any]) -> None:
         """Send ``envelope`` to every target of every rule of ``bus`` that it fits."""
         try:
-            event_bus = events_backends[ACCOUNT][REGION].describe_event_bus(bus)
+            event_bus = events_backends[ACCOUNT][here().region].describe_event_bus(bus)
         except ResourceNotFoundException:
             return  # AWS drops events for a bus that is gone
         for rule in list(event_bus.rules.values()):

@@ -16,7 +16,7 @@ from moto.firehose.exceptions import ResourceNotFoundException
 from moto.firehose.models import DeliveryStream, FirehoseBackend, firehose_backends
 from moto.firehose.responses import FirehoseResponse
 
-from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.clock import Entry
 from local_cloud.kernel.core import Core, Service
@@ -24,6 +24,7 @@ from local_cloud.kernel.courier import Parcel
 from local_cloud.kernel.errors import DeliveryError, UnsupportedResourceError
 from local_cloud.kernel.input_templates import look_up
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import ACCOUNT, here
 
 MEBIBYTE = 1024 * 1024
 SHORTEST_RETRY = timedelta(minutes=1)
@@ -159,7 +160,7 @@ class Firehose(Service):
         DeliveryError
             When there is no such stream.
         """
-        stream = firehose_backends[ACCOUNT][REGION].delivery_streams.get(stream_name)
+        stream = firehose_backends[ACCOUNT][here().region].delivery_streams.get(stream_name)
         if stream is None:
             raise DeliveryError("NO_RESOURCE", f"There is no delivery stream {stream_name}.")
         settings = self._settings_of(stream)
@@ -230,7 +231,7 @@ class Firehose(Service):
             return
         buffer.flush.cancel()
         name, error, partition = key
-        stream = firehose_backends[ACCOUNT][REGION].delivery_streams.get(name)
+        stream = firehose_backends[ACCOUNT][here().region].delivery_streams.get(name)
         if stream is None:
             return
         settings = self._settings_of(stream)
@@ -258,9 +259,9 @@ class Firehose(Service):
         from moto.s3.models import s3_backends
 
         caller = Caller.session(settings.role, "AWSFirehoseToS3")
-        refusal = self.core.gate.refusal(caller, "s3:PutObject", f"arn:aws:s3:::{settings.bucket}/{key}")
+        refusal = self.core.gate.refusal(caller, "s3:PutObject", here().bucket_arn(f"{settings.bucket}/{key}"))
         if refusal is None:
-            s3_backends[ACCOUNT]["aws"].put_object(settings.bucket, key, body)
+            s3_backends[ACCOUNT][here().partition].put_object(settings.bucket, key, body)
         elif self.core.clock.now - since < LONGEST_DELIVERY:
             again = max(settings.interval, SHORTEST_RETRY)
             self.core.agenda.after(again, lambda: self._write(settings, key, body, since), f"firehose {key}")

@@ -20,10 +20,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 from moto.iam.access_control import PermissionResult
 
-from local_cloud.kernel.arns import ACCOUNT, REGION
 from local_cloud.kernel.callers import Caller, running
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.iam import records
 from local_cloud.services.iam.conditions import Context
 from local_cloud.services.iam.evaluation import Decision, Policies, Question, Verdict, decide
@@ -123,7 +123,7 @@ class Authority(Service):
 
     def may_list(self, caller: Caller, bucket: str, key: str) -> Refusal | None:
         """Return why a caller may not learn that an object is missing; None when it may."""
-        return self._first_refusal(caller, [Need("s3:ListBucket", f"arn:aws:s3:::{bucket}", {"s3:prefix": key})])
+        return self._first_refusal(caller, [Need("s3:ListBucket", here().bucket_arn(bucket), {"s3:prefix": key})])
 
     def decision_on(self, caller: Caller, need: Need, params: Params | None = None) -> Decision:
         """Decide about one need."""
@@ -285,6 +285,8 @@ def _value_of(
     if key == "dynamodb:leadingkeys":
         attribute = records.partition_key(need.resource)
         return leading_keys(params, attribute) if attribute else None
+    if key == "aws:requestedregion":
+        return here().region
     if caller.is_service:
         return {"aws:principalisawsservice": "true", "aws:principalservicename": caller.arn, **_ALWAYS}.get(key)
     of_session: Context = {
@@ -301,7 +303,6 @@ def _value_of(
 
 
 _ALWAYS: Mapping[str, str] = {
-    "aws:requestedregion": REGION,
     "aws:resourceaccount": ACCOUNT,
     "aws:securetransport": "true",  # a client of AWS uses TLS; that loopback has none is ours alone
     "aws:viaawsservice": "false",
@@ -366,7 +367,7 @@ def _read_objects(operation: str, params: Params) -> Iterator[tuple[str, str]]:
     if operation != "CopyObject":
         yield params["Bucket"], params["Key"]
         return
-    source = needs_of("s3", "CopyObject", params)[0].resource.removeprefix("arn:aws:s3:::")
+    source = needs_of("s3", "CopyObject", params)[0].resource.removeprefix(here().bucket_arn(""))
     bucket, _, key = source.partition("/")
     yield bucket, key
 
@@ -377,7 +378,7 @@ def patched_get_permission(authority: Authority, original: Callable[..., Any]) -
     def get_permission(self: Any, action: str, resource: str) -> Any:
         if self.policy is None:
             return PermissionResult.NEUTRAL
-        nobody = Caller(f"arn:aws:iam::{ACCOUNT}:root")
+        nobody = Caller(f"arn:{here().partition}:iam::{ACCOUNT}:root")
         decision = authority.decision_on(nobody, Need(action, resource))
         if decision.verdict is Verdict.EXPLICITLY_DENIED:
             return PermissionResult.DENIED

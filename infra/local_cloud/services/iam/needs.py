@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from local_cloud.kernel.arns import ACCOUNT, REGION
+from local_cloud.kernel.place import ACCOUNT, here
 
 Params = Mapping[str, Any]
 Value = str | tuple[str, ...] | None
@@ -57,9 +57,9 @@ def needs_of(service: str, operation: str, params: Params) -> list[Need]:
     return [Need(f"{_PREFIXES.get(service, service)}:{operation}")]
 
 
-def arn(service: str, resource: str, region: str = REGION, account: str = ACCOUNT) -> str:
+def arn(service: str, resource: str) -> str:
     """Return the ARN of a resource; one that is an ARN already stays as it is."""
-    return resource if resource.startswith("arn:") else f"arn:aws:{service}:{region}:{account}:{resource}"
+    return resource if resource.startswith("arn:") else here().arn(service, resource)
 
 
 def _passed(role: str | None, service: str, of: str = "") -> Iterator[Need]:
@@ -141,7 +141,7 @@ def object_arn(bucket: str, key: str) -> str:
     >>> object_arn("data", "captures/1")
     'arn:aws:s3:::data/captures/1'
     """
-    return f"arn:aws:s3:::{bucket}/{key}"
+    return here().bucket_arn(f"{bucket}/{key}")
 
 
 def _s3(operation: str, params: Params) -> Iterator[Need]:
@@ -171,7 +171,7 @@ def _s3(operation: str, params: Params) -> Iterator[Need]:
                 s3__delimiter=params.get("Delimiter"),
                 s3__max_keys=params.get("MaxKeys"),
             )
-        yield Need(f"s3:{_BUCKET_ACTIONS.get(operation, operation)}", f"arn:aws:s3:::{bucket}", listed)
+        yield Need(f"s3:{_BUCKET_ACTIONS.get(operation, operation)}", here().bucket_arn(bucket), listed)
 
 
 def _stored_as(params: Params) -> dict[str, str]:
@@ -189,7 +189,7 @@ def _copied(source: Any) -> Need:
     else:
         place, _, query = str(source).lstrip("/").partition("?")
         version = query.removeprefix("versionId=")
-    return Need("s3:GetObjectVersion" if version else "s3:GetObject", f"arn:aws:s3:::{place}")
+    return Need("s3:GetObjectVersion" if version else "s3:GetObject", here().bucket_arn(place))
 
 
 # -- DynamoDB --------------------------------------------------------------------------------------------------------
@@ -571,7 +571,7 @@ def key_needs(need: Need, key: str) -> list[Need]:
     """
     service, _, operation = need.action.partition(":")
     kind = service if service == "dynamodb" and operation in _ON_ITEMS else need.action
-    via = {"kms:ViaService": f"{service}.{REGION}.amazonaws.com", "kms:CallerAccount": ACCOUNT}
+    via = {"kms:ViaService": f"{service}.{here().region}.amazonaws.com", "kms:CallerAccount": ACCOUNT}
     return [
         replace(need, action=action, resource=key, known={**need.known, **via}) for action in _KEY_ACTIONS.get(kind, ())
     ]

@@ -57,7 +57,7 @@ class Principals:
         if caller.role_arn in self.aws:
             return Match.ROLE
         account = caller.account
-        return Match.ACCOUNT if self.aws & {account, f"arn:aws:iam::{account}:root"} else Match.NONE
+        return Match.ACCOUNT if self.aws & {account, f"arn:{caller.partition}:iam::{account}:root"} else Match.NONE
 
 
 @dataclass(frozen=True, slots=True)

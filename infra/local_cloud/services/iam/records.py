@@ -10,7 +10,8 @@ from typing import Any
 
 from moto.backends import get_backend
 
-from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.arns import Arn
+from local_cloud.kernel.place import ACCOUNT, here
 
 Text = str
 Tags = tuple[tuple[str, str], ...]
@@ -39,8 +40,7 @@ class Key:
 def backend(service: str) -> Any:
     """Return moto's backend of a service for the one account and region; the same one as long as a cloud is open."""
     find: Any = get_backend  # by a name that is only known here, not one of its overloads
-    of_account = find(service)[ACCOUNT]
-    return of_account["aws"] if service in ("s3", "iam") else of_account[REGION]
+    return find(service)[ACCOUNT][here().holder_of(service)]
 
 
 class Roles:
@@ -170,7 +170,7 @@ def key_of(name: str) -> Key | None:
     alias = keys.get_alias_name(name)
     by_alias = alias.startswith("alias/")
     if alias.startswith(OF_AWS):
-        return Key(f"arn:aws:kms:{REGION}:{ACCOUNT}:{alias}", "", alias, of_aws=True)
+        return Key(here().arn("kms", alias), "", alias, of_aws=True)
     key = keys.keys.get(keys.get_key_id_from_alias(alias) if by_alias else name.rsplit("/", 1)[-1])
     if key is None:
         return None

@@ -11,6 +11,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import AWSManagedPolicy, iam_backends
 
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import here
 from local_cloud.kernel.resource_kinds import (
     Context,
     Kind,
@@ -93,7 +94,7 @@ def patched_delete_role(authority: object, original: Callable[..., None]) -> Cal
     """``Role.delete_from_cloudformation_json``: CloudFormation detaches a role's policies before it deletes it."""
 
     def delete(cls: Any, name: str, document: Any, account_id: str, region_name: str) -> None:
-        for role in iam_backends[account_id]["aws"].roles.values():
+        for role in iam_backends[account_id][here().partition].roles.values():
             if role.name == name:
                 role.managed_policies.clear()
         original(cls, name, document, account_id, region_name)

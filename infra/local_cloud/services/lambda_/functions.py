@@ -19,7 +19,7 @@ from typing import Any
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda.models import EventSourceMapping, LambdaBackend, LambdaFunction, lambda_backends
 
-from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
@@ -27,6 +27,7 @@ from local_cloud.kernel.errors import DeliveryError, UnknownFunctionError
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.patterns import matches_any
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.kernel.times import milliseconds
 from local_cloud.services.lambda_.invokers import DeployedFunction, InvocationResult, Invoker
 
@@ -162,7 +163,7 @@ class Functions(Service):
         if name_or_arn.startswith("arn:"):
             arn = Arn.parse(name_or_arn)
             return lambda_backends[arn.account][arn.region]
-        return lambda_backends[ACCOUNT][REGION]
+        return lambda_backends[ACCOUNT][here().region]
 
     def _code_dir(self, code: Mapping[str, Any], zipped: bytes, name: str) -> Path:
         known = self.code_dirs.get((code.get("S3Bucket", ""), code.get("S3Key", "")))
@@ -347,7 +348,7 @@ class Pollers(Service):
         from moto.sqs.models import sqs_backends
 
         waiting = 0
-        for queue in list(sqs_backends[ACCOUNT][REGION].queues.values()):
+        for queue in list(sqs_backends[ACCOUNT][here().region].queues.values()):
             for mapping in self._mappings(queue.queue_arn) if queue.messages else ():
                 self._plan(mapping, queue, timedelta(0))
                 waiting += 1

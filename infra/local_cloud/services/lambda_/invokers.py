@@ -24,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.callers import Caller, acting_as
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 
@@ -233,8 +234,7 @@ def runtime_environment(function: DeployedFunction) -> dict[str, str]:
     >>> variables["A"], variables["AWS_REGION"], variables["AWS_LAMBDA_FUNCTION_NAME"]
     ('1', 'eu-west-1', 'f')
     """
-    parts = function.arn.split(":")
-    region = parts[3] if len(parts) > 3 else "us-east-1"
+    region = Arn.parse(function.arn).region
     return {
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_VERSION": function.version,

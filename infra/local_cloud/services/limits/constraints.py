@@ -158,7 +158,25 @@ def _at_least(least: float) -> Check:
 
 def _like(pattern: re.Pattern[str], written: str) -> Check:
     told = f"Member must satisfy regular expression pattern: {written}"
-    return lambda value: told if isinstance(value, str) and pattern.fullmatch(value) is None else None
+    return lambda value: told if isinstance(value, str) and not _fits(pattern, value) else None
+
+
+_PARTITION = re.compile(r"(?<=\barn:)aws-[a-z-]+(?=:)")
+
+
+def _fits(pattern: re.Pattern[str], value: str) -> bool:
+    """Whether a value is like a pattern; an ARN of another partition may be like it as one of ``aws``, too.
+
+    The models of services that are in GovCloud have patterns such as ``arn:aws(-[a-z]+)?:``, which it does not fit.
+
+    Examples
+    --------
+    >>> _fits(re.compile("arn:aws(-[a-z]+)?:iam::.*"), "arn:aws-us-gov:iam::123456789012:role/a")
+    True
+    """
+    return pattern.fullmatch(value) is not None or (
+        ":" in value and pattern.fullmatch(_PARTITION.sub("aws", value)) is not None
+    )
 
 
 def _one_of(values: tuple[str, ...]) -> Check:

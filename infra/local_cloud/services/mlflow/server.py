@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from local_cloud.kernel.place import DEFAULT_REGION
 from local_cloud.kernel.processes import end_process_group, start, tail
 
 READY_POLL_SECONDS = 0.1
@@ -52,10 +53,13 @@ class LocalS3:
         ``s3://bucket/prefix``; the bucket exists.
     endpoint_url
         Where the local cloud answers, by address and not by name: buckets are then no part of the host's name.
+    region
+        The local cloud's.
     """
 
     uri: str
     endpoint_url: str
+    region: str = DEFAULT_REGION
 
     def environment(self) -> dict[str, str]:
         """Return the variables that lead the server's S3 client there, with nobody's credentials.
@@ -69,7 +73,7 @@ class LocalS3:
             "MLFLOW_S3_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": "127.0.0.1,localhost",
         }

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from local_cloud.kernel.arns import ACCOUNT
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import ACCOUNT, here
 
 _SWEEP = timedelta(days=1)
 
@@ -70,7 +70,7 @@ class Lifecycles(Service):
     def _sweep(self) -> None:
         from moto.s3.models import s3_backends
 
-        backend = s3_backends[ACCOUNT]["aws"]
+        backend = s3_backends[ACCOUNT][here().partition]
         buckets = backend.buckets
         for rule, written in self._written.items():
             keys: Any = buckets[rule.bucket].keys if rule.bucket in buckets else {}

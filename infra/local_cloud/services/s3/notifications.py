@@ -10,6 +10,7 @@ from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import here
 
 PRINCIPAL = "s3.amazonaws.com"
 _S3_DETAIL_TYPES = {
@@ -86,7 +87,7 @@ def patched_s3_to_queue(notifications: Notifications, original: Callable[..., An
     """``moto.s3.notifications._send_sqs_message``: the queue's policy must let the bucket in."""
 
     def send(account_id: str, event_body: Any, queue_name: str, region_name: str) -> None:
-        arn = f"arn:aws:sqs:{region_name}:{account_id}:{queue_name}"
+        arn = here().arn("sqs", queue_name)
         notifications.courier.send(Parcel(arn, json.dumps(event_body), Caller(PRINCIPAL), _bucket_of(event_body)))
 
     return send

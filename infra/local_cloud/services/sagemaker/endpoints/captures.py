@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from local_cloud.kernel.arns import ACCOUNT
 from local_cloud.kernel.clock import Entry
 from local_cloud.kernel.core import Core
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.sagemaker.endpoints.requests import CaptureSettings
 from local_cloud.services.sagemaker.training.container import split_uri
 from local_cloud.services.sagemaker.training.jobs import session_of
@@ -173,11 +173,11 @@ class Captures:
         name = f"{buffer.opened:%M-%S}-{buffer.opened.microsecond // 1000:03d}-{unique}.jsonl"
         key = "/".join(part for part in (prefix, folder.endpoint, folder.variant, folder.hour, name) if part)
         body = b"".join(line for _, line in sorted(buffer.lines))
-        if folder.role and self._refused(folder.role, f"arn:aws:s3:::{bucket}/{key}"):
+        if folder.role and self._refused(folder.role, here().bucket_arn(f"{bucket}/{key}")):
             self.lost += len(buffer.lines)
             return
         try:
-            s3_backends[ACCOUNT]["aws"].put_object(bucket, key, body)
+            s3_backends[ACCOUNT][here().partition].put_object(bucket, key, body)
         except MissingBucket:
             self.lost += len(buffer.lines)
 

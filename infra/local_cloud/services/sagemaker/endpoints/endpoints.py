@@ -16,11 +16,12 @@ from moto.cloudwatch.models import Alarm, cloudwatch_backends
 from moto.logs.models import logs_backends
 from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
 
-from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
+from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS, Loopback
 from local_cloud.kernel.measures import Record
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.cloudwatch.alarms import ALARM, Alarms
 from local_cloud.services.sagemaker.endpoints.captures import Captures
 from local_cloud.services.sagemaker.endpoints.container import Limits, ServedModel, Surroundings
@@ -396,13 +397,13 @@ class Endpoints(Service):
     def _alarm_changed(self, alarm: Alarm) -> None:
         if alarm.state_value != ALARM:
             return
-        for endpoint in list(sagemaker_backends[ACCOUNT][REGION].endpoints.values()):
+        for endpoint in list(sagemaker_backends[ACCOUNT][here().region].endpoints.values()):
             deployment = endpoint.deployment if isinstance(endpoint, LocalEndpoint) else None
             if deployment is not None and alarm.name in deployment.policy.alarms:
                 self._roll_back(endpoint, deployment)  # type: ignore[arg-type]
 
     def _alarmed(self, names: Sequence[str]) -> bool:
-        alarms = cloudwatch_backends[ACCOUNT][REGION].alarms
+        alarms = cloudwatch_backends[ACCOUNT][here().region].alarms
         return any(name in alarms and alarms[name].state_value == ALARM for name in names)
 
     # -- what must hold ----------------------------------------------------------------------------------------------
@@ -453,10 +454,7 @@ class Endpoints(Service):
         for variant in (*settings.variants, *([settings.shadow] if settings.shadow else [])):
             model = backend._models.get(variant.model_name)
             if not isinstance(model, LocalModel):
-                region, account = backend.region_name, backend.account_id
-                raise refused(
-                    f'Could not find model "arn:aws:sagemaker:{region}:{account}:model/{variant.model_name}".'
-                )
+                raise refused(f'Could not find model "{here().arn("sagemaker", f"model/{variant.model_name}")}".')
             found[variant.name] = model.served
         return found
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig, Model, SageMakerModelBackend
 
-from local_cloud.kernel.arns import ACCOUNT, Arn
 from local_cloud.kernel.clock import Entry
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.sagemaker.endpoints.container import ServedModel
 from local_cloud.services.sagemaker.endpoints.fleet import Fleet, RunningVariant, fraction
 from local_cloud.services.sagemaker.endpoints.requests import DeploymentPolicy, read_endpoint_config
@@ -190,9 +190,8 @@ class LocalEndpoint(FakeEndpoint):
 
     def log_stream_arn(self, variant: str, config: str) -> str:
         """Return the ARN of the log stream of a variant's container."""
-        arn = Arn.parse(self.arn)
         stream = f"{LOG_GROUP}/{self.endpoint_name}:log-stream:{log_stream(variant, config)}"
-        return f"arn:aws:logs:{arn.region}:{arn.account}:log-group:{stream}"
+        return here().arn("logs", f"log-group:{stream}")
 
     def fleets(self) -> list[Fleet]:
         """Return what runs: the fleet in service, and the one that is being deployed."""

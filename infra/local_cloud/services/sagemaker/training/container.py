@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Protocol
 
+from local_cloud.kernel.place import DEFAULT_REGION
 from local_cloud.kernel.processes import signal_process_group, start
 
 FAILURE_REASON_CHARACTERS = 1024
@@ -101,7 +102,7 @@ class TrainingRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
     metric_definitions: tuple[MetricDefinition, ...] = ()
     max_runtime_seconds: float = 86_400.0
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     checkpoint_uri: str | None = None
     arn: str = ""
 

@@ -31,6 +31,7 @@ from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
 from local_cloud.kernel.gate import Gate
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import here
 from local_cloud.services.sagemaker.training.container import (
     STOP_GRACE_SECONDS,
     Cause,
@@ -408,7 +409,7 @@ class MotoObjects:
 
     def __init__(self, account: str, gate: Gate | None = None, caller: Caller | None = None) -> None:
         self._account = account
-        self._backend = s3_backends[account]["aws"]
+        self._backend = s3_backends[account][here().partition]
         self._gate = gate
         self._caller = caller
 
@@ -425,7 +426,7 @@ class MotoObjects:
 
     def read(self, bucket: str, key: str) -> bytes:
         """Return an object's bytes."""
-        self._check("s3:GetObject", f"arn:aws:s3:::{bucket}/{key}")
+        self._check("s3:GetObject", here().bucket_arn(f"{bucket}/{key}"))
         try:
             found = self._backend.get_object(bucket, key)
         except MissingBucket as error:
@@ -441,7 +442,7 @@ class MotoObjects:
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """Return the keys under a prefix, sorted; none for a bucket that does not exist."""
-        self._check("s3:ListBucket", f"arn:aws:s3:::{bucket}")
+        self._check("s3:ListBucket", here().bucket_arn(bucket))
         try:
             found, *_ = self._backend.list_objects(self._backend.get_bucket(bucket), prefix, None, None, None)
         except MissingBucket:
