@@ -37,6 +37,7 @@ from local_cloud.services.cloudformation import change_sets, resources, rules, t
 from local_cloud.services.cloudformation.template import package, read_template
 from local_cloud.services.cloudwatch import alarms, logs, metrics
 from local_cloud.services.cloudwatch import resources as cloudwatch_resources
+from local_cloud.services.dynamodb import expiry as dynamodb_expiry
 from local_cloud.services.dynamodb import resources as dynamodb_resources
 from local_cloud.services.dynamodb import streams
 from local_cloud.services.eventbridge import buses, pipes, schedules
@@ -155,6 +156,7 @@ class LocalCloud:
         self.functions = functions.Functions(core, self.courier, self.invoker, self.buses.emit, self.metrics.record_run)
         self.pollers = functions.Pollers(core, self.functions)
         self.streams = streams.Streams(core, self.courier, self.functions, self.pollers)
+        self.time_to_live = dynamodb_expiry.TimeToLive(core, self.streams)
         self.pipes = pipes.Pipes(core, self.courier, self.streams, self.buses)
         self.timetable = schedules.Timetable(core, self.courier, self.buses, self.functions.next_request_id)
         self.firehose = firehose.Firehose(core)
@@ -184,6 +186,7 @@ class LocalCloud:
             Part(self.functions, functions.PATCHES, lambda_resources.KINDS),
             Part(self.pollers),
             Part(self.streams, streams.PATCHES, dynamodb_resources.KINDS),
+            Part(self.time_to_live, dynamodb_expiry.PATCHES),
             Part(self.pipes, pipes.PATCHES),
             Part(self.buses, buses.PATCHES, eventbridge_resources.KINDS),
             Part(self.timetable, schedules.PATCHES),

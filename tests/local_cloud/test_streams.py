@@ -258,3 +258,66 @@ def test_a_function_may_write_to_the_table_it_listens_to(tmp_path: Path) -> None
         cloud.client("dynamodb").put_item(TableName="counted", Item={"id": {"S": "0"}, "n": {"N": "0"}})
         cloud.drain()
         assert cloud.client("dynamodb").scan(TableName="counted")["Count"] == 4
+
+
+# --- time to live -----------------------------------------------------------------------------------------------------
+
+SESSIONS = """
+Sessions:
+  Type: AWS::DynamoDB::Table
+  Properties:
+    BillingMode: PAY_PER_REQUEST
+    AttributeDefinitions: [{AttributeName: id, AttributeType: S}]
+    KeySchema: [{AttributeName: id, KeyType: HASH}]
+    StreamSpecification: {StreamViewType: NEW_AND_OLD_IMAGES}
+    TimeToLiveSpecification: {AttributeName: ends, Enabled: true}
+"""
+
+
+def _ids(dynamodb: Any, table: str) -> list[str]:
+    return sorted(item["id"]["S"] for item in dynamodb.scan(TableName=table)["Items"])
+
+
+def test_an_item_whose_time_has_passed_is_gone_days_later_and_the_stream_says_that_the_service_did_it(
+    tmp_path: Path,
+) -> None:
+    events = """
+    Events:
+      Stream:
+        Type: DynamoDB
+        Properties: {Stream: !GetAtt Sessions.StreamArn, StartingPosition: LATEST, BatchSize: 10}
+"""
+    with deploy(tmp_path, SESSIONS, also=MEMORY + events) as cloud:
+        dynamodb, table = cloud.client("dynamodb"), cloud.resources["Sessions"]
+        now = int(START.timestamp())
+        for name, ends in {
+            "soon": {"N": str(now + 3_600)},
+            "later": {"N": str(now + 40 * 86_400)},
+            "in milliseconds": {"N": str(now * 1_000)},
+            "long ago": {"N": "1"},  # over five years: DynamoDB takes it for a mistake
+            "a text": {"S": str(now)},
+        }.items():
+            dynamodb.put_item(TableName=table, Item={"id": {"S": name}, "ends": ends})
+        pass_time(cloud, hours=2)
+        assert "soon" in _ids(dynamodb, table)  # it is still read: DynamoDB takes its time
+        pass_time(cloud, days=2)
+        assert _ids(dynamodb, table) == ["a text", "in milliseconds", "later", "long ago"]
+        pass_time(cloud, days=40)
+        assert _ids(dynamodb, table) == ["a text", "in milliseconds", "long ago"]
+        seen = [record for event in remembered(cloud) for record in event["Records"]]
+        gone = [record for record in seen if record["eventName"] == "REMOVE"]
+        assert [record["dynamodb"]["Keys"]["id"]["S"] for record in gone] == ["soon", "later"]
+        assert all(record["userIdentity"]["principalId"] == "dynamodb.amazonaws.com" for record in gone)
+        assert not any("userIdentity" in record for record in seen if record["eventName"] == "INSERT")
+
+
+def test_a_table_whose_time_to_live_is_taken_away_keeps_its_items(tmp_path: Path) -> None:
+    with deploy(tmp_path, SESSIONS) as cloud:
+        dynamodb, table = cloud.client("dynamodb"), cloud.resources["Sessions"]
+        ends = {"N": str(int(START.timestamp()) + 60)}
+        dynamodb.put_item(TableName=table, Item={"id": {"S": "kept"}, "ends": ends})
+        dynamodb.update_time_to_live(
+            TableName=table, TimeToLiveSpecification={"Enabled": False, "AttributeName": "ends"}
+        )
+        pass_time(cloud, days=3)
+        assert _ids(dynamodb, table) == ["kept"]

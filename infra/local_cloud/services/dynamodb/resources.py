@@ -23,9 +23,10 @@ def _finish_table(context: Context[object], table: Any, properties: Properties) 
         enabled = str(recovery.get("PointInTimeRecoveryEnabled", "false")).lower() == "true"
         backend.update_continuous_backups(table.name, {"PointInTimeRecoveryEnabled": enabled})
     expiry = properties.get("TimeToLiveSpecification")
-    if expiry:
-        table.ttl["TimeToLiveStatus"] = "ENABLED" if expiry.get("Enabled", True) else "DISABLED"
-        table.ttl["AttributeName"] = expiry.get("AttributeName", "")
+    if expiry or table.ttl["TimeToLiveStatus"] == "ENABLED":
+        wanted = {"Enabled": "false", "AttributeName": table.ttl.get("AttributeName", ""), **(expiry or {})}
+        enabled = str(wanted["Enabled"]).lower() == "true"
+        backend.update_time_to_live(table.name, wanted | {"Enabled": enabled})
     return table
 
 

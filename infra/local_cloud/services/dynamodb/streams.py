@@ -94,6 +94,7 @@ class Streams(Service):
         self.lock = threading.RLock()
         self._readers: dict[str, Reader] = {}
         self._held: list[tuple[StreamShard, Any, Any]] | None = None
+        self._identity: Mapping[str, str] | None = None
 
     def attach(self, reader: Reader) -> None:
         """Let ``reader`` read what is written from now on."""
@@ -130,6 +131,15 @@ class Streams(Service):
         finally:
             self._held = None
 
+    @contextmanager
+    def on_behalf_of(self, identity: Mapping[str, str]) -> Iterator[None]:
+        """Say in the records of what changes in the block that a service did it."""
+        self._identity = identity
+        try:
+            yield
+        finally:
+            self._identity = None
+
     def changed(self, shard: StreamShard, old: Any, new: Any) -> None:
         """A table's item has changed."""
         if self._held is not None:
@@ -142,6 +152,8 @@ class Streams(Service):
         number = len(shard.items) + shard.starting_sequence_number
         view = shard.table.stream_specification["StreamViewType"]  # type: ignore[index]
         stored = StreamRecord(shard.table, view, name, old, new, number)
+        if self._identity is not None:
+            stored.record["userIdentity"] = dict(self._identity)
         shard.items.append(stored)
         arn = f"{shard.table.table_arn}/stream/{shard.table.latest_stream_label}"
         readers = [r for r in self._readers.values() if r.stream_arn == arn]
@@ -234,6 +246,7 @@ def _repeated(later: Sequence[tuple[StreamShard, Any, Any]], shard: StreamShard,
 def _event_record(stored: Mapping[str, Any], arn: str) -> dict[str, Any]:
     change = dict(stored["dynamodb"])
     change["ApproximateCreationDateTime"] = int(unix_time(change["ApproximateCreationDateTime"]))
+    by = {"userIdentity": stored["userIdentity"]} if "userIdentity" in stored else {}
     return {
         "eventID": stored["eventID"],
         "eventName": stored["eventName"],
@@ -242,7 +255,7 @@ def _event_record(stored: Mapping[str, Any], arn: str) -> dict[str, Any]:
         "awsRegion": here().region,
         "dynamodb": copy.deepcopy(change),
         "eventSourceARN": arn,
-    }
+    } | by
 
 
 # -- what replaces moto's own ----------------------------------------------------------------------------------------
