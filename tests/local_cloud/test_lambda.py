@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from local_stacks import MEMORY, deploy, messages, pass_time, remembered, write_function
 
 from local_cloud.cloud import FunctionFailedError
-from local_cloud.kernel.errors import UnknownFunctionError
+from local_cloud.kernel.errors import TemplateError, UnknownFunctionError
 
 FAIL = {"please": "told to fail"}
 
@@ -208,3 +208,94 @@ def test_each_function_sees_its_own_environment_and_the_process_keeps_its_own(tm
         assert first["key"] != second["key"], "each has the credentials of its own role"
         assert os.environ["AWS_ACCESS_KEY_ID"] == "local"
         assert "WHO" not in os.environ
+
+
+# --- concurrency and sizes --------------------------------------------------------------------------------------------
+
+
+def _reserving(runs: int, resources: str = QUEUED) -> str:
+    return resources.replace(
+        "CodeUri: functions/remember", f"CodeUri: functions/remember\n    ReservedConcurrentExecutions: {runs}"
+    )
+
+
+ASKS_ITSELF = """
+    import boto3, json, os
+
+    def handler(event, context):
+        if event.get("depth", 0) == 0:
+            return "done"
+        event = {"depth": event["depth"] - 1}
+        client = boto3.client("lambda")
+        try:
+            client.invoke(FunctionName=context.function_name, Payload=json.dumps(event))
+        except client.exceptions.TooManyRequestsException as error:
+            return error.response["ResponseMetadata"]["HTTPStatusCode"]
+        return "done"
+"""
+ITSELF = """
+Caller:
+  Type: AWS::Serverless::Function
+  Properties:
+    CodeUri: functions/caller
+    ReservedConcurrentExecutions: 2
+    Policies: [{Statement: [{Effect: Allow, Action: lambda:InvokeFunction, Resource: "*"}]}]
+"""
+
+
+def test_one_run_more_than_are_reserved_is_refused_with_429(tmp_path: Path) -> None:
+    write_function(tmp_path, "caller", ASKS_ITSELF)
+    with deploy(tmp_path, ITSELF) as cloud:
+        assert cloud.invoke("Caller", {"depth": 1}) == "done"  # two at a time
+        calls = cloud.client("lambda")
+        calls.put_function_concurrency(FunctionName=cloud.resources["Caller"], ReservedConcurrentExecutions=1)
+        assert cloud.invoke("Caller", {"depth": 1}) == 429
+        calls.delete_function_concurrency(FunctionName=cloud.resources["Caller"])
+        assert cloud.invoke("Caller", {"depth": 5}) == "done"
+
+
+def test_a_function_with_no_runs_reserved_runs_for_nobody_and_its_events_are_told_of(tmp_path: Path) -> None:
+    with deploy(tmp_path, _reserving(0)) as cloud:
+        calls, name = cloud.client("lambda"), cloud.resources["Remember"]
+        with pytest.raises(ClientError, match=r"TooManyRequestsException.*Rate Exceeded"):
+            calls.invoke(FunctionName=name, Payload="{}")
+        calls.invoke(FunctionName=name, InvocationType="Event", Payload='{"n": 1}')
+        pass_time(cloud, seconds=1)
+        [told] = messages(cloud, "Failures")
+        assert json.loads(told["Body"])["requestContext"]["condition"] == "ZeroReservedConcurrency"
+        assert remembered(cloud) == []
+
+
+def test_an_event_waits_until_a_run_is_free_and_is_no_try_the_less(tmp_path: Path) -> None:
+    with deploy(tmp_path, _reserving(1)) as cloud:
+        name = cloud.resources["Remember"]
+        with cloud.functions.slots.taken(name, {name: 1}):  # as somebody's long call takes it
+            cloud.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload='{"n": 1}')
+            pass_time(cloud, hours=1)
+            assert remembered(cloud) == []
+        pass_time(cloud, minutes=6)
+        assert [event["n"] for event in remembered(cloud)] == [1]
+        with cloud.functions.slots.taken(name, {name: 1}):
+            cloud.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload='{"n": 2}')
+            pass_time(cloud, hours=7)
+        assert json.loads(messages(cloud, "Failures")[0]["Body"])["requestContext"]["condition"] == "EventAgeExceeded"
+        assert len(remembered(cloud)) == 1
+
+
+def test_runs_may_be_reserved_while_a_hundred_are_left_for_the_others(tmp_path: Path) -> None:
+    with deploy(tmp_path, _reserving(900)) as cloud:
+        calls, name = cloud.client("lambda"), cloud.resources["Remember"]
+        assert calls.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"] == 900
+        with pytest.raises(ClientError, match=r"below its minimum value of \[100\]"):
+            calls.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=901)
+    with pytest.raises(TemplateError, match=r"Remember: .* below its minimum value of \[100\]"):
+        deploy(tmp_path, _reserving(901))
+
+
+def test_code_that_is_too_large_unzipped_is_refused_with_its_size(tmp_path: Path) -> None:
+    write_function(tmp_path, "large", "def handler(event, context): pass")
+    with (tmp_path / "functions" / "large" / "table.bin").open("wb") as file:
+        file.truncate(262_144_000)  # of zeros, that the disk does not hold
+    large = MEMORY.replace("functions/remember", "functions/large")
+    with pytest.raises(TemplateError, match=r"Remember: its code and layers take 262,144,0\d\d bytes unzipped"):
+        deploy(tmp_path, large)

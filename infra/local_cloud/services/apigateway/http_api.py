@@ -17,6 +17,7 @@ from local_cloud.kernel.courier import known_of_source
 from local_cloud.kernel.errors import LocalCloudError
 from local_cloud.kernel.measures import MetricKey, Record
 from local_cloud.kernel.place import ACCOUNT, here
+from local_cloud.services.lambda_.concurrency import ThrottledError
 from local_cloud.services.lambda_.functions import Functions
 
 PRINCIPAL = "apigateway.amazonaws.com"
@@ -214,7 +215,10 @@ class HttpApis(Service):
         known = known_of_source(here().arn("execute-api", f"{api.api_id}/$default/{method.upper()}{raw_path}"))
         if self.core.gate.refusal(Caller(PRINCIPAL), "lambda:InvokeFunction", route.function_arn, known) is not None:
             return _error(500, "Internal Server Error")  # as AWS: the API says no more about a missing permission
-        result = self.functions.invoke(function, json.dumps(event).encode())
+        try:
+            result = self.functions.invoke(function, json.dumps(event).encode())
+        except ThrottledError:
+            return _error(503, "Service Unavailable")
         if result.error:
             return _error(500, "Internal Server Error")
         return read_answer(result.payload)

@@ -11,7 +11,7 @@ import time
 import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,14 @@ from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.patterns import matches_any
 from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.kernel.times import milliseconds
+from local_cloud.services.lambda_.concurrency import (
+    Slots,
+    ThrottledError,
+    TooManyRequestsError,
+    patched_put_concurrency,
+    reserved_of,
+    retry_delay,
+)
 from local_cloud.services.lambda_.invokers import DeployedFunction, InvocationResult, Invoker
 
 RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=2))
@@ -37,6 +45,7 @@ LARGEST_RESPONSE_BYTES = 6_291_556
 LARGEST_EVENT_BYTES = 1_048_576
 """Of an asynchronous invocation (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
 LARGEST_ENVIRONMENT_BYTES = 4_096
+LARGEST_UNZIPPED_BYTES = 262_144_000
 LOG_LENGTH = 50_000
 POLLING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
@@ -60,6 +69,7 @@ class AsyncEvent:
     request_id: str
     accepted: datetime
     tries: int = 0
+    throttled: int = 0
 
 
 OnRun = Callable[[DeployedFunction, InvocationResult, float], object]
@@ -93,6 +103,8 @@ class Functions(Service):
         self.errors: Counter[str] = Counter()
         self._described: dict[int, tuple[tuple[Any, ...], DeployedFunction]] = {}
         self._requests = itertools.count(1)
+        self.slots = Slots()
+        self._layer_sizes: dict[Path, int] = {}
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -175,6 +187,14 @@ class Functions(Service):
             raise DeliveryError("NO_RESOURCE", f"There is no layer {arn}.")
         return self._code_dir(layer.content, layer.code_bytes, layer.name)
 
+    def unzipped_size(self, function: LambdaFunction) -> int:
+        """Return the bytes that a function's code and layers take, unzipped."""
+        deployed = self.describe(function)
+        for folder in deployed.layer_dirs:
+            if folder not in self._layer_sizes:  # functions share them, and they are large
+                self._layer_sizes[folder] = _size(folder)
+        return _size(deployed.code_dir) + sum(self._layer_sizes[folder] for folder in deployed.layer_dirs)
+
     def _unzip(self, zipped: bytes, name: str) -> Path:
         folder = self.core.work_dir / "code" / f"{name}-{hashlib.sha256(zipped).hexdigest()[:12]}"
         if not folder.exists():
@@ -191,8 +211,21 @@ class Functions(Service):
         return f"{number:08x}-0000-4000-8000-{number:012x}"
 
     def invoke(self, function: LambdaFunction, payload: bytes, request_id: str | None = None) -> InvocationResult:
-        """Run ``function`` now and record what it did."""
+        """Run ``function`` now and record what it did.
+
+        Raises
+        ------
+        ThrottledError
+            As many runs as may be are under way.
+        """
         deployed = self.describe(function)
+        reserved = reserved_of(self._backend(deployed.arn))
+        with self.slots.taken(deployed.name, reserved):
+            return self._run(function, deployed, payload, request_id)
+
+    def _run(
+        self, function: LambdaFunction, deployed: DeployedFunction, payload: bytes, request_id: str | None
+    ) -> InvocationResult:
         request_id = request_id or self.next_request_id()
         now = self.core.clock.now
         started = time.perf_counter()
@@ -245,23 +278,41 @@ class Functions(Service):
             function = self.find(event.arn)
         except UnknownFunctionError:
             return  # deleted since: Lambda drops its queue with the function
-        result = self.invoke(function, event.payload, event.request_id)
         config = _event_invoke_config(function)
+        if function.reserved_concurrency == 0:  # nothing waits for it, as nothing would ever run
+            nothing = InvocationResult("Unhandled", b"null", "")
+            self._give_up(config, "ZeroReservedConcurrency", event, function, nothing)
+            return
+        try:
+            result = self.invoke(function, event.payload, event.request_id)
+        except ThrottledError:
+            self._wait_for_a_slot(config, replace(event, throttled=event.throttled + 1), function)
+            return
         tries = event.tries + 1
-        event = AsyncEvent(event.arn, event.payload, event.request_id, event.accepted, tries)
+        event = replace(event, tries=tries)
         if result.error is None:
             self._to_destination(config, "OnSuccess", "Success", event, function, result)
             return
         max_retries = int(config.get("MaximumRetryAttempts", len(RETRY_DELAYS)))
         if tries <= max_retries:
-            delay = RETRY_DELAYS[min(tries, len(RETRY_DELAYS)) - 1]
-            max_age = timedelta(seconds=int(config.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS)))
-            if self.core.clock.now + delay - event.accepted <= max_age:
-                self.core.agenda.after(delay, lambda: self._run_async(event), f"retry {event.arn}")
-                return
-            self._give_up(config, "EventAgeExceeded", event, function, result)
+            if not self._again_after(RETRY_DELAYS[min(tries, len(RETRY_DELAYS)) - 1], config, event):
+                self._give_up(config, "EventAgeExceeded", event, function, result)
             return
         self._give_up(config, "RetriesExhausted", event, function, result)
+
+    def _wait_for_a_slot(self, config: Mapping[str, Any], event: AsyncEvent, function: LambdaFunction) -> None:
+        """An event that was throttled goes back into the queue, and counts as no try."""
+        if not self._again_after(retry_delay(event.throttled), config, event):
+            throttled = InvocationResult("Unhandled", b"null", "")
+            self._give_up(config, "EventAgeExceeded", event, function, throttled)
+
+    def _again_after(self, delay: timedelta, config: Mapping[str, Any], event: AsyncEvent) -> bool:
+        """Run an event again after a time, unless it is too old by then."""
+        max_age = timedelta(seconds=int(config.get("MaximumEventAgeInSeconds", DEFAULT_MAX_AGE_SECONDS)))
+        if self.core.clock.now + delay - event.accepted > max_age:
+            return False
+        self.core.agenda.after(delay, lambda: self._run_async(event), f"retry {event.arn}")
+        return True
 
     def _give_up(
         self, config: Mapping[str, Any], why: str, event: AsyncEvent, function: LambdaFunction, result: InvocationResult
@@ -405,7 +456,10 @@ class Pollers(Service):
         if wanted:
             function = self.functions.find(mapping.function_arn)
             event = {"Records": [_sqs_record(m, queue) for m in wanted]}
-            result = self.functions.invoke(function, json.dumps(event).encode())
+            try:
+                result = self.functions.invoke(function, json.dumps(event).encode())
+            except ThrottledError:
+                return  # the messages are seen again after their visibility timeout
             done |= {m.id for m in wanted} - _failed_messages(mapping, result, [m.id for m in wanted])
         for message in messages:
             if message.id in done:
@@ -474,7 +528,10 @@ def consume_stream(functions: Functions, mapping: EventSourceMapping) -> Callabl
 
     def consume(records: Sequence[dict[str, Any]]) -> int:
         function = functions.find(mapping.function_arn)
-        result = functions.invoke(function, json.dumps({"Records": list(records)}).encode())
+        try:
+            result = functions.invoke(function, json.dumps({"Records": list(records)}).encode())
+        except ThrottledError:
+            return 0
         failed = _failed_records(mapping, result, records)
         return failed if failed is not None else len(records)
 
@@ -515,7 +572,10 @@ def patched_backend_invoke(functions: Functions, original: Callable[..., Any]) -
                 return b""
             case "DryRun":
                 return b""
-        result = functions.invoke(function, payload)
+        try:
+            result = functions.invoke(function, payload)
+        except ThrottledError as error:
+            raise TooManyRequestsError(error.reason) from error
         if result.error:
             response_headers["x-amz-function-error"] = result.error
         response_headers["x-amz-log-result"] = base64.b64encode(result.stdout[-4096:].encode()).decode()
@@ -590,6 +650,10 @@ def environment_size(variables: Mapping[str, Any]) -> int:
     return len(json.dumps(variables, separators=(",", ":")).encode())
 
 
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.suffix != ".pyc")
+
+
 def _header(headers: Any, name: str) -> str | None:
     for key, value in (headers or {}).items():
         if key.lower() == name.lower():
@@ -615,6 +679,7 @@ def _summary(payload: bytes) -> str:
 
 
 PATCHES = (
+    Patch("moto.awslambda.models:LambdaBackend.put_function_concurrency", patched_put_concurrency),
     Patch("moto.awslambda.models:LambdaBackend.invoke", patched_backend_invoke),
     Patch("moto.awslambda.models:LambdaFunction._invoke_lambda", patched_invoke_lambda),
     Patch("moto.awslambda.responses:LambdaResponse.invoke", patched_response_invoke),

@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from moto.awslambda.exceptions import InvalidParameterValueException
+
 from local_cloud.kernel.errors import TemplateError
 from local_cloud.kernel.resource_kinds import Context, Kind, LocalResource, Properties, create_in_moto, update_in_moto
-from local_cloud.services.lambda_.functions import LARGEST_ENVIRONMENT_BYTES, Functions, environment_size, lacking_for
+from local_cloud.services.lambda_.functions import (
+    LARGEST_ENVIRONMENT_BYTES,
+    LARGEST_UNZIPPED_BYTES,
+    Functions,
+    environment_size,
+    lacking_for,
+)
 
 
 def _create_function(context: Context[Functions], name: str, properties: Properties) -> Any:
@@ -41,6 +49,13 @@ def _finish_function(context: Context[Functions], function: Any, properties: Pro
     function.timeout = int(properties.get("Timeout", 3))
     function.memory_size = int(properties.get("MemorySize", 128))
     function.update_configuration({"Layers": properties.get("Layers", [])})
+    _reserve(context, function, properties.get("ReservedConcurrentExecutions"))
+    unzipped = functions.unzipped_size(function)
+    if unzipped > LARGEST_UNZIPPED_BYTES:
+        raise TemplateError(
+            f"{context.logical_id}: its code and layers take {unzipped:,} bytes unzipped, and Lambda takes no more "
+            f"than {LARGEST_UNZIPPED_BYTES:,}: leave out what it does not import, or make it an image"
+        )
     log_group = properties.get("LoggingConfig", {}).get("LogGroup")
     function.logs_group_name = log_group or f"/aws/lambda/{function.function_name}"
     function.tracing_config = properties.get("TracingConfig", function.tracing_config)
@@ -51,6 +66,16 @@ def _finish_function(context: Context[Functions], function: Any, properties: Pro
     else:
         functions.dead_letter_arns.pop(function.function_name, None)
     return function
+
+
+def _reserve(context: Context[Functions], function: Any, runs: Any) -> None:
+    function.reserved_concurrency = None
+    if runs is None:
+        return
+    try:
+        context.backend("lambda").put_function_concurrency(function.function_name, int(runs))
+    except InvalidParameterValueException as error:
+        raise TemplateError(f"{context.logical_id}: {error.message}") from error
 
 
 def _text(value: Any) -> str:
