@@ -212,6 +212,10 @@ def _plan(
     )
 
 
+def _so_many(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> None:
     from rich.markup import escape as plain
 
@@ -223,7 +227,7 @@ def _print_summary(result: Replay, summary: dict[str, Any], folder: Path) -> Non
     if gains := gain_rows(summary):
         _print_table(screen, gain_head(summary), gains)
     screen.print(
-        f"{summary['promotions']} promotions, {summary['rollbacks']} rollbacks; version "
+        f"{_so_many(summary['promotions'], 'promotion')}, {_so_many(summary['rollbacks'], 'rollback')}; version "
         f"{summary['production_version']} is in production; peak memory {summary['peak_rss_mb']:,.0f} MB",
         highlight=False,
     )
