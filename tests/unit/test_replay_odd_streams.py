@@ -116,7 +116,7 @@ def slow_tail(share: float, *, classes_differ: bool = False) -> Stream:
 def test_a_few_slow_labels_are_not_waited_for(share: float) -> None:
     odd = slow_tail(share)
     spec = infer_spec(odd)
-    assert spec.labels.maturity == 2 * DAY
+    assert spec.labels.maturity == 0.5 * DAY
     assert len(base_rows(odd, spec, base_of(odd))) > 450
 
 
@@ -142,7 +142,7 @@ def test_base_rows_are_handed_over_when_their_labels_come_however_late() -> None
     odd = slow_tail(0.1)
     spec, base = infer_spec(odd), base_of(odd)
     late, first = LateBase.of(odd, spec, base), base_rows(odd, spec, base)
-    assert len(late.known_by(base.until + DAY)) == 0
+    assert len(late.known_by(base.until + spec.labels.maturity / 2)) == 0
     soon, then, at_last = (late.known_by(base.until + after * DAY) for after in (2, 130, 160))
     assert len(then) > 0
     assert len(at_last) > 0
@@ -160,7 +160,7 @@ def test_a_captures_life_is_as_long_as_late_labels_take() -> None:
     spec, step = infer_spec(odd), default_step(odd)
     short = stack_parameters(spec, odd.span, step, "")
     kept = stack_parameters(spec, odd.span, step, "", labels_within=150 * DAY)
-    assert (short["CaptureRetentionDays"], kept["CaptureRetentionDays"]) == ("9", "157")
+    assert (short["CaptureRetentionDays"], kept["CaptureRetentionDays"]) == ("8", "157")
 
 
 # --- the base ---------------------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ REFILL_ROWS, REFILLS = 5_000, 4  # a training for so many labelled rows, or for 
 NEW_ROWS, FEWEST_REFILL_ROWS = 500, 100
 _ABOUT = 1.05  # a round number may be that much beyond what it is to fit in
 STEPS, MOST_STEPS, ROWS_A_STEP = 500, 1_000, 50
+STEPS_A_DELAY, MOST_OF_A_SHORT_STREAM, SHORT_STREAM_ROWS = 4, 4_000, 50_000
+"""A label that waits for a step is learned late: a stream gets more of them, the shorter it is the more."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE, _HOUR, _DAY, _WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
@@ -163,15 +165,26 @@ def trainable(stream: Stream, until: np.datetime64, spec: ModelSpec) -> npt.NDAr
 def default_step(stream: Stream) -> timedelta:
     """Return the time between two batches of requests: about 50 rows, but 500 to 1,000 batches in the stream's span.
 
+    Live states learn where a step ends, on AWS each hour. So a step is no longer than a quarter of what labels take
+    (the median), as far as that is an hour or more, and no more than 4,000 steps in a stream of 50,000 rows; in longer
+    ones accordingly fewer, as each step takes its time.
+
     Examples
     --------
     >>> import pyarrow as pa
     >>> from evergreen_ops.replay.streams import read_table
     >>> default_step(read_table(pa.table({"x": range(18_000), "label": [0, 1] * 9_000}), name="a_month"))
     datetime.timedelta(seconds=7200)
+    >>> slow = pa.table({"x": range(1_800), "label": [0, 1] * 900})
+    >>> str(default_step(read_table(slow, name="years", rows_per_day=2)))
+    '6:00:00'
     """
     pace = Pace.of(stream)
-    wanted = max(min(max(pace.time_for(ROWS_A_STEP), pace.span / MOST_STEPS), pace.span / STEPS), _MICROSECOND)
+    few = max(min(max(pace.time_for(ROWS_A_STEP), pace.span / MOST_STEPS), pace.span / STEPS), _MICROSECOND)
+    most = min(MOST_OF_A_SHORT_STREAM, max(MOST_STEPS, MOST_OF_A_SHORT_STREAM * SHORT_STREAM_ROWS // stream.rows))
+    delays = label_delays(stream)
+    soon = float(np.median(delays)) / STEPS_A_DELAY * _MICROSECOND if len(delays) else few
+    wanted = min(few, max(soon, pace.span / most, _HOUR))
     return min(_STEPS, key=lambda step: max(step / wanted, wanted / step))
 
 

@@ -100,7 +100,8 @@ def retry_delay(times: int) -> timedelta:
     >>> [str(retry_delay(times)) for times in (1, 2, 20)]
     ['0:00:01', '0:00:02', '0:05:00']
     """
-    return min(_FIRST_RETRY * 2 ** min(times - 1, 10), _LONGEST_RETRY)
+    doubled: int = 2 ** min(times - 1, 10)
+    return min(_FIRST_RETRY * doubled, _LONGEST_RETRY)
 
 
 def patched_put_concurrency(_: object, original: Callable[..., Any]) -> Callable[..., Any]:
