@@ -13,7 +13,8 @@ from evergreen.aws.sagemaker_requests import (
     deployment_request,
     model_request,
 )
-from evergreen.formats.endpoint_names import ConfigVersions, config_name, head_of, model_name, version_of
+from evergreen.domain.made_names import head_of
+from evergreen.formats.endpoint_names import ConfigVersions, config_name, model_name, version_of
 from evergreen.spec import EndpointSpec, ModelSpec, SpecError
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
@@ -31,7 +32,6 @@ def plan(sampling=1.0, **spec):
         model="churn_eu",
         endpoint="churn",
         spec=EndpointSpec(kind="sagemaker", **spec),
-        prefix="evergreen-",
         stack="evergreen",
         role_arn="arn:aws:iam::123456789012:role/endpoint",
         image="image",
@@ -81,14 +81,14 @@ def test_what_is_done_at_once_has_no_alarm_that_could_undo_it():
 
 
 @given(
-    st.from_regex(r"[a-z][a-z0-9-]{0,40}", fullmatch=True).map(lambda stack: f"{stack.rstrip('-')}-"),
+    st.from_regex(r"[a-z][a-z0-9-]{0,40}", fullmatch=True),
     st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True),
     st.integers(1, 99_999),
     st.one_of(st.none(), st.integers(1, 99_999)),
     st.integers(1, 10**7),
 )
-def test_names_fit_and_say_who_answers(prefix, model, production, shadow, epoch):
-    head = head_of(prefix, model)
+def test_names_fit_and_say_who_answers(stack, model, production, shadow, epoch):
+    head = head_of(stack, model)
     config = config_name(head, production, shadow, epoch)
     assert ConfigVersions.read(config) == ConfigVersions(production, shadow, epoch)
     name = model_name(head, production, "models/m.tar.gz", "0f" * 32)
