@@ -1,9 +1,12 @@
 """What SageMaker is asked for: complete, within its limits, and named so that it can be read back."""
 
+import re
+from datetime import UTC, datetime
+
 import botocore.session
 import pytest
 from botocore.validate import validate_parameters
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evergreen.aws.sagemaker_requests import (
@@ -14,7 +17,10 @@ from evergreen.aws.sagemaker_requests import (
     model_request,
 )
 from evergreen.domain.made_names import head_of
+from evergreen.domain.state import Run
+from evergreen.domain.training_jobs import job_name
 from evergreen.formats.endpoint_names import ConfigVersions, config_name, model_name, version_of
+from evergreen.model.schema import MODEL_NAME
 from evergreen.spec import EndpointSpec, ModelSpec, SpecError
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
@@ -96,6 +102,32 @@ def test_names_fit_and_say_who_answers(stack, model, production, shadow, epoch):
     for each in (config, name):
         assert len(each) <= 63
         assert accepted("DescribeModel", {"ModelName": each})
+
+
+STACKS = st.from_regex(r"[a-c]((-|--)?[a-c2]){0,3}", fullmatch=True)
+MODELS = st.from_regex(r"[a-c][a-c2_]{0,6}", fullmatch=True)
+
+
+@given(st.lists(st.tuples(STACKS, MODELS), min_size=2, max_size=40, unique=True))
+@example([("evergreen", "two_sign"), ("evergreen-two", "sign")])
+def test_no_two_models_of_an_accounts_stacks_have_names_that_begin_alike(both):
+    """With hyphens for underscores: few letters, so that many of them read alike."""
+    heads = [head_of(stack, model) for stack, model in both]
+    assert len(set(heads)) == len(both)
+    run = Run("20260301020000-7", "schedule", datetime(2026, 3, 1, tzinfo=UTC))
+    assert len({job_name(stack, model, run) for stack, model in both}) == len(both)
+
+
+@given(
+    st.from_regex(r"[a-zA-Z][a-zA-Z0-9-]{0,45}", fullmatch=True), st.from_regex(MODEL_NAME, fullmatch=True), st.data()
+)
+def test_a_job_has_a_name_that_sagemaker_takes(stack, model, data):
+    decided = f"20260301020000-{data.draw(st.integers(1, 10**7))}"
+    run = Run(decided, "schedule", datetime(2026, 3, 1, tzinfo=UTC), attempt=data.draw(st.integers(0, 9)))
+    name = job_name(stack, model, run)
+    assert len(name) <= 63
+    assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", name)
+    assert name.endswith(f"{decided}-{run.attempt}")
 
 
 ENDPOINT = {"model": "churn", "task": "regression", "features": {"age": {"type": "number"}}}
