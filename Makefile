@@ -1,11 +1,11 @@
 # The words of the workshop: `make` prints them. Needs uv; every word installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help dev simulator lint types architecture quick fast test cloud template build slow built pr nightly mutants permissions pins
+.PHONY: help dev simulator lint types architecture quick fast test cloud template build arm slow built pr nightly mutants permissions pins
 unexport PYTHONDONTWRITEBYTECODE   # what one process compiled, the next one finds
 export SAM_CLI_TELEMETRY = 0
 
 RUN := uv run --quiet
-STEPS := simulator lint types architecture template build test slow built   # `test` holds what `quick` runs
+STEPS := simulator lint types architecture template build arm test slow built   # `test` holds what `quick` runs
 
 help:          ## these words
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,10 +45,13 @@ template:      ## sam validate
 build:         ## sam build
 	$(RUN) sam build --cached
 
+arm:           ## sam build for arm64, beside it
+	$(RUN) sam build --cached --parameter-overrides Architecture=arm64 --build-dir .aws-sam/arm64 --cache-dir .aws-sam/arm64-cache
+
 slow:          ## the tests that take over 20 seconds each; TESTS=tests/faults for some
 	$(RUN) pytest -m slow --dist worksteal $(TESTS)
 
-built:         ## the stack as `make build` left it, deployed into the local cloud
+built:         ## what `make build` and `make arm` left: its libraries, and the stack deployed into the local cloud
 	$(RUN) pytest -m built tests/infra
 
 pr:            ## all that must hold before a change lands; says how long each step took

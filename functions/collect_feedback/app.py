@@ -14,7 +14,7 @@ from evergreen.inbound.http import HttpRequest, http_answer, http_problem
 from evergreen.usecases.collect_feedback import collect_feedback
 
 logger = Logger(service="collect_feedback")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

@@ -21,7 +21,7 @@ _VERDICTS = {
 }
 
 logger = Logger(service="compare_shadow")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

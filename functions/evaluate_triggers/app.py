@@ -19,7 +19,7 @@ from evergreen.usecases.steps.retraining import request_retraining
 _LARGEST = 1e100  # CloudWatch takes no number above 2**360
 
 logger = Logger(service="evaluate_triggers")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context
@@ -61,7 +61,7 @@ def _report(model: str, decision: RetrainDecision) -> None:
 
 def _measure(model: str, check: Check) -> None:
     """One line of metrics a check, under the model and the trigger."""
-    found = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+    found = EphemeralMetrics()
     found.add_dimension(telemetry.MODEL, model)
     found.add_dimension(telemetry.TRIGGER, check.trigger)
     for metric, number in ((telemetry.CHECK_SCORE, check.score), (telemetry.CHECK_THRESHOLD, check.threshold)):

@@ -21,7 +21,7 @@ _COUNTED = {
 }
 
 logger = Logger(service="finish_training")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

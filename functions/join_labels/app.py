@@ -12,7 +12,7 @@ from evergreen.inbound.events import ObjectCreated, correlation_id
 from evergreen.usecases.join_labels import join_labels
 
 logger = Logger(service="join_labels")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

@@ -12,7 +12,7 @@ from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledge
 from evergreen.usecases.launch_training import launch_training
 
 logger = Logger(service="launch_training")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

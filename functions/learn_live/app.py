@@ -15,7 +15,7 @@ from evergreen.usecases.learn_live import LearnedLive, learn_live
 from evergreen.usecases.steps.each_model import Troubles
 
 logger = Logger(service="learn_live")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context
@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _report(model: str, learned: Sequence[LearnedLive]) -> None:
-    found = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+    found = EphemeralMetrics()
     found.add_dimension(telemetry.MODEL, model)
     telemetry.add(found, telemetry.LIVE_ROWS, sum(each.rows for each in learned))
     telemetry.add(found, telemetry.LIVE_ROWS_IGNORED, sum(each.ignored for each in learned))

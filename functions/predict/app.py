@@ -17,7 +17,7 @@ from evergreen.inbound.http import HttpRequest, http_answer, http_problem
 from evergreen.usecases.predict import describe, predict, request_id_of
 
 logger = Logger(service="predict")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context
@@ -63,7 +63,7 @@ def _answer(request: HttpRequest) -> dict[str, Any]:
         telemetry.add(metrics, telemetry.UNCAPTURED_ROWS, len(answer.uncaptured))
         logger.error("rows were not captured", request_id=request_id, inference_ids=answer.uncaptured)
     if answer.body is None:
-        failed = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+        failed = EphemeralMetrics()
         failed.add_dimension(telemetry.FUNCTION, "predict")  # what the template's alarm watches, whatever the model
         telemetry.add(failed, telemetry.FAILED_REQUESTS, 1)
         failed.flush_metrics()

@@ -12,7 +12,7 @@ from evergreen.inbound.events import ObjectCreated, correlation_id
 from evergreen.usecases.profile_capture import profile_capture
 
 logger = Logger(service="profile_capture")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

@@ -14,7 +14,7 @@ from evergreen.usecases.reconcile import reconcile
 from evergreen.usecases.steps.each_model import Troubles
 
 logger = Logger(service="reconcile")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

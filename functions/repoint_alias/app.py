@@ -20,7 +20,7 @@ _COUNTED = {
 }
 
 logger = Logger(service="repoint_alias")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

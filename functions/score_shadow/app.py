@@ -12,7 +12,7 @@ from evergreen.inbound.events import ObjectCreated, correlation_id
 from evergreen.usecases.score_shadow import score_shadow
 
 logger = Logger(service="score_shadow")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

@@ -13,7 +13,7 @@ from evergreen.usecases.steps.each_model import Troubles
 from evergreen.usecases.update_registry import reconcile_registry, require_registry, update_registry
 
 logger = Logger(service="update_registry")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context

@@ -18,7 +18,7 @@ from evergreen.usecases.steps.endpoints_of_models import endpoint_of
 from evergreen.usecases.watch_deployment import look_at_alarm, start_watch, watch_deployment
 
 logger = Logger(service="watch_deployment")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Metrics()
 
 
 @logger.inject_lambda_context
@@ -48,7 +48,8 @@ def _look(alarm: AlarmChange, ports: Ports) -> dict[str, Any]:
     """Judge each model that the alarm may be about; only an alarm that goes off is one."""
     because: dict[str, str | None] = {}
     troubles = Troubles("could not be judged", logger.exception)
-    for model in ports.ledger.models() if alarm.state == "ALARM" else ():
+    is_ours = alarm.stack in (None, ports.stack)
+    for model in ports.ledger.models() if alarm.state == "ALARM" and is_ours else ():
         if alarm.model not in (None, model):
             continue
         with troubles.of(model):
@@ -66,7 +67,7 @@ def _measure(model: str, decision: BakeDecision | None) -> None:
     """Show how near a rollback is: e-values as powers of ten."""
     if decision is None:
         return
-    found = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+    found = EphemeralMetrics()
     found.add_dimension(telemetry.MODEL, model)
     telemetry.add(found, telemetry.BAKE_REQUESTS, decision.evidence["requests"])
     telemetry.add(found, telemetry.BAKE_ERROR_EVIDENCE, decision.evidence["log_e_errors"] / math.log(10))

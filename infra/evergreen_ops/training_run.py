@@ -253,6 +253,7 @@ def train_in_local_cloud(given: Trial, say: Say) -> TrainedModel:
     with _bucket({ROWS_KEY: given.rows, SOURCE_KEY: pack_source(), MANIFEST_KEY: _manifest()}) as cloud:
         trainer = SageMakerTrainer(
             cloud.client("sagemaker"),
+            stack=cloud.stack_name,
             role_arn=cloud.outputs["RoleArn"],
             image="local",
             mlflow_tracking_uri=_environment().get(_TELLS[0], ""),

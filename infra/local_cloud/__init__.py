@@ -17,5 +17,6 @@ on them cloudwatch and dynamodb; on these sqs, eventbridge, apigateway and sagem
 a higher one it is handed a function: ``courier.accept``, ``metrics.on_data``, ``queues.on_message``, ``emit``.
 
 What it does not do: IAM is not enforced but for functions' resource policies; nothing throttles, and in this process no
-function times out; DynamoDB's TTL does not expire; flexible time windows are ignored; there is one account and region.
+function times out; DynamoDB's TTL does not expire; flexible time windows are ignored; there is one account, and one
+region of your choice.
 """

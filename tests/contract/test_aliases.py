@@ -109,7 +109,6 @@ class Endpoint:
             model=model,
             endpoint=model,
             spec=self.spec,
-            prefix="evergreen-",
             stack="evergreen",
             role_arn=ROLE,
             image="sklearn:1.4-2",

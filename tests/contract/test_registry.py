@@ -5,6 +5,7 @@ import pytest
 from small_artifact import small_artifact
 
 from evergreen.aws.registry import MlflowRegistry
+from evergreen.errors import RegisteredByAnotherStackError
 from evergreen.model.archive import unpack
 from evergreen.ports import Described, RunLink
 from evergreen.training.run_record import Provenance, run_record
@@ -24,7 +25,7 @@ def store(tmp_path_factory):
 def registry(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where a store without a server puts artifacts
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # a store without a server looks for a version's model there
-    return MlflowRegistry(store)
+    return MlflowRegistry(store, stack="evergreen")
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_a_version_is_described_when_it_is_new_and_what_was_found_since_comes_be
 def test_a_version_that_two_deliveries_registered_at_once_is_the_first_for_everybody(registry, client, model, store):
     registered(registry, model, 1)
     client.create_model_version(model, source=ARTIFACT, tags={"evergreen.version": "1", "evergreen.status": "late"})
-    another = MlflowRegistry(store)
+    another = MlflowRegistry(store, stack="evergreen")
     another.point(model, "production", 1)
     assert int(client.get_model_version_by_alias(model, "production").version) == 1
     assert another.view(model).tags == {1: {"evergreen.status": "candidate"}}
@@ -199,4 +200,49 @@ def test_a_registry_that_answers_is_no_trouble_and_one_that_does_not_raises(regi
     registry.require()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(mlflow.MlflowException):
-        MlflowRegistry("http://127.0.0.1:9").require()
+        MlflowRegistry("http://127.0.0.1:9", stack="evergreen").require()
+
+
+# --- stacks that share a server ---------------------------------------------------------------------------------------
+
+
+def everything(client, name):
+    """What a registered model is: its tags, its aliases, and the tags of its versions."""
+    found = client.get_registered_model(name)
+    versions = client.search_model_versions(f"name = '{name}'")
+    return found.tags, found.aliases, {str(version.version): version.tags for version in versions}
+
+
+def test_a_registered_model_of_another_stack_is_left_alone_whatever_is_asked(registry, client, store, model):
+    registered(registry, model, 1)
+    registry.point(model, "production", 1)
+    before = everything(client, model)
+    other = MlflowRegistry(store, stack="evergreen-two")
+    for asked in (
+        lambda: registered(other, model, 1, **{"evergreen.status": "good"}),
+        lambda: registered(other, model, 2),
+        lambda: other.point(model, "production", 1),
+        lambda: other.point(model, "production", None),
+        lambda: other.view(model),
+    ):
+        with pytest.raises(RegisteredByAnotherStackError, match=r"is stack .*: set .* MlflowModelPrefix"):
+            asked()
+        assert everything(client, model) == before
+
+
+def test_with_a_prefix_both_have_their_own(registry, client, store, model):
+    other = MlflowRegistry(store, stack="evergreen-two", prefix="two.")
+    for each, status in ((registry, "good"), (other, "bad")):
+        registered(each, model, 1, **{"evergreen.status": status})
+        each.point(model, "production", 1)
+    both = (model, registry, "evergreen", "good"), (f"two.{model}", other, "evergreen-two", "bad")
+    for name, each, stack, status in both:
+        tags, aliases, versions = everything(client, name)
+        assert (tags, aliases) == ({"evergreen.stack": stack}, {"production": 1})
+        assert versions["1"]["evergreen.status"] == each.view(model).tags[1]["evergreen.status"] == status
+
+
+def test_a_registered_model_that_bears_no_stacks_name_is_taken_over(registry, client, store, model):
+    client.create_registered_model(model)
+    registered(registry, model, 1)
+    assert client.get_registered_model(model).tags == {"evergreen.stack": "evergreen"}

@@ -24,7 +24,7 @@ from evergreen.usecases.launch_training import training_request
 from evergreen.usecases.people import apply
 
 REQUEST = TrainingRequest(
-    job_name="churn-20260301020000-7-0",
+    job_name="evergreen-churn-20260301020000-7-0",
     model="churn",
     hyperparameters={"model": '"churn"', "task": '"binary"'},
     source="s3://artifacts/source/abc/sourcedir.tar.gz",
@@ -49,6 +49,7 @@ def cloud(_nobodys_credentials):
 def trainer(cloud):
     return SageMakerTrainer(
         boto3.client("sagemaker"),
+        stack="evergreen",
         role_arn="arn:aws:iam::123456789012:role/training",
         image="683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.4-2-cpu-py3",
         mlflow_tracking_uri="https://mlflow.example",
@@ -155,7 +156,9 @@ def test_the_channels_name_exactly_what_is_read(trainer):
 
 
 def test_without_a_registry_the_job_is_told_of_none(cloud):
-    trainer = SageMakerTrainer(boto3.client("sagemaker"), role_arn="r" * 20, image="image", mlflow_tracking_uri="")
+    trainer = SageMakerTrainer(
+        boto3.client("sagemaker"), stack="evergreen", role_arn="r" * 20, image="image", mlflow_tracking_uri=""
+    )
     assert trainer.job(REQUEST)["Environment"] == {}
 
 
@@ -246,7 +249,7 @@ def test_what_the_service_will_never_take_is_refused_with_its_reason(cloud, trai
     client = boto3.client("sagemaker")
     with Stubber(client) as stubbed:
         stubbed.add_client_error("create_training_job", "ValidationException", "Subnet subnet-1 does not exist")
-        refused = SageMakerTrainer(client, role_arn="r" * 20, image="image", mlflow_tracking_uri="")
+        refused = SageMakerTrainer(client, stack="evergreen", role_arn="r" * 20, image="image", mlflow_tracking_uri="")
         with pytest.raises(TrainingRefusedError, match="Subnet subnet-1 does not exist"):
             refused.start(REQUEST)
 
@@ -256,7 +259,9 @@ def test_a_service_in_trouble_is_no_refusal(cloud):
     with Stubber(client) as stubbed:
         stubbed.add_client_error("create_training_job", "ResourceLimitExceeded", "no instance is left")
         with pytest.raises(ClientError):
-            SageMakerTrainer(client, role_arn="r" * 20, image="image", mlflow_tracking_uri="").start(REQUEST)
+            SageMakerTrainer(client, stack="evergreen", role_arn="r" * 20, image="image", mlflow_tracking_uri="").start(
+                REQUEST
+            )
 
 
 def test_a_job_is_started_once_whoever_asks_again(trainer):

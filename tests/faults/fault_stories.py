@@ -194,7 +194,7 @@ def ticking(cloud, prefix):
 
 
 def traffic(version, time, *, model="churn", **metrics):
-    counted("Evergreen", {"Model": model, "Version": str(version)}, time, **metrics)
+    counted("Evergreen/evergreen", {"Model": model, "Version": str(version)}, time, **metrics)
 
 
 def counted(namespace, about, time, **metrics):

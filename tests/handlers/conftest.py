@@ -53,7 +53,7 @@ class Cloud(SmallCloud):
         for line in self._capsys.readouterr().out.splitlines():
             document = json.loads(line)
             for metrics in document.get("_aws", {}).get("CloudWatchMetrics", []):
-                assert metrics["Namespace"] == telemetry.NAMESPACE
+                assert metrics["Namespace"] == telemetry.namespace_of("evergreen")
                 names = [metric["Name"] for metric in metrics["Metrics"]]
                 (dimensions,) = metrics["Dimensions"]
                 written = {telemetry.Metric(m["Name"], m["Unit"], tuple(dimensions)) for m in metrics["Metrics"]}

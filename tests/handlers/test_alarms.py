@@ -22,7 +22,7 @@ SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "min
 SHAPES = ["alarm_direct", "alarm_eventbridge", "alarm_sns"]
 
 
-def alarm(cloud, at, *, shape="alarm_direct", state="ALARM", dimensions=None, namespace="Evergreen"):
+def alarm(cloud, at, *, shape="alarm_direct", state="ALARM", dimensions=None, namespace="Evergreen/evergreen"):
     """The alarm in one of its three shapes; its metric has these dimensions."""
     event, time = cloud.event(shape), f"{at:%Y-%m-%dT%H:%M:%S.000+0000}"
     if shape == "alarm_sns":
@@ -110,7 +110,7 @@ def answered(cloud, version, at, *, requests, errors=0, slow=0):
     dimensions = [{"Name": "Model", "Value": "churn"}, {"Name": "Version", "Value": str(version)}]
     counts = {"Requests": requests, "Errors": errors, "SlowRequests": slow}
     boto3.client("cloudwatch").put_metric_data(
-        Namespace="Evergreen",
+        Namespace="Evergreen/evergreen",
         MetricData=[
             {"MetricName": name, "Dimensions": dimensions, "Value": value, "Timestamp": at}
             for name, value in counts.items()

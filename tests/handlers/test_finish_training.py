@@ -24,7 +24,7 @@ from evergreen.usecases.steps.references import load_reference
 
 DAY = timedelta(days=1)
 FILES = ("model.onnx", "model.json", "reference.json")
-NAME = "churn-20260301020000-7-0"
+NAME = "evergreen-churn-20260301020000-7-0"
 KEY = f"models/churn/{NAME}/output/model.tar.gz"
 
 
@@ -115,7 +115,8 @@ def test_what_is_no_model_is_rejected_with_the_reason_and_why_tells_it(job, now,
 
 
 @pytest.mark.parametrize(
-    "key", ["models/churn/churn-20260201020000-3-0/output/model.tar.gz", f"models/other/{NAME}/output/model.tar.gz"]
+    "key",
+    ["models/churn/evergreen-churn-20260201020000-3-0/output/model.tar.gz", f"models/other/{NAME}/output/model.tar.gz"],
 )
 def test_the_output_of_another_job_is_not_taken_for_this_ones(job, key):
     rejected = ended(job, small_artifact(NAME), key)
@@ -146,7 +147,7 @@ def retrained(job, now):
     told(job, now, CandidateRegistered, **registration)
     told(job, now, ShadowStarted, version=2, judged_against=1)
     told(job, now, RetrainingRequested, decision_id="20260308020000-9", trigger="performance")
-    name = "churn-20260308020000-9-0"
+    name = "evergreen-churn-20260308020000-9-0"
     started = {"decision_id": "20260308020000-9", "attempt": 0, "rows": 240, "snapshot": "s"}
     told(job, now, TrainingStarted, **started, job_name=name)
     return job, name

@@ -18,7 +18,7 @@ from evergreen.training.source import pack_source
 from evergreen.usecases.launch_training import launch_training
 
 RUN = "20260301020000-2"
-JOB = f"churn-{RUN}-0"
+JOB = f"evergreen-churn-{RUN}-0"
 DAY = timedelta(days=1)
 
 

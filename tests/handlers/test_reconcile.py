@@ -242,7 +242,7 @@ def registered_as(model, fingerprint):
 # --- the training job -------------------------------------------------------------------------------------------------
 
 RUN = "20260301000000-5"
-JOB = f"churn-{RUN}-0"
+JOB = f"evergreen-churn-{RUN}-0"
 
 
 def requested(cloud, at):
@@ -302,7 +302,7 @@ def test_a_retry_is_not_started_before_its_delay_is_over(settled, now):
     failed = {"decision_id": RUN, "job_name": JOB, "attempt": 0, "final": False}
     recorded(settled, now, (TrainingFailed, failed))
     assert reconciled(settled, now + 15 * MINUTE) == []
-    assert reconciled(settled, now + 20 * MINUTE) == [("training job", "none", f"churn-{RUN}-1")]
+    assert reconciled(settled, now + 20 * MINUTE) == [("training job", "none", f"evergreen-churn-{RUN}-1")]
 
 
 def test_an_end_that_nobody_heard_of_is_recorded(settled, now):

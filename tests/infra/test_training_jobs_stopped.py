@@ -15,7 +15,9 @@ def test_our_trainer_stops_a_job_once_and_whatever_has_become_of_it() -> None:
 
 
 def stops(world: World) -> None:
-    trainer = SageMakerTrainer(world.cloud.client("sagemaker"), role_arn=ROLE, image="image", mlflow_tracking_uri="")
+    trainer = SageMakerTrainer(
+        world.cloud.client("sagemaker"), stack="evergreen", role_arn=ROLE, image="image", mlflow_tracking_uri=""
+    )
     world.given_script(TIDIES_UP)
     world.when_started()
     wait_for_output(world, "ready")

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from local_stacks import allow, client
 from sam_cli import run_sam
 
-from local_cloud.server.server import LocalServer, ServerError, down, local_address, running_server, up
+from local_cloud.server.server import LocalServer, ServerError, down, introduction, local_address, running_server, up
 from local_cloud.services.lambda_.invokers import InProcessInvoker
 
 HELLO = Path(__file__).parent / "fixtures" / "hello"
@@ -69,6 +69,20 @@ def test_functions_can_run_in_this_process_too() -> None:
         for entry in answer["Entries"]:
             key = f"notes/{entry['EventId']}.json"
             eventually(lambda key=key: s3.head_object(Bucket=bucket, Key=key))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("region", "partition"), [("eu-central-1", "aws"), ("us-gov-west-1", "aws-us-gov")])
+def test_a_served_cloud_is_in_the_region_that_it_is_told(region: str, partition: str) -> None:
+    with LocalServer(HELLO / "template.yaml", port=0, stack_name="hello", region=region) as server:
+        assert greet(server, "Ada") == {"greeting": "hello Ada"}
+        with urllib.request.urlopen(f"{outputs(server)['ApiUrl']}/greet/Ada", timeout=30) as answer:
+            assert json.loads(answer.read()) == {"greeting": "hello Ada"}
+        client(server, "events").put_events(Entries=[{"Source": "hello", "DetailType": "Noted", "Detail": "{}"}])
+        s3, bucket = client(server, "s3"), outputs(server)["BucketName"]
+        assert eventually(lambda: s3.list_objects_v2(Bucket=bucket, Prefix="notes/")["KeyCount"]) == 1
+        function = client(server, "lambda").get_function(FunctionName=outputs(server)["GreetFunctionName"])
+        assert function["Configuration"]["FunctionArn"].startswith(f"arn:{partition}:lambda:{region}:")
+        assert f"  export AWS_DEFAULT_REGION={region}" in introduction(server)
 
 
 def test_boto3_invokes_a_deployed_function_in_a_process_of_its_own(server: LocalServer) -> None:

@@ -1,9 +1,12 @@
 """What SageMaker is asked for: complete, within its limits, and named so that it can be read back."""
 
+import re
+from datetime import UTC, datetime
+
 import botocore.session
 import pytest
 from botocore.validate import validate_parameters
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evergreen.aws.sagemaker_requests import (
@@ -13,7 +16,11 @@ from evergreen.aws.sagemaker_requests import (
     deployment_request,
     model_request,
 )
-from evergreen.formats.endpoint_names import ConfigVersions, config_name, head_of, model_name, version_of
+from evergreen.domain.made_names import head_of
+from evergreen.domain.state import Run
+from evergreen.domain.training_jobs import job_name
+from evergreen.formats.endpoint_names import ConfigVersions, config_name, model_name, version_of
+from evergreen.model.schema import MODEL_NAME
 from evergreen.spec import EndpointSpec, ModelSpec, SpecError
 
 SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
@@ -31,7 +38,6 @@ def plan(sampling=1.0, **spec):
         model="churn_eu",
         endpoint="churn",
         spec=EndpointSpec(kind="sagemaker", **spec),
-        prefix="evergreen-",
         stack="evergreen",
         role_arn="arn:aws:iam::123456789012:role/endpoint",
         image="image",
@@ -81,14 +87,14 @@ def test_what_is_done_at_once_has_no_alarm_that_could_undo_it():
 
 
 @given(
-    st.from_regex(r"[a-z][a-z0-9-]{0,40}", fullmatch=True).map(lambda stack: f"{stack.rstrip('-')}-"),
+    st.from_regex(r"[a-z][a-z0-9-]{0,40}", fullmatch=True),
     st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True),
     st.integers(1, 99_999),
     st.one_of(st.none(), st.integers(1, 99_999)),
     st.integers(1, 10**7),
 )
-def test_names_fit_and_say_who_answers(prefix, model, production, shadow, epoch):
-    head = head_of(prefix, model)
+def test_names_fit_and_say_who_answers(stack, model, production, shadow, epoch):
+    head = head_of(stack, model)
     config = config_name(head, production, shadow, epoch)
     assert ConfigVersions.read(config) == ConfigVersions(production, shadow, epoch)
     name = model_name(head, production, "models/m.tar.gz", "0f" * 32)
@@ -96,6 +102,32 @@ def test_names_fit_and_say_who_answers(prefix, model, production, shadow, epoch)
     for each in (config, name):
         assert len(each) <= 63
         assert accepted("DescribeModel", {"ModelName": each})
+
+
+STACKS = st.from_regex(r"[a-c]((-|--)?[a-c2]){0,3}", fullmatch=True)
+MODELS = st.from_regex(r"[a-c][a-c2_]{0,6}", fullmatch=True)
+
+
+@given(st.lists(st.tuples(STACKS, MODELS), min_size=2, max_size=40, unique=True))
+@example([("evergreen", "two_sign"), ("evergreen-two", "sign")])
+def test_no_two_models_of_an_accounts_stacks_have_names_that_begin_alike(both):
+    """With hyphens for underscores: few letters, so that many of them read alike."""
+    heads = [head_of(stack, model) for stack, model in both]
+    assert len(set(heads)) == len(both)
+    run = Run("20260301020000-7", "schedule", datetime(2026, 3, 1, tzinfo=UTC))
+    assert len({job_name(stack, model, run) for stack, model in both}) == len(both)
+
+
+@given(
+    st.from_regex(r"[a-zA-Z][a-zA-Z0-9-]{0,45}", fullmatch=True), st.from_regex(MODEL_NAME, fullmatch=True), st.data()
+)
+def test_a_job_has_a_name_that_sagemaker_takes(stack, model, data):
+    decided = f"20260301020000-{data.draw(st.integers(1, 10**7))}"
+    run = Run(decided, "schedule", datetime(2026, 3, 1, tzinfo=UTC), attempt=data.draw(st.integers(0, 9)))
+    name = job_name(stack, model, run)
+    assert len(name) <= 63
+    assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", name)
+    assert name.endswith(f"{decided}-{run.attempt}")
 
 
 ENDPOINT = {"model": "churn", "task": "regression", "features": {"age": {"type": "number"}}}

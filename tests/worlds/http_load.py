@@ -104,7 +104,7 @@ class ServedModel:
         """The sum of a version's metric."""
         dimensions = [{"Name": "Model", "Value": self._spec.model}, {"Name": "Version", "Value": str(version)}]
         found = self._cloudwatch.get_metric_statistics(
-            Namespace="Evergreen",
+            Namespace="Evergreen/evergreen",
             MetricName=name,
             Dimensions=dimensions,
             StartTime=self._began - timedelta(minutes=5),

@@ -65,6 +65,7 @@ def _rules():
         for source in resource["Properties"].get("Events", {}).values():
             if source["Type"] == "EventBridgeRule":
                 pattern = source["Properties"]["Pattern"]
+                pattern.get("detail", {}).pop("RoleArn", None)  # the stack's own, in this world's events
                 if "aws.s3" not in pattern.get("source", ()):
                     found.append((json.dumps(pattern), function))
     return found
@@ -237,7 +238,7 @@ class LivingCloud(SmallCloud):
 
     def counted(self, version):
         """Where requests and errors are counted."""
-        return "Evergreen", ("Requests", "Errors"), {"Model": MODEL, "Version": str(version)}
+        return "Evergreen/evergreen", ("Requests", "Errors"), {"Model": MODEL, "Version": str(version)}
 
     def labels(self, *, shadow_is_better, days=4):
         """Some days pass, and what was true of their requests comes in: who was right, the shadow or production."""

@@ -150,7 +150,7 @@ def client(server: LocalServer, service: str) -> Any:
     return boto3.session.Session().client(
         service,  # type: ignore[call-overload]
         endpoint_url=server.url,
-        region_name="us-east-1",
+        region_name=server.cloud.place.region,
         aws_access_key_id="local",
         aws_secret_access_key="local",
         config=Config(retries={"total_max_attempts": 1}, proxies={}, read_timeout=120),

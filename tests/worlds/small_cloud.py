@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import boto3
 from moto import mock_aws
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply
 from local_cloud import speed
@@ -98,6 +98,7 @@ class SmallCloud:
             "SCHEDULER_ROLE_ARN": ARN.format("iam", "role/scheduler"),
             "SCHEDULE_GROUP": "evergreen",
             "SCHEDULE_DLQ_ARN": ARN.format("sqs", "dead-letters"),
+            "POWERTOOLS_METRICS_NAMESPACE": telemetry.namespace_of("evergreen"),
             "FUNCTION_ARN_PREFIX": ARN.format("lambda", "function:evergreen-"),
         }
 

@@ -40,20 +40,23 @@ def local_up(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A parameter of the template; again for each.", show_default=False),
     ] = None,
-    region: Annotated[str, typer.Option(metavar="REGION", help="The region of AWS that it is.")] = "us-east-1",
+    region: Annotated[
+        str | None, typer.Option(help="The region of AWS that it is; by default N. Virginia's.", show_default=False)
+    ] = None,
     mlflow: Annotated[
         bool, typer.Option("--mlflow/--no-mlflow", help="Start an MLflow server too, for a template that takes one.")
     ] = True,
 ) -> None:
     """Serve the local cloud in the foreground."""
     from evergreen_ops.replay.run import TEMPLATE
+    from local_cloud.kernel.place import DEFAULT_REGION
     from local_cloud.server import server
 
     chosen = None if empty else existing_template(template or TEMPLATE)
     unwanted = not mlflow and chosen is not None and server.takes_mlflow(chosen)
     parameters = _parameters(parameter or [], chosen)
     given = {server.TRACKING_PARAMETER: "", **parameters} if unwanted else parameters
-    server.up(chosen, port=port, parameters=given, region=region)
+    server.up(chosen, port=port, parameters=given, region=region or DEFAULT_REGION)
 
 
 def _parameters(given: Sequence[str], template: Path | None) -> dict[str, str]:

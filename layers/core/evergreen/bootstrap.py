@@ -92,13 +92,11 @@ class AwsPorts:
         from evergreen.aws.sagemaker_requests import EndpointPlan
         from evergreen.formats.keys import captures_of
 
-        prefix = self._prefix
         plan = EndpointPlan(
             model=spec.model,
             endpoint=spec.endpoint_name or "",
             spec=spec.endpoint,
-            prefix=prefix,
-            stack=prefix.rstrip("-"),
+            stack=self.stack,
             role_arn=self.settings.endpoint_role_arn,
             image=self.settings.endpoint_image,
             captures=self.data.uri(captures_of(spec.model)),
@@ -114,9 +112,9 @@ class AwsPorts:
         return self._client("sagemaker")
 
     @property
-    def _prefix(self) -> str:
-        """How the names of the stack's functions begin."""
-        return self.settings.function_arn_prefix.rpartition(":")[2]
+    def stack(self) -> str:
+        """The stack's name: those of its functions begin with it, and a hyphen."""
+        return self.settings.function_arn_prefix.rpartition(":")[2].removesuffix("-")
 
     @cached_property
     def trainer(self) -> p.Trainer:
@@ -124,6 +122,7 @@ class AwsPorts:
 
         return SageMakerTrainer(
             self._sagemaker,
+            stack=self.stack,
             role_arn=self.settings.training_role_arn,
             image=self.settings.training_image,
             mlflow_tracking_uri=self.settings.mlflow_tracking_uri,
@@ -165,8 +164,9 @@ class AwsPorts:
     @cached_property
     def traffic(self) -> p.TrafficMetrics:
         from evergreen.aws.traffic import CloudWatchTraffic
+        from evergreen.telemetry import namespace_of
 
-        return CloudWatchTraffic(self._cloudwatch, f"{self._prefix}predict")
+        return CloudWatchTraffic(self._cloudwatch, f"{self.stack}-predict", namespace_of(self.stack))
 
     def endpoint_traffic(self, spec: ModelSpec) -> p.TrafficMetrics:
         from evergreen.aws.traffic import EndpointTraffic
@@ -184,7 +184,8 @@ class AwsPorts:
             return None
         from evergreen.aws.registry import MlflowRegistry
 
-        return MlflowRegistry(self.settings.mlflow_tracking_uri)
+        settings = self.settings
+        return MlflowRegistry(settings.mlflow_tracking_uri, stack=self.stack, prefix=settings.mlflow_model_prefix)
 
 
 @lru_cache(maxsize=8)

@@ -33,6 +33,18 @@ class UnknownModelError(EvergreenError):
         self.model = model
 
 
+class RegisteredByAnotherStackError(EvergreenError):
+    """A registered model of MLflow's whose versions and aliases follow the ledger of another stack."""
+
+    def __init__(self, name: str, stack: str) -> None:
+        super().__init__(
+            f"the registered model {name!r} of the MLflow server is stack {stack!r}'s: "
+            "set this stack's parameter MlflowModelPrefix"
+        )
+        self.name = name
+        self.stack = stack
+
+
 class UnreadableSpecError(EvergreenError):
     """A model's spec that this version of Evergreen can't read; ``problems`` names each key."""
 

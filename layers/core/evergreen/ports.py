@@ -271,6 +271,10 @@ class Ports(Protocol):
     def __hash__(self) -> int: ...
 
     @property
+    def stack(self) -> str:
+        """The stack's name."""
+
+    @property
     def ledger(self) -> Ledger: ...
     @property
     def data(self) -> Files: ...

@@ -36,6 +36,7 @@ class Settings:
     schedule_dlq_arn: str
     function_arn_prefix: str
     mlflow_tracking_uri: str
+    mlflow_model_prefix: str = ""
     git_commit: str = ""
     artifact_cache_mb: int = 0  # of the function's own disk; 0: artifacts are not kept there
     endpoint_role_arn: str = ""
@@ -73,6 +74,7 @@ class Settings:
             schedule_dlq_arn=read("SCHEDULE_DLQ_ARN"),
             function_arn_prefix=read("FUNCTION_ARN_PREFIX"),
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI", ""),
+            mlflow_model_prefix=environment.get("MLFLOW_MODEL_PREFIX", ""),
             artifact_cache_mb=int(environment.get("ARTIFACT_CACHE_MB", "0")),
             git_commit=environment.get("GIT_COMMIT", ""),
             endpoint_role_arn=environment.get("ENDPOINT_ROLE_ARN", ""),

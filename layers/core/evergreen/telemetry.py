@@ -9,12 +9,38 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 NAMESPACE = "Evergreen"
+"""The first part of every stack's namespace: see :func:`namespace_of`."""
 MODEL, VERSION, TRIGGER, FUNCTION = "Model", "Version", "Trigger", "Function"
 """The dimensions."""
 
 
+def namespace_of(stack: str) -> str:
+    """The CloudWatch namespace of a stack's metrics: two stacks may have a model of the same name.
+
+    The template tells Powertools, too, as ``POWERTOOLS_METRICS_NAMESPACE``.
+
+    Examples
+    --------
+    >>> namespace_of("evergreen")
+    'Evergreen/evergreen'
+    """
+    return f"{NAMESPACE}/{stack}"
+
+
+def stack_of(namespace: str) -> str | None:
+    """The stack whose metrics a namespace holds; None where it holds none of ours.
+
+    Examples
+    --------
+    >>> stack_of("Evergreen/evergreen"), stack_of("AWS/Lambda")
+    ('evergreen', None)
+    """
+    first, _, stack = namespace.partition("/")
+    return stack if stack and first == NAMESPACE else None
+
+
 class Metric(NamedTuple):
-    """A CloudWatch metric of :data:`NAMESPACE`.
+    """A CloudWatch metric of a stack's namespace.
 
     Parameters
     ----------

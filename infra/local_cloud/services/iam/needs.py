@@ -571,7 +571,7 @@ def key_needs(need: Need, key: str) -> list[Need]:
     """
     service, _, operation = need.action.partition(":")
     kind = service if service == "dynamodb" and operation in _ON_ITEMS else need.action
-    via = {"kms:ViaService": f"{service}.{here().region}.amazonaws.com", "kms:CallerAccount": ACCOUNT}
+    via = {"kms:ViaService": f"{service}.{here().region}.{here().suffix}", "kms:CallerAccount": ACCOUNT}
     return [
         replace(need, action=action, resource=key, known={**need.known, **via}) for action in _KEY_ACTIONS.get(kind, ())
     ]

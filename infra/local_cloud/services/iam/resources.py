@@ -39,7 +39,8 @@ def _with_texts(role: Any) -> Any:
 
 
 def _create_policy(context: Context[object], name: str, properties: Properties) -> Any:
-    policy = create_in_moto(context, name, properties)
+    # Its name is one among its role's; moto takes it for one among all of the account's.
+    policy = create_in_moto(context, "-".join([*properties.get("Roles", []), name]), properties)
     for role in context.backend("iam").roles.values():
         _with_texts(role)
     return policy

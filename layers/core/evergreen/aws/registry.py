@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from evergreen.errors import RegisteredByAnotherStackError
 from evergreen.ports import Described, RegistryView, RunLink
 from evergreen.training.mlflow_client import client
 from evergreen.training.run_record import JOB_TAG, RunRecord
 from evergreen.training.tracking import find_run, write_run
 
 _VERSION_TAG = "evergreen.version"
+_STACK_TAG = "evergreen.stack"
 _OF_THE_MODEL = "Registered by Evergreen: the aliases production, shadow and previous follow its ledger."
 
 
 class MlflowRegistry:
     """See :class:`evergreen.ports.Registry`."""
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, *, stack: str, prefix: str = "") -> None:
         self._uri = tracking_uri
         self._client = client(tracking_uri)
+        self._stack = stack
+        self._prefix = prefix
+        self._ours: set[str] = set()  # registered models that were seen to be this stack's
         # A version that is registered stays registered: its number and its tags as they were last seen.
         self._known: dict[tuple[str, int], tuple[str, dict[str, str]]] = {}
 
@@ -40,20 +45,18 @@ class MlflowRegistry:
         described: Callable[[], Described] = Described,
         run: Callable[[], RunRecord | None] = lambda: None,
     ) -> None:
+        name = self._name(model)
+        if name not in self._ours:
+            self._claim(name, model)
         known = self._registered(model, version)
         if known is not None:
-            self._tag(model, *known, tags, described)
+            self._tag(name, *known, tags, described)
             return
-        try:
-            self._client.create_registered_model(model, description=_OF_THE_MODEL)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                raise
         told = self._run(model, tags.get(JOB_TAG, ""), run)
         logged = _logged_model(told)
         about = described()
         self._client.create_model_version(
-            model,
+            name,
             source=f"models:/{logged}" if logged else artifact,
             run_id=told and told.info.run_id,
             model_id=logged,
@@ -63,23 +66,23 @@ class MlflowRegistry:
         )
 
     def point(self, model: str, alias: str, version: int | None) -> None:
+        name = self._name(model)
+        if self._found(model) is None:
+            return
         known = None if version is None else self._registered(model, version)
         if known is not None:
-            self._client.set_registered_model_alias(model, alias, known[0])
+            self._client.set_registered_model_alias(name, alias, known[0])
             return
         try:
-            self._client.delete_registered_model_alias(model, alias)
+            self._client.delete_registered_model_alias(name, alias)
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 raise
 
     def view(self, model: str) -> RegistryView:
         self._known = {known: seen for known, seen in self._known.items() if known[0] != model}
-        try:
-            registered = self._client.get_registered_model(model)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise
+        registered = self._found(model)
+        if registered is None:
             return RegistryView({}, {})
         ours: dict[str, int] = {}
         tags: dict[int, dict[str, str]] = {}
@@ -100,11 +103,41 @@ class MlflowRegistry:
         experiment = self._client.get_run(found.run_id).info.experiment_id
         return RunLink(found.run_id, f"{self._uri.rstrip('/')}/#/experiments/{experiment}/runs/{found.run_id}")
 
+    def _name(self, model: str) -> str:
+        """What the registered model is called."""
+        return f"{self._prefix}{model}"
+
+    def _claim(self, name: str, model: str) -> None:
+        """Make the registered model, as this stack's; one of a former release's is taken over."""
+        try:
+            self._client.create_registered_model(name, {_STACK_TAG: self._stack}, _OF_THE_MODEL)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+            there = self._found(model)
+            if there is not None and _STACK_TAG not in there.tags:
+                self._client.set_registered_model_tag(name, _STACK_TAG, self._stack)
+        self._ours.add(name)
+
+    def _found(self, model: str) -> RegisteredModel | None:
+        """The registered model, or None where there is none; another stack's is not to be touched."""
+        name = self._name(model)
+        try:
+            registered: RegisteredModel = self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return None
+        owner = registered.tags.get(_STACK_TAG, self._stack)
+        if owner != self._stack:
+            raise RegisteredByAnotherStackError(name, owner)
+        return registered
+
     def _versions(self, model: str) -> Iterator[ModelVersion]:
         token: str | None = None
         while True:
             page = self._client.search_model_versions(
-                f"name = '{model}'", order_by=["version_number ASC"], page_token=token
+                f"name = '{self._name(model)}'", order_by=["version_number ASC"], page_token=token
             )
             yield from page
             token = page.token
@@ -122,26 +155,26 @@ class MlflowRegistry:
 
     def _first(self, model: str, version: int) -> ModelVersion | None:
         """The first that was registered: of two deliveries at once both may have found none, and this one counts."""
-        wanted = f"name = '{model}' and tag.`{_VERSION_TAG}` = '{version}'"
+        wanted = f"name = '{self._name(model)}' and tag.`{_VERSION_TAG}` = '{version}'"
         found = self._client.search_model_versions(wanted, order_by=["version_number ASC"], max_results=1)
         return found[0] if found else None
 
     def _tag(
         self,
-        model: str,
+        name: str,
         number: str,
         seen: dict[str, str],
         tags: Mapping[str, str],
         described: Callable[[], Described],
     ) -> None:
-        changed = {name: value for name, value in tags.items() if seen.get(name) != value}
+        changed = {tag: value for tag, value in tags.items() if seen.get(tag) != value}
         if not changed:
             return
         # What explains a change comes before it: once the change is there, nobody asks again.
-        for name, value in {**described().tags, **changed}.items():
-            if seen.get(name) != value:
-                self._client.set_model_version_tag(model, number, name, value)
-                seen[name] = value
+        for tag, value in {**described().tags, **changed}.items():
+            if seen.get(tag) != value:
+                self._client.set_model_version_tag(name, number, tag, value)
+                seen[tag] = value
 
     def _run(self, model: str, job: str, record: Callable[[], RunRecord | None]) -> Any | None:
         """The run of the job; one that MLflow missed, or has half of, is written now."""

@@ -25,6 +25,7 @@ from evergreen.aws.sagemaker_requests import (
     model_request,
 )
 from evergreen.domain.aliases import IMPORTED, AliasRecord
+from evergreen.domain.made_names import STACK_TAG
 from evergreen.domain.uris import is_uri, split_uri
 from evergreen.errors import EndpointRefusedError, EndpointWentBackError
 from evergreen.formats.endpoint_names import ConfigVersions, version_of
@@ -269,7 +270,7 @@ class EndpointAliases:
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code == "AccessDeniedException" and found is not None:
-                reason = f"the stack may not change it: give it the tag evergreen:stack with value {self._plan.stack}"
+                reason = f"the stack may not change it: give it the tag {STACK_TAG} with value {self._plan.stack}"
                 raise EndpointRefusedError(name, config, reason) from error
             if code not in _REFUSED:
                 raise

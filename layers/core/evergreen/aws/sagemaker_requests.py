@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evergreen.domain.aliases import AliasRecord
-from evergreen.formats.endpoint_names import config_name, head_of, model_name
+from evergreen.domain.made_names import STACK_TAG, head_of
+from evergreen.formats.endpoint_names import config_name, model_name
 from evergreen.spec import EndpointSpec
 
 PRODUCTION, SHADOW = "production", "shadow"
@@ -27,7 +28,6 @@ class EndpointPlan:
     model: str
     endpoint: str
     spec: EndpointSpec
-    prefix: str  # of names, the stack's
     stack: str
     role_arn: str
     image: str
@@ -38,7 +38,7 @@ class EndpointPlan:
     @property
     def head(self) -> str:
         """How names of SageMaker models and configurations begin."""
-        return head_of(self.prefix, self.model)
+        return head_of(self.stack, self.model)
 
     def model_name(self, record: AliasRecord) -> str:
         """The SageMaker model that a record's version is."""
@@ -51,7 +51,7 @@ class EndpointPlan:
     @property
     def tags(self) -> list[dict[str, str]]:
         """On everything that is made; what the stack's functions may change is told by them."""
-        return [{"Key": "evergreen:stack", "Value": self.stack}, {"Key": "evergreen:model", "Value": self.model}]
+        return [{"Key": STACK_TAG, "Value": self.stack}, {"Key": "evergreen:model", "Value": self.model}]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,15 +28,16 @@ _UNREAD = ("InternalError", "Forbidden")
 class CloudWatchTraffic:
     """See :class:`evergreen.ports.TrafficMetrics`."""
 
-    def __init__(self, client: CloudWatchClient, predict_function: str) -> None:
+    def __init__(self, client: CloudWatchClient, predict_function: str, namespace: str) -> None:
         self._client = client
         self._predict_function = predict_function
+        self._namespace = namespace
 
     def traffic(
         self, model: str, version: int, start: datetime, end: datetime, *, with_crashes: bool = False
     ) -> Traffic:
         ours = {telemetry.MODEL: model, telemetry.VERSION: str(version)}
-        metrics = [_Metric(name.lower(), telemetry.NAMESPACE, name, "Sum", ours) for name in _METRICS]
+        metrics = [_Metric(name.lower(), self._namespace, name, "Sum", ours) for name in _METRICS]
         if with_crashes:
             metrics.append(_Metric("crashes", "AWS/Lambda", "Errors", "Sum", {"FunctionName": self._predict_function}))
         requests, errors, slow, *rest = _totals(self._client, metrics, start, end)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from evergreen.domain.made_names import STACK_TAG
 from evergreen.domain.training_jobs import TrainingRequest, TrainingStatus, why_stopped
 from evergreen.errors import TrainingRefusedError
 from evergreen.training.source import METRIC_DEFINITIONS
@@ -21,9 +22,17 @@ class SageMakerTrainer:
     """See :class:`evergreen.ports.Trainer`."""
 
     def __init__(
-        self, client: SageMakerClient, *, role_arn: str, image: str, mlflow_tracking_uri: str, git_commit: str = ""
+        self,
+        client: SageMakerClient,
+        *,
+        stack: str,
+        role_arn: str,
+        image: str,
+        mlflow_tracking_uri: str,
+        git_commit: str = "",
     ) -> None:
         self._client = client
+        self._stack = stack
         self._role_arn = role_arn
         self._image = image
         self._environment = {"MLFLOW_TRACKING_URI": mlflow_tracking_uri, "GIT_COMMIT": git_commit}
@@ -75,6 +84,7 @@ class SageMakerTrainer:
             "EnableManagedSpotTraining": request.spot_wait is not None,
             "Environment": self._variables(request),
             "Tags": [
+                {"Key": STACK_TAG, "Value": self._stack},
                 {"Key": "evergreen:model", "Value": request.model},
                 {"Key": "evergreen:job", "Value": request.job_name},
             ],

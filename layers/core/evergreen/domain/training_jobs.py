@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from evergreen.domain.catalog import CatalogEntry
+from evergreen.domain.made_names import head_of
 from evergreen.domain.state import Run
 
 
@@ -53,31 +54,17 @@ def snapshot_sha256(files: Sequence[Mapping[str, Any]], trained_from: str = "") 
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def job_name(model: str, run: Run) -> str:
-    """The name of a run's job: at most 63 characters, never the same for two attempts.
+def job_name(stack: str, model: str, run: Run) -> str:
+    """The name of a run's job: at most 63 characters, never the same for two attempts of an account's stacks.
 
     Examples
     --------
     >>> from datetime import UTC, datetime
-    >>> job_name("late_flights", Run("20130301020000-7", "data_drift", datetime(2013, 3, 1, tzinfo=UTC)))
-    'late-flights-20130301020000-7-0'
+    >>> run = Run("20130301020000-7", "data_drift", datetime(2013, 3, 1, tzinfo=UTC))
+    >>> job_name("evergreen", "late_flights", run)
+    'evergreen-late-flights-20130301020000-7-0'
     """
-    return _dashed(f"{model}-{run.decision_id}-{run.attempt}")
-
-
-def job_prefix(model: str) -> str:
-    """What the names of a model's jobs begin with.
-
-    Examples
-    --------
-    >>> job_prefix("late_flights")
-    'late-flights-'
-    """
-    return _dashed(f"{model}-")
-
-
-def _dashed(text: str) -> str:
-    return text.replace("_", "-").replace("--", "-")
+    return f"{head_of(stack, model)}-{run.decision_id}-{run.attempt}"
 
 
 @dataclass(frozen=True, slots=True)

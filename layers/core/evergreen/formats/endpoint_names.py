@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
 from evergreen.domain.aliases import IMPORTED
 
-_LONGEST_HEAD = 36  # of 63 characters: five digits of each version, eight of the epoch, and the words between
 _CONFIG = re.compile(r"-p(\d+)-s(\d+)-e(\d+)$")
 _MODEL = re.compile(r"-v(\d+)-[0-9a-f]{8}$")
 _NOBODY = 0
-
-
-def head_of(prefix: str, model: str) -> str:
-    """How the names of a model's SageMaker models and endpoint configurations begin.
-
-    Examples
-    --------
-    >>> head_of("evergreen-", "churn_eu")
-    'evergreen-churn-eu'
-    >>> head_of("evergreen-", "the_longest_name_that_a_model_may_have_")
-    'evergreen-the-longest-name-a8884b13'
-    """
-    head = f"{prefix}{model}".replace("_", "-")
-    if len(head) <= _LONGEST_HEAD:
-        return head
-    digest = hashlib.sha256(head.encode()).hexdigest()[:8]
-    return f"{head[: _LONGEST_HEAD - 9].rstrip('-')}-{digest}"
 
 
 def model_name(head: str, version: int, artifact: str, sha256: str) -> str:

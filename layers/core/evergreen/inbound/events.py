@@ -16,7 +16,7 @@ from typing import Any
 
 from evergreen import telemetry
 from evergreen.domain.model_events import Event
-from evergreen.domain.training_jobs import job_prefix, why_stopped
+from evergreen.domain.training_jobs import why_stopped
 from evergreen.model.schema import MODEL_NAME
 
 _EventType = type[Event]
@@ -140,7 +140,7 @@ class TrainingJobChange:
     """A training job's state change."""
 
     job_name: str
-    model: str | None  # None: not one of our jobs
+    model: str | None  # None: not one of our jobs; the ledger knows which of them the model waits for
     status: str
     artifact: str | None
     reason: str
@@ -153,7 +153,7 @@ class TrainingJobChange:
         name = detail["TrainingJobName"]
         return cls(
             job_name=name,
-            model=_model_of_job(name, detail.get("HyperParameters") or {}),
+            model=_model_of_job(detail.get("HyperParameters") or {}),
             status=detail["TrainingJobStatus"],
             artifact=(detail.get("ModelArtifacts") or {}).get("S3ModelArtifacts"),
             reason=detail.get("FailureReason") or why_stopped(detail.get("SecondaryStatus") or ""),
@@ -161,17 +161,13 @@ class TrainingJobChange:
         )
 
 
-def _model_of_job(name: str, hyperparameters: Mapping[str, Any]) -> str | None:
-    """The model that a job of ours trains: it is among the hyperparameters, and the job is named after it.
-
-    Other teams' jobs may have a hyperparameter `model`, too, with whatever they like in it.
-    """
+def _model_of_job(hyperparameters: Mapping[str, Any]) -> str | None:
+    """The model that a job trains, among its hyperparameters: whatever other teams call so is no model's name."""
     try:
         model = json.loads(hyperparameters["model"])
     except (KeyError, TypeError, ValueError):
         return None
-    is_named_so = isinstance(model, str) and re.fullmatch(MODEL_NAME, model) and name.startswith(job_prefix(model))
-    return model if is_named_so else None
+    return model if isinstance(model, str) and re.fullmatch(MODEL_NAME, model) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +200,7 @@ class AlarmChange:
     model: str | None = None  # that its metrics' dimensions name; None: it may be about any
     version: int | None = None
     endpoint: str | None = None  # of SageMaker's, that they name
+    stack: str | None = None  # whose metrics of ours they are
 
     @classmethod
     def parse(cls, event: Mapping[str, Any]) -> AlarmChange | None:
@@ -246,16 +243,24 @@ def _named(dimensions: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {dimension["name"]: dimension["value"] for dimension in dimensions}
 
 
-def _about(metrics: Iterable[tuple[str, Mapping[str, str]]]) -> tuple[str | None, int | None, str | None]:
-    """The one model, and the one version of it, that our metrics name; the one endpoint that SageMaker's do."""
+def _about(
+    metrics: Iterable[tuple[str, Mapping[str, str]]],
+) -> tuple[str | None, int | None, str | None, str | None]:
+    """The one model, and the one version of it, that our metrics name; SageMaker's endpoint; whose metrics ours are."""
     metrics = list(metrics)
     endpoints = {d["EndpointName"] for namespace, d in metrics if namespace in _ENDPOINTS and "EndpointName" in d}
-    ours = [dimensions for namespace, dimensions in metrics if namespace == telemetry.NAMESPACE]
+    stacks = {stack for namespace, _ in metrics if (stack := telemetry.stack_of(namespace)) is not None}
+    ours = [dimensions for namespace, dimensions in metrics if telemetry.stack_of(namespace) is not None]
     models = {dimensions[telemetry.MODEL] for dimensions in ours if telemetry.MODEL in dimensions}
     versions = {dimensions[telemetry.VERSION] for dimensions in ours if telemetry.VERSION in dimensions}
-    model = models.pop() if len(models) == 1 else None
-    version = versions.pop() if model is not None and len(versions) == 1 else ""
-    return model, int(version) if version.isdecimal() else None, endpoints.pop() if len(endpoints) == 1 else None
+    model = _only(models)
+    version = _only(versions) if model is not None else None
+    number = int(version) if version is not None and version.isdecimal() else None
+    return model, number, _only(endpoints), _only(stacks)
+
+
+def _only(found: set[str]) -> str | None:
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def finish_training(model: str, end: JobEnd, *, now: datetime, ports: Ports) -> 
     artifact, or not this job's, is rejected with the reason: trying again would read the same bytes.
     """
     state = ports.ledger.read(model)
-    if _waits_to_try_again(state, end.job_name):
+    if _waits_to_try_again(state, end.job_name, ports):
         _schedule_retry(state, now, ports)  # an earlier delivery may have died when the failure was recorded
     if state.run is None or state.run.job_name != end.job_name:
         return ()
@@ -149,17 +149,17 @@ def _failed(state: ModelState, end: JobEnd, now: datetime, ports: Ports) -> Sequ
         return (failed,)
 
     after, events = decide_and_record(ports.ledger, state.model, decide)
-    if _waits_to_try_again(after, end.job_name):
+    if _waits_to_try_again(after, end.job_name, ports):
         _schedule_retry(after, now, ports)
     return events
 
 
-def _waits_to_try_again(state: ModelState, job: str) -> bool:
+def _waits_to_try_again(state: ModelState, job: str, ports: Ports) -> bool:
     """Whether the open run's last attempt was this job, and the next one has not begun."""
     run = state.run
     if run is None or run.job_name is not None or run.attempt == 0:
         return False
-    return job_name(state.model, replace(run, attempt=run.attempt - 1)) == job
+    return job_name(ports.stack, state.model, replace(run, attempt=run.attempt - 1)) == job
 
 
 def _schedule_retry(state: ModelState, now: datetime, ports: Ports) -> None:

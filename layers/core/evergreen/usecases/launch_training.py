@@ -207,7 +207,7 @@ def training_request(state: ModelState, run: Run, spec: ModelSpec, snapshot: Sna
     if snapshot.trained_from:
         hyperparameters["trained_from"] = snapshot.trained_from
     return TrainingRequest(
-        job_name=job_name(state.model, run),
+        job_name=job_name(ports.stack, state.model, run),
         model=state.model,
         hyperparameters={name: json.dumps(value) for name, value in hyperparameters.items()},
         source=ports.artifacts.uri(source_key(snapshot.source)),

@@ -100,7 +100,7 @@ def _run(state: ModelState, now: datetime, ports: Ports) -> list[Difference]:
         if waited < due + PATIENCE:
             return []
         launch = partial(launch_training, state.model, run.decision_id, now=now, ports=ports)
-        return [Difference("training job", "none", job_name(state.model, run), launch)]
+        return [Difference("training job", "none", job_name(ports.stack, state.model, run), launch)]
     if waited < PATIENCE:
         return []
     status = ports.trainer.status(run.job_name)
