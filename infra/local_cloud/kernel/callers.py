@@ -41,6 +41,8 @@ class Caller:
     'arn:aws:sts::123456789012:assumed-role/predict/predict-1'
     >>> Caller("events.amazonaws.com").is_service
     True
+    >>> Caller.session("arn:aws:iam::123456789012:role/team/predict", "predict-1").name
+    'predict-1'
     """
 
     arn: str
@@ -54,6 +56,11 @@ class Caller:
         return cls(f"arn:aws:sts::{account}:assumed-role/{role}/{name}", role_arn)
 
     @property
+    def name(self) -> str:
+        """What people call it: the session's own name (a function's is the function's), or the service's."""
+        return self.arn.rsplit("/", 1)[-1]
+
+    @property
     def is_service(self) -> bool:
         """Whether a service of AWS asks on its own account."""
         return not self.role_arn
@@ -62,6 +69,15 @@ class Caller:
     def account(self) -> str:
         """The account of the role."""
         return self.arn.split(":")[4] if self.role_arn else ""
+
+
+OPERATOR = "operator"
+"""Who is neither a role's session nor a service."""
+
+
+def name_of(caller: Caller | None) -> str:
+    """Return what people call a caller."""
+    return OPERATOR if caller is None else caller.name
 
 
 _RUNNING: ContextVar[Caller | None] = ContextVar("caller", default=None)

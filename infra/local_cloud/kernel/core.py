@@ -13,6 +13,7 @@ from local_cloud.kernel.callers import Keyring
 from local_cloud.kernel.clock import Agenda, VirtualClock
 from local_cloud.kernel.gate import Gate
 from local_cloud.kernel.identities import Identities
+from local_cloud.kernel.notices import Kind, Listener, Notice
 from local_cloud.kernel.patching import Patch
 
 DEFAULT_TRAINING_SECONDS = 600.0
@@ -73,6 +74,8 @@ class Core(Service):
         Whose access key is whose.
     lock
         Held while the agenda runs. API calls from other threads do not wait for it.
+    listeners
+        Told of everything that happens.
     """
 
     clock: VirtualClock
@@ -83,6 +86,12 @@ class Core(Service):
     gate: Gate = field(default_factory=Gate)
     keyring: Keyring = field(default_factory=Keyring)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    listeners: list[Listener] = field(default_factory=list)
+
+    def tell(self, kind: Kind, who: str, what: str, outcome: str) -> None:
+        """Tell whoever looks on what happened now: names, states and codes, no data."""
+        for listener in tuple(self.listeners):
+            listener(Notice(self.clock.now, kind, who, what, outcome))
 
 
 # -- what replaces moto's own ----------------------------------------------------------------------------------------

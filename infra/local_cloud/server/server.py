@@ -31,7 +31,9 @@ from local_cloud.kernel.answers import Answer, aws_error
 from local_cloud.kernel.core import Options
 from local_cloud.kernel.errors import LocalCloudError, UnknownFunctionError
 from local_cloud.kernel.gate import Application
+from local_cloud.kernel.notices import Kind, Listener
 from local_cloud.kernel.patching import Patch, Patches
+from local_cloud.server.calls import asked, ending
 from local_cloud.server.running import CONTROL_PREFIX, PID_FILE, STATE_DIR, running_server
 from local_cloud.services.cloudformation.change_sets import patched_delete_stack
 from local_cloud.services.cloudformation.template import read_template
@@ -58,6 +60,10 @@ EXAMPLE_CREDENTIALS = {
 _EXECUTE_API = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
+OnProgress = Callable[[str, int, int], object]
+"""Takes what a starting server does, and how many of how many are done; no number at all where nothing is counted."""
+
+
 class ServerError(LocalCloudError):
     """The local server cannot be started or stopped."""
 
@@ -78,6 +84,8 @@ class LocalServer:
         Makes the invoker of functions from the endpoint's URL; by default each function runs in processes of its own.
     work_dir
         Where unpacked code goes; by default a temporary directory.
+    on_progress
+        Told how far the start is.
 
     Examples
     --------
@@ -95,6 +103,7 @@ class LocalServer:
         parameters: Mapping[str, str] | None = None,
         invoker: Callable[[str], Invoker] = AwslambdaricInvoker,
         work_dir: Path | None = None,
+        on_progress: OnProgress = lambda *_: None,
     ) -> None:
         self._template = template
         self._port = port
@@ -102,6 +111,7 @@ class LocalServer:
         self._parameters = dict(parameters or {})
         self._make_invoker = invoker
         self._work_dir = work_dir
+        self._on_progress = on_progress
         self._cloud: LocalCloud | None = None
         self._http: BaseWSGIServer | None = None
         self._mlflow: MlflowServer | None = None
@@ -143,8 +153,7 @@ class LocalServer:
             options = Options(real_time=True, keep_logs=True, address=f"http://127.0.0.1:{self._port}")
             self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir, options)
             if self._template is not None:
-                given = self._with_mlflow(self._cloud, self._template)
-                self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=given)
+                self._deploy(self._cloud, self._template)
         except BaseException:
             self._end_mlflow()
             if self._cloud is not None:
@@ -160,6 +169,17 @@ class LocalServer:
         for thread in self._threads:
             thread.start()
         return self
+
+    def _deploy(self, cloud: LocalCloud, template: Path) -> None:
+        parameters = self._with_mlflow(cloud, template)
+        deploying = f"deploying {template.name}"
+        self._on_progress(deploying, 0, 0)
+        listeners = cloud.resource_types.listeners
+        listeners.append(lambda _, number, of: self._on_progress(deploying, number, of))
+        try:
+            cloud.deploy_stack(template, stack_name=self._stack_name, parameters=parameters)
+        finally:
+            listeners.clear()
 
     def close(self) -> None:
         """Stop serving and end every process of the cloud; a second call does nothing."""
@@ -185,6 +205,7 @@ class LocalServer:
     def _with_mlflow(self, cloud: LocalCloud, template: Path) -> dict[str, str]:
         if TRACKING_PARAMETER in self._parameters or not takes_mlflow(template):
             return self._parameters
+        self._on_progress("starting MLflow", 0, 0)
         cloud.client("s3").create_bucket(Bucket=TRACKING_BUCKET)
         place = LocalS3(f"s3://{TRACKING_BUCKET}", f"http://127.0.0.1:{self._port}")
         self._mlflow = MlflowServer(cloud.work_dir / "mlflow", artifacts=place).start()
@@ -301,7 +322,7 @@ class Gateway:
         elif path.startswith(API_PREFIX):
             answer = self._http_api(environ)
         else:
-            answer = self._aws(environ)
+            answer = self._called(environ)
         start_response(answer.status_line, list(answer.headers.items()))
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [answer.body]
 
@@ -346,6 +367,16 @@ class Gateway:
         )
         kept = {name: value for name, value in told.headers.items() if name.lower() != "content-length"}
         return Answer(told.status, {**kept, "content-length": str(len(told.body))}, told.body)
+
+    def _called(self, environ: WSGIEnvironment) -> Answer:
+        """Answer a call of AWS's API, and tell of it where somebody looks on."""
+        cloud = self._server.cloud
+        if not cloud.core.listeners:
+            return self._aws(environ)
+        who, what, call = asked(environ, cloud.core.keyring.holder)
+        answer = self._aws(environ)
+        cloud.core.tell(Kind.CALL, who, what, ending(call, answer))
+        return answer
 
     def _aws(self, environ: WSGIEnvironment) -> Answer:
         """Ask moto; what it cannot do or has no page for becomes an error in AWS's shape, never HTML."""
@@ -419,6 +450,8 @@ def up(
     parameters: Mapping[str, str] | None = None,
     state_dir: Path = STATE_DIR,
     say: Callable[[str], object] = print,
+    on_progress: OnProgress = lambda *_: None,
+    on_notice: Listener | None = None,
 ) -> None:
     """Serve in the foreground until interrupted or until `down`.
 
@@ -432,6 +465,10 @@ def up(
         Where the pid file is kept.
     say
         Called with each line that tells the user where things are.
+    on_progress
+        Told how far the start is.
+    on_notice
+        Told of each call, schedule, alarm and job, once all is there.
 
     Raises
     ------
@@ -450,12 +487,16 @@ def up(
     before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
     pid_file = state_dir / PID_FILE
     try:
-        with LocalServer(template, port=port, stack_name=stack_name, parameters=parameters) as server:
+        with LocalServer(
+            template, port=port, stack_name=stack_name, parameters=parameters, on_progress=on_progress
+        ) as server:
             state_dir.mkdir(parents=True, exist_ok=True)
             told = {"pid": os.getpid(), "port": server._port, "url": server.url, "mlflow": server.mlflow_url}
             pid_file.write_text(json.dumps(told))
             for line in introduction(server):
                 say(line)
+            if on_notice is not None:
+                server.cloud.core.listeners.append(on_notice)
             while not stop.wait(1.0):  # a plain wait() would not let signal handlers run
                 continue
     finally:

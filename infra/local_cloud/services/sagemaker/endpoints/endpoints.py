@@ -21,6 +21,7 @@ from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS, Loopback
 from local_cloud.kernel.measures import Record
+from local_cloud.kernel.notices import Kind
 from local_cloud.services.cloudwatch.alarms import ALARM, Alarms
 from local_cloud.services.sagemaker.endpoints.captures import Captures
 from local_cloud.services.sagemaker.endpoints.container import Limits, ServedModel, Surroundings
@@ -488,6 +489,7 @@ class Endpoints(Service):
 
     def _tell(self, endpoint: LocalEndpoint, *, status: str | None = None) -> None:
         """Put the endpoint's state on the event bus."""
+        self.core.tell(Kind.ENDPOINT, endpoint.endpoint_name, "", status or endpoint.status)
         self.emit(
             source="aws.sagemaker",
             detail_type="SageMaker Endpoint State Change",

@@ -30,6 +30,7 @@ from local_cloud.kernel.callers import Caller, acting_as
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
 from local_cloud.kernel.gate import Gate
+from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.patching import Patch
 from local_cloud.services.sagemaker.training.container import (
     STOP_GRACE_SECONDS,
@@ -331,6 +332,7 @@ class TrainingJobs(Service):
 
     def _enter(self, job: LocalTrainingJob, status: Status, secondary: str, *, message: str = "") -> None:
         job.enter(status, secondary, self.core.clock.now, message=message)
+        self.core.tell(Kind.JOB, job.training_job_name, "", status if status == secondary else f"{status}: {secondary}")
         self.emit(
             source="aws.sagemaker",
             detail_type="SageMaker Training Job State Change",
