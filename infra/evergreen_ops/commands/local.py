@@ -47,6 +47,14 @@ def local_up(
     mlflow: Annotated[
         bool, typer.Option("--mlflow/--no-mlflow", help="Start an MLflow server too, for a template that takes one.")
     ] = True,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder to keep the state in, and to come back from; by default it is gone at the end.",
+            show_default=False,
+            file_okay=False,
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print no line for each call, schedule, alarm and job.")
     ] = False,
@@ -68,6 +76,7 @@ def local_up(
             say=start.say,
             on_progress=start.show,
             on_notice=None if quiet else _print_notice,
+            data=data,
         )
 
 

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 from local_cloud.kernel import callers
 from local_cloud.kernel.callers import Keyring
@@ -44,13 +45,23 @@ class Options:
 
 
 class Service:
-    """A service of the cloud. Most write nothing late and hold nothing: these two are for those that do."""
+    """A service of the cloud. Most write nothing late and hold nothing: these are for those that do.
+
+    Attributes
+    ----------
+    volatile
+        Names of attributes that hold for this process alone: no saved state has them.
+    """
 
     __slots__ = ()
+    volatile: ClassVar[frozenset[str]] = frozenset()
 
     def flush(self) -> int:
         """Do at once what waits for a buffer to fill or a window to close; return how much there was."""
         return 0
+
+    def resume(self) -> None:
+        """Start again what ran behind a state that was saved, and has now been loaded."""
 
     def close(self) -> None:
         """End what the service started."""

@@ -43,6 +43,8 @@ class Resources(Service):
         When these are not the types that are supported.
     """
 
+    volatile = frozenset({"kinds", "listeners"})
+
     def __init__(self, kinds: Iterable[tuple[Service, Sequence[Kind[Any]]]]):
         self.listeners: list[Callable[[str, int, int], object]] = []
         self.kinds = {kind.type: (service, kind) for service, made in kinds for kind in made}

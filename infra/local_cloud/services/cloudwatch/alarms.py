@@ -538,7 +538,7 @@ def patched_set_alarm_state(alarms: Alarms, original: Callable[..., Any]) -> Cal
 
 def patched_alarm_history(alarms: Alarms, original: None) -> Callable[..., Any]:
     """``CloudWatchResponse.describe_alarm_history``, which moto lacks."""
-    return describe_alarm_history(alarms.history)
+    return describe_alarm_history(lambda: alarms.history)
 
 
 PATCHES = (

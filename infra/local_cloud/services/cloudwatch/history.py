@@ -283,7 +283,7 @@ def configuration_of(
 # -- what moto lacks -------------------------------------------------------------------------------------------------
 
 
-def describe_alarm_history(history: History) -> Callable[[CloudWatchResponse], ActionResult]:
+def describe_alarm_history(history: Callable[[], History]) -> Callable[[CloudWatchResponse], ActionResult]:
     """``CloudWatchResponse.describe_alarm_history``: of metric alarms, newest first unless asked otherwise."""
 
     def describe(self: CloudWatchResponse) -> ActionResult:
@@ -302,7 +302,7 @@ def describe_alarm_history(history: History) -> Callable[[CloudWatchResponse], A
                 and (end is None or item.time <= end)
             )
 
-        items, last = history.page(
+        items, last = history().page(
             wanted,
             newest_first=self._get_param("ScanBy") != "TimestampAscending",
             most=int(self._get_param("MaxRecords") or MOST_ITEMS),

@@ -79,6 +79,8 @@ class Functions(Service):
         Told of each run.
     """
 
+    volatile = frozenset({"_described"})
+
     def __init__(self, core: Core, courier: Courier, invoker: Invoker, emit: Emit, on_run: OnRun):
         self.core = core
         self.courier = courier
