@@ -126,7 +126,7 @@ class Kept:
         )
 
     def put_item(self, which: int, value: int) -> None:
-        item = {"id": {"S": str(value % 4)}, "n": {"N": str(value)}, "s": {"SS": ["a", str(value)]}, "b": {"B": b"\0"}}
+        item = {"id": {"S": str(value % 4)}, "n": {"N": str(value)}, "s": {"SS": ["a", str(value)]}}
         self.client("dynamodb").put_item(TableName=f"t{which}", Item=item)
 
     def update_item(self, which: int, value: int) -> None:
@@ -297,6 +297,29 @@ class Kept:
         )
         self.pass_time(0, 2)  # a job's process is not kept: those that run are started anew
 
+    def make_model(self, which: int, value: int) -> None:
+        variables = {"SAGEMAKER_PROGRAM": "a.py", "SAGEMAKER_SUBMIT_DIRECTORY": "s3://bucket-0/a.tar.gz"}
+        self.client("s3").put_object(Bucket="bucket-0", Key="a.tar.gz", Body=b"")
+        self.client("sagemaker").create_model(
+            ModelName=f"m{which}",
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={"Image": "i", "ModelDataUrl": "s3://bucket-0/a.tar.gz", "Environment": variables},
+        )
+        variant = {"VariantName": "v", "ModelName": f"m{which}", "InstanceType": "ml.m5.large"}
+        self.client("sagemaker").create_endpoint_config(
+            EndpointConfigName=f"c{which}", ProductionVariants=[{**variant, "InitialInstanceCount": 1 + value % 2}]
+        )
+
+    def make_pipe(self, which: int, value: int) -> None:
+        stream = self.client("dynamodb").describe_table(TableName=f"t{which}")["Table"]["LatestStreamArn"]
+        self.client("pipes").create_pipe(
+            Name=f"pipe{which}",
+            RoleArn=ROLE,
+            Source=stream,
+            Target=f"arn:aws:sqs:us-east-1:{ACCOUNT}:q{value % 3}",
+            SourceParameters={"DynamoDBStreamParameters": {"StartingPosition": "LATEST", "BatchSize": 1}},
+        )
+
     def make_stack(self, which: int, value: int) -> None:
         self.client("cloudformation").create_stack(StackName=f"stack{which}", TemplateBody=json.dumps(TEMPLATE))
 
@@ -330,7 +353,10 @@ _LISTS: Sequence[tuple[str, str]] = (
     ("lambda", "list_event_source_mappings"),
     ("lambda", "list_functions"),
     ("logs", "describe_log_groups"),
+    ("pipes", "list_pipes"),
     ("s3", "list_buckets"),
+    ("sagemaker", "list_endpoint_configs"),
+    ("sagemaker", "list_models"),
     ("sagemaker", "list_training_jobs"),
     ("scheduler", "list_schedules"),
     ("secretsmanager", "list_secrets"),
@@ -393,6 +419,12 @@ def answers(cloud: LocalCloud) -> dict[str, Any]:
         ask("logs", "filter_log_events", logGroupName=group["logGroupName"])
     for job in ask("sagemaker", "list_training_jobs")["TrainingJobSummaries"]:
         ask("sagemaker", "describe_training_job", TrainingJobName=job["TrainingJobName"])
+    for model in ask("sagemaker", "list_models")["Models"]:
+        ask("sagemaker", "describe_model", ModelName=model["ModelName"])
+    for config in ask("sagemaker", "list_endpoint_configs")["EndpointConfigs"]:
+        ask("sagemaker", "describe_endpoint_config", EndpointConfigName=config["EndpointConfigName"])
+    for pipe in ask("pipes", "list_pipes")["Pipes"]:
+        ask("pipes", "describe_pipe", Name=pipe["Name"])
     for stack in ask("cloudformation", "describe_stacks")["Stacks"]:
         ask("cloudformation", "describe_stack_resources", StackName=stack["StackName"])
         ask("cloudformation", "get_template", StackName=stack["StackName"])
