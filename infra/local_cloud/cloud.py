@@ -200,8 +200,11 @@ class LocalCloud:
             Part(self.authority, (*authority.PATCHES, *iam_resources.PATCHES), iam_resources.KINDS),
             Part(self.limits, keeper.PATCHES),
         )
-        made = resources.Resources((part.service, part.kinds) for part in parts)
-        return (*parts, Part(made, (*resources.PATCHES, *template.PATCHES, *rules.PATCHES, *change_sets.PATCHES)))
+        self.resource_types = resources.Resources((part.service, part.kinds) for part in parts)
+        return (
+            *parts,
+            Part(self.resource_types, (*resources.PATCHES, *template.PATCHES, *rules.PATCHES, *change_sets.PATCHES)),
+        )
 
     @classmethod
     def deploy(

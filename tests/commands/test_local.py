@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import socket
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -133,6 +136,45 @@ def test_without_a_local_cloud_the_clock_says_how_to_start_one(tmp_path, monkeyp
     code, _, told = evergreen(monkeypatch, capsys, "clock", "show")
     assert code == 1
     assert "start one with `evergreen local up`" in told
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_a_line_tells_of_each_thing_that_happens_unless_it_is_to_be_quiet(quiet, tmp_path):
+    write_function(tmp_path, "remember", REMEMBER)
+    template = write_template(tmp_path, MEMORY + DAILY)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "evergreen_ops", "local", "up", "--template", str(template)]
+    running = subprocess.Popen(
+        [*command, "--port", str(port), *quiet],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        url = f"http://localhost:{port}"
+        introduction = "".join(iter(running.stdout.readline, "Stop it with Ctrl-C or `evergreen local down`.\n"))
+        schedule = ask(url, "schedules/fire", {"name": "daily"})["fired"]
+        ask(url, "clock/advance", {"seconds": 60})
+        running.send_signal(signal.SIGTERM)
+        told, progress = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 0
+    assert progress.splitlines()[0] == "deploying template.yaml"
+    assert f"export AWS_ENDPOINT_URL={url}" in introduction
+    lines = [line.split()[2:] for line in told.splitlines()]
+    if quiet:
+        assert lines == []
+    else:
+        assert ["schedule", schedule, "fired"] in lines
+        assert {"call", "run"} <= {kind for kind, *_ in lines}
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import string
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
 from local_stacks import MEMORY, START, deploy, messages, opened, pass_time, remembered, write_function
 
 from local_cloud.kernel.errors import UnsupportedResourceError
+from local_cloud.services.cloudwatch.history import (
+    Change,
+    Item,
+    action_ended,
+    configuration_changed,
+    state_changed,
+)
 from local_cloud.services.cloudwatch.metrics import MetricMathError, evaluate_math
 
 MEASURE = """
@@ -347,3 +359,146 @@ def test_the_http_api_counts_its_errors(tmp_path: Path) -> None:
             )["Datapoints"]
             points[name] = point["Sum"]
         assert points == {"Count": 2, "4xx": 1, "5xx": 1}
+
+
+def history(cloud: Any, name: str | None = None, **asked: Any) -> list[dict[str, Any]]:
+    """All pages of an alarm's history, as CloudWatch answers them."""
+    pages = cloud.client("cloudwatch").get_paginator("describe_alarm_history")
+    named = {} if name is None else {"AlarmName": name}
+    return [item for page in pages.paginate(**named, **asked) for item in page["AlarmHistoryItems"]]
+
+
+def test_the_history_of_an_alarm_tells_what_became_of_its_actions(tmp_path: Path) -> None:
+    """One action may call its function, and the other may not publish: its topic lets CloudWatch in no more."""
+    write_function(tmp_path, "fragile", FRAGILE)
+    keeps_out = """
+    KeepsOut:
+      Type: AWS::SNS::TopicPolicy
+      Properties:
+        Topics: [!Ref Topic]
+        PolicyDocument:
+          Version: '2012-10-17'
+          Statement: [{Effect: Allow, Principal: {Service: events.amazonaws.com}, Action: sns:Publish, Resource: '*'}]
+    """
+    with deploy(tmp_path, ALARMED, also=textwrap.dedent(keeps_out)) as cloud:
+        name, topic = cloud.resources["Errors"], cloud.resources["Topic"]
+        cloud.client("cloudwatch").set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a drill")
+        cloud.drain()
+        acted = {json.loads(item["HistoryData"])["actionState"]: item for item in history(cloud, name)[:2]}
+        [state] = history(cloud, name, HistoryItemType="StateUpdate")
+        [created] = history(cloud, name, HistoryItemType="ConfigurationUpdate")
+
+        failed = acted["Failed"]
+        why = (
+            f"Resource: arn:aws:cloudwatch:us-east-1:123456789012:alarm:{name} is not authorized to perform: "
+            f"SNS:Publish on resource: {topic}"
+        )
+        assert failed["HistorySummary"] == f'Failed to execute action {topic}. Received error: "{why}"'[:255]
+        data = json.loads(failed["HistoryData"])
+        assert (data["error"], data["notificationResource"]) == (why, topic)
+        assert data["stateUpdateTimestamp"] == START.timestamp() * 1000
+        published = json.loads(json.loads(data["publishedMessage"])["default"])
+        assert (published["AlarmName"], published["NewStateValue"]) == (name, "ALARM")
+
+        [called] = [json.loads(acted["Succeeded"]["HistoryData"])]
+        assert acted["Succeeded"]["HistorySummary"] == f"Successfully executed action {called['notificationResource']}"
+        assert called["error"] is None
+        assert json.loads(called["publishedMessage"])["alarmData"]["alarmName"] == name
+
+        assert state["HistorySummary"] == "Alarm updated from INSUFFICIENT_DATA to ALARM"
+        assert json.loads(state["HistoryData"])["newState"] == {"stateValue": "ALARM", "stateReason": "a drill"}
+        assert json.loads(created["HistoryData"])["createdAlarm"]["threshold"] == 0.5
+
+
+def test_a_topic_under_a_key_that_alarms_may_not_use_is_told_as_aws_tells_it(tmp_path: Path) -> None:
+    resources = """
+    Topic: {Type: AWS::SNS::Topic, Properties: {KmsMasterKeyId: alias/aws/sns}}
+    Quiet:
+      Type: AWS::CloudWatch::Alarm
+      Properties:
+        AlarmName: quiet
+        Namespace: Evergreen
+        MetricName: Rows
+        Statistic: Sum
+        Period: 60
+        EvaluationPeriods: 1
+        Threshold: 1
+        ComparisonOperator: LessThanThreshold
+        AlarmActions: [!Ref Topic]
+    """
+    with deploy(tmp_path, resources) as cloud:
+        cloud.client("cloudwatch").set_alarm_state(AlarmName="quiet", StateValue="ALARM", StateReason="a drill")
+        cloud.drain()
+        [acted] = history(cloud, "quiet", HistoryItemType="Action")
+    assert json.loads(acted["HistoryData"])["error"] == (
+        "CloudWatch Alarms does not have authorization to access the SNS topic encryption key."
+    )
+
+
+def test_the_history_outlives_its_alarm_for_thirty_days(tmp_path: Path) -> None:
+    with deploy(tmp_path, MEMORY) as cloud:
+        cloudwatch = cloud.client("cloudwatch")
+        for name in ("gone", "there"):
+            put_alarm(cloud, name)
+        put_alarm(cloud, "gone", Threshold=2)
+        cloudwatch.delete_alarms(AlarmNames=["gone", "never"])
+        types = [json.loads(item["HistoryData"])["type"] for item in history(cloud, "gone")]
+        assert types == ["Delete", "Update", "Create"], "the newest first"
+        pass_time(cloud, days=31)
+        put_alarm(cloud, "there", Threshold=2)
+        assert [item["HistorySummary"] for item in history(cloud)] == ['Alarm "there" updated']
+
+
+def put_alarm(cloud: Any, name: str, **changes: Any) -> None:
+    watched = {"Namespace": "Evergreen", "MetricName": "Rows", "Statistic": "Sum", "Period": 60}
+    rule = {"EvaluationPeriods": 1, "Threshold": 1, "ComparisonOperator": "GreaterThanThreshold"}
+    cloud.client("cloudwatch").put_metric_alarm(
+        AlarmName=name, **watched, **rule | {"TreatMissingData": "ignore"} | changes
+    )
+
+
+def test_a_history_is_asked_by_alarm_kind_time_and_order_a_page_at_a_time(tmp_path: Path) -> None:
+    with deploy(tmp_path, MEMORY) as cloud:
+        for name in ("one", "two"):
+            put_alarm(cloud, name)
+        for minute in range(1, 8):
+            pass_time(cloud, minutes=1)
+            state = "ALARM" if minute % 2 else "OK"
+            cloud.client("cloudwatch").set_alarm_state(AlarmName="one", StateValue=state, StateReason="a drill")
+        everything = history(cloud)
+        assert len(everything) == 2 + 7
+        assert everything == sorted(everything, key=lambda item: item["Timestamp"], reverse=True)
+        for most in (1, 2, 3, 100):
+            assert history(cloud, PaginationConfig={"PageSize": most}) == everything
+            oldest = history(cloud, ScanBy="TimestampAscending", PaginationConfig={"PageSize": most})
+            assert oldest == everything[::-1]
+        assert {item["AlarmName"] for item in history(cloud, "two")} == {"two"}
+        span = {"StartDate": START + timedelta(minutes=2), "EndDate": START + timedelta(minutes=4)}
+        assert [item["Timestamp"].minute for item in history(cloud, "one", **span)] == [4, 3, 2]
+        assert history(cloud, AlarmTypes=["CompositeAlarm"]) == []
+        with pytest.raises(ClientError, match="Invalid NextToken"):
+            cloud.client("cloudwatch").describe_alarm_history(NextToken="first")
+
+
+@given(
+    actions=st.integers(0, 5),
+    reason=st.text("r", min_size=1, max_size=1023),
+    name=st.text(string.ascii_letters, min_size=1, max_size=200),
+    error=st.none() | st.text(max_size=500),
+    message=st.text(max_size=10_000),
+)
+def test_no_item_is_longer_than_an_item_of_cloudwatch(
+    actions: int, reason: str, name: str, error: str | None, message: str
+) -> None:
+    before = {"value": "OK", "reason": reason, "reasonData": json.dumps({"recentDatapoints": [0.1] * 500})}
+    target = "arn:aws:sns:us-east-1:123456789012:told"
+    configuration = {"alarmName": name, "alarmActions": [target] * actions, "metrics": [{"id": name}] * 50}
+    for told in (
+        state_changed(before, before | {"value": "ALARM"}),
+        configuration_changed(Change.CREATE, name, configuration),
+        action_ended(target, message, START, error),
+    ):
+        answer = Item(1, name, START, told).answer
+        assert 1 <= len(answer["HistorySummary"]) <= 255
+        assert json.loads(answer["HistoryData"])
+        assert len(answer["HistoryData"]) <= 4095

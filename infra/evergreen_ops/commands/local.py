@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from evergreen.errors import UsageError
 from evergreen_ops.console import duration, existing_template, minute
 from evergreen_ops.stack import StackError, local_url
+
+if TYPE_CHECKING:
+    from local_cloud.kernel.notices import Notice
 
 local = typer.Typer(help="The local cloud: the template on this machine, for any boto3 client.", no_args_is_help=True)
 clock = typer.Typer(help="The clock of the local cloud that runs in this folder.", no_args_is_help=True)
@@ -46,17 +50,74 @@ def local_up(
     mlflow: Annotated[
         bool, typer.Option("--mlflow/--no-mlflow", help="Start an MLflow server too, for a template that takes one.")
     ] = True,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder to keep the state in, and to come back from; by default it is gone at the end.",
+            show_default=False,
+            file_okay=False,
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no line for each call, schedule, alarm and job.")
+    ] = False,
 ) -> None:
     """Serve the local cloud in the foreground."""
     from evergreen_ops.replay.run import TEMPLATE
-    from local_cloud.kernel.place import DEFAULT_REGION
     from local_cloud.server import server
 
     chosen = None if empty else existing_template(template or TEMPLATE)
     unwanted = not mlflow and chosen is not None and server.takes_mlflow(chosen)
     parameters = _parameters(parameter or [], chosen)
-    given = {server.TRACKING_PARAMETER: "", **parameters} if unwanted else parameters
-    server.up(chosen, port=port, parameters=given, region=region or DEFAULT_REGION)
+    if unwanted:
+        parameters = {server.TRACKING_PARAMETER: "", **parameters}
+    with _Start() as start:
+        server.up(
+            chosen,
+            port=port,
+            parameters=parameters,
+            region=region,
+            say=start.say,
+            on_progress=start.show,
+            on_notice=None if quiet else _print_notice,
+            data=data,
+        )
+
+
+class _Start:
+    """Shows on stderr how far the start is, until there is something to say: a bar, or a line for each step."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._progress = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self._task = self._progress.add_task("starting", total=None)
+        self._step = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def show(self, step: str, done: int, of: int) -> None:
+        """Show what is being done, and how many of how many are done."""
+        if self._progress.disable and step != self._step:
+            typer.echo(step, err=True)
+        self._step = step
+        self._progress.update(self._task, description=step, completed=done, total=of or None)
+
+    def say(self, line: str) -> None:
+        """Print what was started."""
+        self._progress.stop()
+        typer.echo(line)
+
+
+def _print_notice(notice: Notice) -> None:
+    with contextlib.suppress(OSError):  # nobody reads any more: the cloud goes on
+        typer.echo(notice.line)
 
 
 def _parameters(given: Sequence[str], template: Path | None) -> dict[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from local_cloud.kernel.place import ACCOUNT, here
+
+_WITHOUT_KIND = frozenset({"s3", "sns", "sqs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +39,19 @@ class Arn:
     def resource_name(self) -> str:
         """What follows the last slash or colon of the resource."""
         return self.resource.replace(":", "/").rsplit("/", 1)[-1]
+
+    @property
+    def short(self) -> str:
+        """What people call it: the resource without its kind, with all that follows.
+
+        Examples
+        --------
+        >>> Arn.parse("arn:aws:lambda:us-east-1:123456789012:function:predict:live").short
+        'predict:live'
+        >>> Arn.parse("arn:aws:s3:::data/captures/1").short
+        'data/captures/1'
+        """
+        if self.service in _WITHOUT_KIND:
+            return self.resource
+        found = re.match(r"[^:/]+[:/]", self.resource)
+        return self.resource if found is None else self.resource[found.end() :]

@@ -41,6 +41,8 @@ class Caller:
     'arn:aws:sts::123456789012:assumed-role/predict/predict-1'
     >>> Caller("events.amazonaws.com").is_service
     True
+    >>> Caller.session("arn:aws:iam::123456789012:role/team/predict", "predict-1").name
+    'predict-1'
     """
 
     arn: str
@@ -52,6 +54,11 @@ class Caller:
         """Return the session ``name`` of a role."""
         partition, account, role = role_arn.split(":")[1], role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
         return cls(f"arn:{partition}:sts::{account}:assumed-role/{role}/{name}", role_arn)
+
+    @property
+    def name(self) -> str:
+        """What people call it: the session's own name (a function's is the function's), or the service's."""
+        return self.arn.rsplit("/", 1)[-1]
 
     @property
     def is_service(self) -> bool:
@@ -67,6 +74,15 @@ class Caller:
     def partition(self) -> str:
         """The partition of AWS that the role is in."""
         return self.arn.split(":")[1] if self.role_arn else ""
+
+
+OPERATOR = "operator"
+"""Who is neither a role's session nor a service."""
+
+
+def name_of(caller: Caller | None) -> str:
+    """Return what people call a caller."""
+    return OPERATOR if caller is None else caller.name
 
 
 _RUNNING: ContextVar[Caller | None] = ContextVar("caller", default=None)

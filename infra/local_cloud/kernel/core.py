@@ -7,12 +7,14 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 from local_cloud.kernel import callers
 from local_cloud.kernel.callers import Keyring
 from local_cloud.kernel.clock import Agenda, VirtualClock
 from local_cloud.kernel.gate import Gate
 from local_cloud.kernel.identities import Identities
+from local_cloud.kernel.notices import Kind, Listener, Notice
 from local_cloud.kernel.patching import Patch
 
 DEFAULT_TRAINING_SECONDS = 600.0
@@ -43,13 +45,23 @@ class Options:
 
 
 class Service:
-    """A service of the cloud. Most write nothing late and hold nothing: these two are for those that do."""
+    """A service of the cloud. Most write nothing late and hold nothing: these are for those that do.
+
+    Attributes
+    ----------
+    volatile
+        Names of attributes that hold for this process alone: no saved state has them.
+    """
 
     __slots__ = ()
+    volatile: ClassVar[frozenset[str]] = frozenset()
 
     def flush(self) -> int:
         """Do at once what waits for a buffer to fill or a window to close; return how much there was."""
         return 0
+
+    def resume(self) -> None:
+        """Start again what ran behind a state that was saved, and has now been loaded."""
 
     def close(self) -> None:
         """End what the service started."""
@@ -73,6 +85,8 @@ class Core(Service):
         Whose access key is whose.
     lock
         Held while the agenda runs. API calls from other threads do not wait for it.
+    listeners
+        Told of everything that happens.
     """
 
     clock: VirtualClock
@@ -83,6 +97,12 @@ class Core(Service):
     gate: Gate = field(default_factory=Gate)
     keyring: Keyring = field(default_factory=Keyring)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    listeners: list[Listener] = field(default_factory=list)
+
+    def tell(self, kind: Kind, who: str, what: str, outcome: str) -> None:
+        """Tell whoever looks on what happened now: names, states and codes, no data."""
+        for listener in tuple(self.listeners):
+            listener(Notice(self.clock.now, kind, who, what, outcome))
 
 
 # -- what replaces moto's own ----------------------------------------------------------------------------------------

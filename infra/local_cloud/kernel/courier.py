@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from local_cloud.kernel.arns import Arn
-from local_cloud.kernel.callers import Caller
+from local_cloud.kernel.callers import Caller, name_of
 from local_cloud.kernel.core import Core
 from local_cloud.kernel.errors import DeliveryError
 from local_cloud.kernel.measures import MetricKey, Record
+from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.place import ACCOUNT
 
 FIRST_RETRY = timedelta(seconds=10)
@@ -106,6 +107,9 @@ def known_of_source(arn: str) -> Mapping[str, str]:
 Deliver = Callable[[Arn, Parcel], object]
 """Takes a parcel for a target, or raises a DeliveryError."""
 
+OnSettled = Callable[[DeliveryError | None], object]
+"""Told once what became of a parcel: nothing where it arrived, else the last error."""
+
 
 class Emit(Protocol):
     """Puts an event on a bus, as a service of AWS does; returns the event's id."""
@@ -146,12 +150,12 @@ class Courier:
         """Whether parcels can be delivered to ``arn``."""
         return Arn.parse(arn).service in self._takers
 
-    def send(self, parcel: Parcel) -> None:
+    def send(self, parcel: Parcel, on_settled: OnSettled = lambda _: None) -> None:
         """Deliver as soon as what is already due has run."""
         sent_at = self.core.clock.now
-        self.core.agenda.soon(lambda: self._try(parcel, 0, sent_at), f"deliver to {parcel.arn}")
+        self.core.agenda.soon(lambda: self._try(parcel, 0, sent_at, on_settled), f"deliver to {parcel.arn}")
 
-    def _try(self, parcel: Parcel, attempt: int, sent_at: datetime) -> None:
+    def _try(self, parcel: Parcel, attempt: int, sent_at: datetime, on_settled: OnSettled) -> None:
         try:
             self.deliver(parcel)
         except DeliveryError as error:
@@ -163,9 +167,15 @@ class Courier:
             elif now + delay - sent_at > parcel.retry.max_age:
                 exhausted = "MaximumEventAgeInSeconds"
             if error.retryable and not exhausted:
-                self.core.agenda.after(delay, lambda: self._try(parcel, attempt + 1, sent_at), f"retry {parcel.arn}")
+                again = attempt + 1
+                self.core.agenda.after(
+                    delay, lambda: self._try(parcel, again, sent_at, on_settled), f"retry {parcel.arn}"
+                )
             else:
                 self._give_up(parcel, error, attempt, exhausted)
+                on_settled(error)
+        else:
+            on_settled(None)
 
     def _give_up(self, parcel: Parcel, error: DeliveryError, attempts: int, exhausted: str) -> None:
         rule = Arn.parse(parcel.labels.get("RULE_ARN", ""))
@@ -200,6 +210,15 @@ class Courier:
         if arn.service not in self._takers:
             raise DeliveryError("UNSUPPORTED_TARGET", f"The local cloud cannot deliver to {parcel.arn}.")
         deliver, action = self._takers[arn.service]
+        who, what = name_of(parcel.sender), f"{action} {arn.short}"
+        try:
+            self._hand_over(deliver, action, arn, parcel)
+        except DeliveryError as error:
+            self.core.tell(Kind.CALL, who, what, error.code)
+            raise
+        self.core.tell(Kind.CALL, who, what, "delivered")
+
+    def _hand_over(self, deliver: Deliver, action: str, arn: Arn, parcel: Parcel) -> None:
         if parcel.sender is not None:
             refusal = self.core.gate.refusal(parcel.sender, action, arn.text, parcel.known)
             if refusal is not None:

@@ -1,12 +1,13 @@
 """The local cloud as a server on localhost, for any boto3 client, the AWS CLI and ``sam deploy``.
 
 Requests are moto's own server application over the same backends that the cloud's agenda works on; one thread moves
-the agenda with the real clock. Everything is in memory and listens on loopback only.
+the agenda with the real clock. It listens on loopback only. Everything is in memory; with a data folder it comes back.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -31,19 +32,25 @@ from local_cloud.kernel.answers import Answer, aws_error
 from local_cloud.kernel.core import Options
 from local_cloud.kernel.errors import LocalCloudError, UnknownFunctionError
 from local_cloud.kernel.gate import Application
+from local_cloud.kernel.notices import Kind, Listener
 from local_cloud.kernel.patching import Patch, Patches
 from local_cloud.kernel.place import DEFAULT_REGION
+from local_cloud.server.calls import asked, ending
+from local_cloud.server.data_folder import DataFolder, DataFolderError, Saved
+from local_cloud.server.doors import Doors
 from local_cloud.server.running import CONTROL_PREFIX, PID_FILE, STATE_DIR, running_server
+from local_cloud.server.saved import load, save
 from local_cloud.services.cloudformation.change_sets import patched_delete_stack
 from local_cloud.services.cloudformation.template import read_template
 from local_cloud.services.lambda_.invokers import Invoker
 from local_cloud.services.lambda_.runtime_api import AwslambdaricInvoker
-from local_cloud.services.mlflow.server import LocalS3, MlflowServer
+from local_cloud.services.mlflow.server import LocalS3, MlflowServer, is_free
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
+LOG = logging.getLogger("local_cloud.server")
 DEFAULT_PORT = 4566
 API_PREFIX = "/_api/"
 MOTO_PREFIX = "/moto-api/"
@@ -51,8 +58,16 @@ MOTO_PREFIX = "/moto-api/"
 TRACKING_PARAMETER = "MlflowTrackingUri"
 TRACKING_BUCKET = "evergreen-mlflow"
 LONGEST_PAUSE_SECONDS = 0.5
+SAVE_EVERY_SECONDS = 10.0
+QUIET_WITHIN_SECONDS = 30.0
+"""How long a last state waits for requests and functions that run to end."""
+MLFLOW_PORT, REGION = "mlflow_port", "region"
 EXAMPLE_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 _EXECUTE_API = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
+
+
+OnProgress = Callable[[str, int, int], object]
+"""Takes what a starting server does, and how many of how many are done; no number at all where nothing is counted."""
 
 
 class ServerError(LocalCloudError):
@@ -76,7 +91,12 @@ class LocalServer:
     work_dir
         Where unpacked code goes; by default a temporary directory.
     region
-        The region of AWS that it is.
+        The region of AWS that it is; by default the one that the data folder was kept in, or N. Virginia's.
+    on_progress
+        Told how far the start is.
+    data
+        A folder to keep the state in, and to come back from: then the template is not deployed again, and the clock
+        goes on from where it stood. By default everything is gone with the server.
 
     Examples
     --------
@@ -94,8 +114,16 @@ class LocalServer:
         parameters: Mapping[str, str] | None = None,
         invoker: Callable[[str], Invoker] = AwslambdaricInvoker,
         work_dir: Path | None = None,
-        region: str = DEFAULT_REGION,
+        region: str | None = None,
+        on_progress: OnProgress = lambda *_: None,
+        data: Path | None = None,
     ) -> None:
+        self._data_path = data
+        self._folder: DataFolder | None = None
+        self._saved_as_of: tuple[int, ...] = ()
+        self._saving = threading.Lock()
+        self.came_back = ""
+        self.doors = Doors()
         self._template = template
         self._port = port
         self._stack_name = stack_name
@@ -103,12 +131,18 @@ class LocalServer:
         self._make_invoker = invoker
         self._work_dir = work_dir
         self._region = region
+        self._on_progress = on_progress
         self._cloud: LocalCloud | None = None
         self._http: BaseWSGIServer | None = None
         self._mlflow: MlflowServer | None = None
         self._threads: list[threading.Thread] = []
         self._patches = Patches()
         self._stopping = threading.Event()
+
+    @property
+    def data(self) -> Path | None:
+        """The folder that the state is kept in, if any."""
+        return self._data_path
 
     @property
     def url(self) -> str:
@@ -129,7 +163,21 @@ class LocalServer:
         ------
         ServerError
             When the port is taken.
+        DataFolderError
+            When the data folder is in use, or its state is not to be read.
         """
+        if self._data_path is not None:
+            self._folder = DataFolder(self._data_path)
+        try:
+            return self._start(None if self._folder is None else self._folder.read())
+        except BaseException:
+            if self._threads:
+                self._stopping.set()
+                self._close()
+            self._leave_folder()
+            raise
+
+    def _start(self, saved: Saved | None) -> Self:
         try:
             self._http = make_server(
                 "127.0.0.1", self._port, self._application, threaded=True, request_handler=_QuietRequestHandler
@@ -142,10 +190,11 @@ class LocalServer:
         self._patches.apply(PATCHES, self)
         try:
             options = Options(real_time=True, keep_logs=True, address=f"http://127.0.0.1:{self._port}")
-            self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir, options, self._region)
-            if self._template is not None:
-                given = self._with_mlflow(self._cloud, self._template)
-                self._cloud.deploy_stack(self._template, stack_name=self._stack_name, parameters=given)
+            self._cloud = LocalCloud(datetime.now(UTC), invoker, self._work_dir, options, self._region_of(saved))
+            if saved is not None:
+                self._come_back(self._cloud, saved)
+            elif self._template is not None:
+                self._deploy(self._cloud, self._template)
         except BaseException:
             self._end_mlflow()
             if self._cloud is not None:
@@ -154,17 +203,125 @@ class LocalServer:
             self._http.server_close()
             self._patches.undo()
             raise
-        self._threads = [
-            threading.Thread(target=self._http.serve_forever, name="local-cloud-http", daemon=True),
-            threading.Thread(target=self._keep_time, name="local-cloud-clock", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._run("http", self._http.serve_forever)
+        if saved is not None:
+            self._on_progress("starting what ran", 0, 0)
+            for part in self._cloud.parts:
+                part.service.resume()
+        self._run("clock", self._keep_time)
+        if self._folder is not None:
+            self.save()
+            self._run("saving", self._keep_state)
         return self
 
+    def _run(self, name: str, work: Callable[[], object]) -> None:
+        thread = threading.Thread(target=work, name=f"local-cloud-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _deploy(self, cloud: LocalCloud, template: Path) -> None:
+        parameters = self._with_mlflow(cloud, template)
+        deploying = f"deploying {template.name}"
+        self._on_progress(deploying, 0, 0)
+        listeners = cloud.resource_types.listeners
+        listeners.append(lambda _, number, of: self._on_progress(deploying, number, of))
+        try:
+            cloud.deploy_stack(template, stack_name=self._stack_name, parameters=parameters)
+        finally:
+            listeners.clear()
+
+    # -- its state ---------------------------------------------------------------------------------------------------
+
+    def save(self, within: float = QUIET_WITHIN_SECONDS) -> bool:
+        """Keep the state in the data folder, at a moment in which no request and no function is under way.
+
+        Parameters
+        ----------
+        within
+            Seconds to wait for such a moment.
+
+        Returns
+        -------
+        bool
+            False where there was none.
+        """
+        if self._folder is None:
+            return False
+        deadline = time.monotonic() + within
+        with self._saving:
+            while (state := self._state()) is None:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.05)
+            facts = {REGION: self.cloud.place.region}
+            mlflow = {} if self._mlflow is None else {MLFLOW_PORT: self._mlflow.port}
+            self._folder.write(Saved(state, facts | mlflow))
+        return True
+
+    def _state(self) -> bytes | None:
+        """Return the state; None where something is under way."""
+        if not self.cloud.core.lock.acquire(blocking=False):
+            return None
+        try:
+            with self.doors.shut() as shut:
+                if not shut:
+                    return None
+                self._saved_as_of = self._moves()
+                return save(self.cloud)
+        except RuntimeError:  # a dictionary changed: a thread of an endpoint or a job is under way
+            return None
+        finally:
+            self.cloud.core.lock.release()
+
+    def _moves(self) -> tuple[int, ...]:
+        """What is another one as soon as anything has happened."""
+        agenda = self.cloud.agenda
+        return self.doors.entered, agenda._sequence, len(agenda)
+
+    def _keep_state(self) -> None:
+        while not self._stopping.wait(SAVE_EVERY_SECONDS):
+            if self._moves() != self._saved_as_of:
+                try:
+                    self.save(within=SAVE_EVERY_SECONDS)
+                except (LocalCloudError, OSError):  # the next one may go better; the last one is told of
+                    traceback.print_exc(file=sys.stderr)
+
+    def _region_of(self, saved: Saved | None) -> str:
+        kept = None if saved is None else str(saved.facts[REGION])
+        if kept is not None and self._region not in (None, kept):
+            raise DataFolderError(
+                f"{self._data_path} was kept in {kept}, not in {self._region}: leave --region out, or give --data "
+                "another folder."
+            )
+        return kept or self._region or DEFAULT_REGION
+
+    def _come_back(self, cloud: LocalCloud, saved: Saved) -> None:
+        self._on_progress("reading the state", 0, 0)
+        if MLFLOW_PORT in saved.facts:
+            self._start_mlflow(cloud, int(saved.facts[MLFLOW_PORT]))
+        load(cloud, saved.state)
+        stacks = [stack["StackName"] for stack in cloud.client("cloudformation").describe_stacks()["Stacks"]]
+        self.came_back = f"the stack{'s'[: len(stacks) > 1]} {', '.join(stacks)}" if stacks else "no stack"
+
+    def _leave_folder(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
     def close(self) -> None:
-        """Stop serving and end every process of the cloud; a second call does nothing."""
+        """Keep the state where there is a data folder, stop serving and end every process of the cloud.
+
+        A second call does nothing.
+        """
         self._stopping.set()
+        try:
+            if self._cloud is not None and self._folder is not None and not self.save():
+                LOG.warning("The last state could not be kept: something was under way. The one before is there.")
+        finally:
+            self._close()
+            self._leave_folder()
+
+    def _close(self) -> None:
         if self._http is not None:
             self._http.shutdown()
             self._http.server_close()
@@ -187,9 +344,16 @@ class LocalServer:
         if TRACKING_PARAMETER in self._parameters or not takes_mlflow(template):
             return self._parameters
         cloud.client("s3").create_bucket(Bucket=TRACKING_BUCKET)
-        place = LocalS3(f"s3://{TRACKING_BUCKET}", f"http://127.0.0.1:{self._port}", self._region)
-        self._mlflow = MlflowServer(cloud.work_dir / "mlflow", artifacts=place).start()
-        return {**self._parameters, TRACKING_PARAMETER: self._mlflow.url}
+        return {**self._parameters, TRACKING_PARAMETER: self._start_mlflow(cloud).url}
+
+    def _start_mlflow(self, cloud: LocalCloud, port: int = 0) -> MlflowServer:
+        self._on_progress("starting MLflow", 0, 0)
+        if port and not is_free(port):
+            raise ServerError(f"Port {port} is taken: the MLflow server of this data folder has to come back there.")
+        place = LocalS3(f"s3://{TRACKING_BUCKET}", f"http://127.0.0.1:{self._port}", cloud.place.region)
+        folder = (self._data_path or cloud.work_dir) / "mlflow"
+        self._mlflow = MlflowServer(folder, port, artifacts=place).start()
+        return self._mlflow
 
     def _end_mlflow(self) -> None:
         if self._mlflow is not None:
@@ -294,17 +458,20 @@ class Gateway:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        path = environ.get("PATH_INFO", "")
-        if path.startswith(CONTROL_PREFIX):
-            answer = self._control(path.removeprefix(CONTROL_PREFIX), environ)
-        elif path.startswith(MOTO_PREFIX):
-            answer = _told({"message": "Nothing is reset here: start the local cloud anew, it is all in memory."}, 501)
-        elif path.startswith(API_PREFIX):
-            answer = self._http_api(environ)
-        else:
-            answer = self._aws(environ)
+        with self._server.doors.inside():
+            answer = self._answered(environ)
         start_response(answer.status_line, list(answer.headers.items()))
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [answer.body]
+
+    def _answered(self, environ: WSGIEnvironment) -> Answer:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(CONTROL_PREFIX):
+            return self._control(path.removeprefix(CONTROL_PREFIX), environ)
+        if path.startswith(MOTO_PREFIX):
+            return _told({"message": "Nothing is reset here: start the local cloud anew, in another data folder."}, 501)
+        if path.startswith(API_PREFIX):
+            return self._http_api(environ)
+        return self._called(environ)
 
     def _control(self, path: str, environ: WSGIEnvironment) -> Answer:
         """Answer what is asked of the server itself."""
@@ -347,6 +514,16 @@ class Gateway:
         )
         kept = {name: value for name, value in told.headers.items() if name.lower() != "content-length"}
         return Answer(told.status, {**kept, "content-length": str(len(told.body))}, told.body)
+
+    def _called(self, environ: WSGIEnvironment) -> Answer:
+        """Answer a call of AWS's API, and tell of it where somebody looks on."""
+        cloud = self._server.cloud
+        if not cloud.core.listeners:
+            return self._aws(environ)
+        who, what, call = asked(environ, cloud.core.keyring.holder)
+        answer = self._aws(environ)
+        cloud.core.tell(Kind.CALL, who, what, ending(call, answer))
+        return answer
 
     def _aws(self, environ: WSGIEnvironment) -> Answer:
         """Ask moto; what it cannot do or has no page for becomes an error in AWS's shape, never HTML."""
@@ -418,9 +595,12 @@ def up(
     port: int = DEFAULT_PORT,
     stack_name: str = "evergreen",
     parameters: Mapping[str, str] | None = None,
-    region: str = DEFAULT_REGION,
+    region: str | None = None,
     state_dir: Path = STATE_DIR,
     say: Callable[[str], object] = print,
+    on_progress: OnProgress = lambda *_: None,
+    on_notice: Listener | None = None,
+    data: Path | None = None,
 ) -> None:
     """Serve in the foreground until interrupted or until `down`.
 
@@ -434,6 +614,12 @@ def up(
         Where the pid file is kept.
     say
         Called with each line that tells the user where things are.
+    on_progress
+        Told how far the start is.
+    on_notice
+        Told of each call, schedule, alarm and job, once all is there.
+    data
+        See `LocalServer`.
 
     Raises
     ------
@@ -452,12 +638,22 @@ def up(
     before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
     pid_file = state_dir / PID_FILE
     try:
-        with LocalServer(template, port=port, stack_name=stack_name, parameters=parameters, region=region) as server:
+        with LocalServer(
+            template,
+            port=port,
+            stack_name=stack_name,
+            parameters=parameters,
+            region=region,
+            on_progress=on_progress,
+            data=data,
+        ) as server:
             state_dir.mkdir(parents=True, exist_ok=True)
             told = {"pid": os.getpid(), "port": server._port, "url": server.url, "mlflow": server.mlflow_url}
             pid_file.write_text(json.dumps(told))
             for line in introduction(server):
                 say(line)
+            if on_notice is not None:
+                server.cloud.core.listeners.append(on_notice)
             while not stop.wait(1.0):  # a plain wait() would not let signal handlers run
                 continue
     finally:
@@ -466,7 +662,7 @@ def up(
             signal.signal(number, handler)
 
 
-def down(state_dir: Path = STATE_DIR, *, timeout: float = 30.0) -> bool:
+def down(state_dir: Path = STATE_DIR, *, timeout: float = 2 * QUIET_WITHIN_SECONDS) -> bool:
     """Stop the server that `up` started from this directory, and wait until it is gone.
 
     Parameters
@@ -501,10 +697,13 @@ def down(state_dir: Path = STATE_DIR, *, timeout: float = 30.0) -> bool:
 
 def introduction(server: LocalServer) -> list[str]:
     """Return the lines that `up` prints: where the cloud is, what to set, and the API."""
-    lines = [f"The local cloud answers at {server.url} (in memory, on this machine only).", "", "Set in another shell:"]
+    kept = "in memory" if server.data is None else f"kept in {server.data}"
+    lines = [f"The local cloud answers at {server.url} ({kept}, on this machine only).", "", "Set in another shell:"]
     region = server.cloud.place.region
     exports = {"AWS_ENDPOINT_URL": server.url, **EXAMPLE_CREDENTIALS, "AWS_DEFAULT_REGION": region}
     lines += [f"  export {name}={value}" for name, value in exports.items()]
+    if server.came_back:
+        lines += ["", f"It came back with {server.came_back}; no template was deployed again."]
     if (api := server.api_url()) is not None:
         lines += ["", f"The HTTP API is at {api}"]
     if server.mlflow_url is not None:

@@ -16,6 +16,7 @@ from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import known_of_source
 from local_cloud.kernel.errors import LocalCloudError
 from local_cloud.kernel.measures import MetricKey, Record
+from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.lambda_.concurrency import ThrottledError
 from local_cloud.services.lambda_.functions import Functions
@@ -168,9 +169,16 @@ class HttpApis(Service):
     ) -> HttpAnswer:
         """Send a request to the API (the only one unless ``api_id`` says which) and wait for its answer."""
         api = self._api(api_id)
-        answer = self._answer(api, method, path, body, headers or {}, source_ip)
+        raw_path = path.partition("?")[0]
+        found = None if api is None else api.find(method, unquote(raw_path) if "%" not in raw_path else raw_path)
+        if api is None or found is None:
+            answer = _error(404, "Not Found")
+        else:
+            answer = self._answer(api, *found, method, path, body, headers or {}, source_ip)
         if api is not None:
             self._measure(api, answer)
+        route = f"{method.upper()} (no route)" if found is None else found[0].key
+        self.core.tell(Kind.HTTP, source_ip, route, str(answer.status))
         return answer
 
     def _measure(self, api: HttpApi, answer: HttpAnswer) -> None:
@@ -184,7 +192,9 @@ class HttpApis(Service):
 
     def _answer(
         self,
-        api: HttpApi | None,
+        api: HttpApi,
+        route: Route,
+        parameters: Mapping[str, str],
         method: str,
         path: str,
         body: bytes | str,
@@ -192,9 +202,6 @@ class HttpApis(Service):
         source_ip: str,
     ) -> HttpAnswer:
         raw_path, _, query = path.partition("?")
-        if api is None or (found := api.find(method, unquote(raw_path) if "%" not in raw_path else raw_path)) is None:
-            return _error(404, "Not Found")
-        route, parameters = found
         data = body.encode() if isinstance(body, str) else body
         if len(data) > LARGEST_REQUEST:
             return _error(413, "Request Entity Too Large")

@@ -32,13 +32,21 @@ class Resources(Service):
     kinds
         What each service makes.
 
+    Attributes
+    ----------
+    listeners
+        Told of each resource that is made: its logical id, how many of its stack are, and how many its template has.
+
     Raises
     ------
     LocalCloudError
         When these are not the types that are supported.
     """
 
+    volatile = frozenset({"kinds", "listeners"})
+
     def __init__(self, kinds: Iterable[tuple[Service, Sequence[Kind[Any]]]]):
+        self.listeners: list[Callable[[str, int, int], object]] = []
         self.kinds = {kind.type: (service, kind) for service, made in kinds for kind in made}
         self.kinds |= {kind.type: (self, kind) for kind in KINDS}
         if set(self.kinds) != set(SUPPORTED):
@@ -166,7 +174,22 @@ def patched_name_property(resources: Resources, original: Callable[..., Any]) ->
     return resource_name_property_from_type
 
 
+def patched_create_resource(resources: Resources, original: Callable[..., Any]) -> Callable[..., Any]:
+    """``moto.cloudformation.parsing.parse_and_create_resource``: whoever waits for a stack is told how far it is."""
+
+    def parse_and_create_resource(logical_id: str, resource_json: Any, made: Any, *args: Any, **named: Any) -> Any:
+        resource = original(logical_id, resource_json, made, *args, **named)
+        if resource is not None and resources.listeners:
+            number = 1 + sum(name in made._parsed_resources for name in made.resources)
+            for listener in resources.listeners:
+                listener(logical_id, number, len(made))
+        return resource
+
+    return parse_and_create_resource
+
+
 PATCHES = (
+    Patch("moto.cloudformation.parsing:parse_and_create_resource", patched_create_resource),
     Patch("moto.cloudformation.parsing:resource_class_from_type", patched_resource_class),
     Patch("moto.cloudformation.parsing:resource_name_property_from_type", patched_name_property),
 )

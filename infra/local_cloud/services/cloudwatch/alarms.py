@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,21 @@ from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
+from local_cloud.kernel.errors import DeliveryError
 from local_cloud.kernel.measures import MetricKey, Point
+from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.place import ACCOUNT, here
+from local_cloud.services.cloudwatch.history import (
+    Change,
+    History,
+    action_ended,
+    configuration_changed,
+    configuration_of,
+    describe_alarm_history,
+    state_changed,
+    why_not_told,
+)
 from local_cloud.services.cloudwatch.metrics import Metrics, Timed, evaluate_math, names_in, parse_math, statistic
 
 PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
@@ -128,6 +141,11 @@ class Alarms(Service):
         How the actions of alarms, and the event bus, are told of a change.
     metrics
         What is watched.
+
+    Attributes
+    ----------
+    history
+        What happened to alarms, and what became of their actions.
     """
 
     def __init__(self, core: Core, courier: Courier, metrics: Metrics, emit: Emit):
@@ -135,6 +153,7 @@ class Alarms(Service):
         self.courier = courier
         self.metrics = metrics
         self.emit = emit
+        self.history = History()
         self.listeners: list[Callable[[Alarm], object]] = []  # told of each change of state
         self._watched: dict[str, _Watched] = {}
         self._by_metric: dict[MetricKey, list[str]] = {}
@@ -181,6 +200,11 @@ class Alarms(Service):
         if before["value"] != state:
             self._announce(alarm, before)
 
+    def note(self, change: Change, alarm: Alarm) -> None:
+        """Note in the history what was done to an alarm's configuration."""
+        configuration = configuration_of(alarm, _metrics(alarm) if alarm.metric_data_queries else (), alarm_time)
+        self.history.add(alarm.name, self.core.clock.now, configuration_changed(change, alarm.name, configuration))
+
     def _plan(self, watched: _Watched, now: float) -> None:
         period = watched.rule.period
         when = datetime.fromtimestamp((math.floor(now / period) + 1) * period, UTC)
@@ -220,6 +244,8 @@ class Alarms(Service):
             "reasonData": alarm.state_reason_data,
             "timestamp": alarm_time(self.core.clock.now),
         }
+        self.core.tell(Kind.ALARM, alarm.name, "", f"{before['value']} -> {alarm.state_value}")
+        self.history.add(alarm.name, self.core.clock.now, state_changed(before, state))
         configuration = {"description": alarm.description, "metrics": _metrics(alarm)}
         told = {
             "alarmName": alarm.name,
@@ -240,13 +266,23 @@ class Alarms(Service):
         actions = {OK: alarm.ok_actions, ALARM: alarm.alarm_actions, INSUFFICIENT: alarm.insufficient_data_actions}
         for arn in actions[alarm.state_value] or ():
             if Arn.parse(arn).service == "lambda":
-                body = json.dumps(self._direct(alarm, told))
-                self.courier.send(Parcel(arn, body, Caller(PRINCIPAL), alarm.alarm_arn))
+                body = message = json.dumps(self._direct(alarm, told))
+                parcel = Parcel(arn, body, Caller(PRINCIPAL), alarm.alarm_arn)
             else:
                 body = json.dumps(self._notification(alarm, before))
                 subject = f'{alarm.state_value}: "{alarm.name}" in {here().title}'
-                sender = Caller(TOPICS_PRINCIPAL)
-                self.courier.send(Parcel(arn, body, sender, alarm.alarm_arn, target={"Subject": subject}))
+                message = json.dumps({"default": body, "sms": subject})
+                parcel = Parcel(arn, body, Caller(TOPICS_PRINCIPAL), alarm.alarm_arn, target={"Subject": subject})
+            self.courier.send(parcel, functools.partial(self._acted, alarm, parcel.arn, message, self.core.clock.now))
+
+    def _acted(
+        self, alarm: Alarm, target: str, message: str, changed_at: datetime, error: DeliveryError | None
+    ) -> None:
+        """Note what became of an action."""
+        why = None if error is None else why_not_told(alarm.alarm_arn, target, error)
+        self.history.add(alarm.name, self.core.clock.now, action_ended(target, message, changed_at, why))
+        outcome = "succeeded" if error is None else f"failed: {error.code}"
+        self.core.tell(Kind.ALARM, alarm.name, f"action {target}", outcome)
 
     def _direct(self, alarm: Alarm, told: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -460,6 +496,7 @@ def patched_put_metric_alarm(alarms: Alarms, original: Callable[..., Any]) -> Ca
             else:
                 self.alarms[name] = existing
             raise ValidationError(str(error)) from error
+        alarms.note(Change.CREATE if existing is None else Change.UPDATE, alarm)
         return alarm
 
     return put_metric_alarm
@@ -469,15 +506,20 @@ def patched_delete_alarms(alarms: Alarms, original: Callable[..., Any]) -> Calla
     """``CloudWatchBackend.delete_alarms``: evaluated no longer."""
 
     def delete_alarms(self: CloudWatchBackend, alarm_names: list[str]) -> None:
+        deleted = [self.alarms[name] for name in dict.fromkeys(alarm_names) if name in self.alarms]
         original(self, alarm_names)
         for name in alarm_names:
             alarms.forget(name)
+        for alarm in deleted:
+            if alarm.rule is None:
+                alarms.note(Change.DELETE, alarm)
 
     return delete_alarms
 
 
 def patched_set_alarm_state(alarms: Alarms, original: Callable[..., Any]) -> Callable[..., Any]:
     """``CloudWatchBackend.set_alarm_state``: a change runs the actions."""
+    from moto.cloudwatch.exceptions import InvalidFormat
 
     def set_alarm_state(
         self: CloudWatchBackend, alarm_name: str, reason: str, reason_data: str | None, state_value: str
@@ -486,12 +528,22 @@ def patched_set_alarm_state(alarms: Alarms, original: Callable[..., Any]) -> Cal
         if alarm is None or alarm.rule is not None or state_value not in (OK, ALARM, INSUFFICIENT):
             original(self, alarm_name, reason, reason_data, state_value)
             return
+        try:
+            json.loads(reason_data or "{}")
+        except ValueError as error:
+            raise InvalidFormat("Data was not syntactically valid JSON") from error
         alarms.set_state(alarm, state_value, reason, reason_data)
 
     return set_alarm_state
 
 
+def patched_alarm_history(alarms: Alarms, original: None) -> Callable[..., Any]:
+    """``CloudWatchResponse.describe_alarm_history``, which moto lacks."""
+    return describe_alarm_history(lambda: alarms.history)
+
+
 PATCHES = (
+    Patch("moto.cloudwatch.responses:CloudWatchResponse.describe_alarm_history", patched_alarm_history, adds=True),
     Patch("moto.cloudwatch.models:CloudWatchBackend.delete_alarms", patched_delete_alarms),
     Patch("moto.cloudwatch.models:CloudWatchBackend.put_metric_alarm", patched_put_metric_alarm),
     Patch("moto.cloudwatch.models:CloudWatchBackend.set_alarm_state", patched_set_alarm_state),

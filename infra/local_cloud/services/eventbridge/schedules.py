@@ -21,6 +21,7 @@ from local_cloud.kernel.clock import Entry
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Parcel, RetryPolicy
 from local_cloud.kernel.errors import UnknownScheduleError
+from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.times import event_time, moment
 from local_cloud.services.eventbridge.buses import Events
@@ -214,7 +215,7 @@ class Timetable(Service):
         found = [name] if name in names else [each for each in names if name.lower() in each.lower()]
         if len(found) != 1:
             raise UnknownScheduleError(name, sorted(found), sorted(names))
-        names[found[0]].fire(self.core.clock.now)
+        self._fire(found[0], names[found[0]], self.core.clock.now)
         return found[0]
 
     def add_rule(self, rule: Rule) -> None:
@@ -292,6 +293,10 @@ class Timetable(Service):
         if self._planned.get(key) is not planned:
             return
         self._enter(key, planned, when)
+        self._fire(_name_of(key), planned, when)
+
+    def _fire(self, name: str, planned: _Planned, when: datetime) -> None:
+        self.core.tell(Kind.SCHEDULE, name, "", "fired")
         planned.fire(when)
 
     def _drop(self, key: str) -> None:

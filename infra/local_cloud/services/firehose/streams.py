@@ -137,6 +137,8 @@ class _Buffer:
 class Firehose(Service):
     """The delivery streams' buffers."""
 
+    volatile = frozenset({"_settings"})
+
     def __init__(self, core: Core):
         self.core = core
         self._buffers: dict[tuple[str, str, tuple[tuple[str, str], ...]], _Buffer] = {}

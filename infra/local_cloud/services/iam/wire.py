@@ -30,11 +30,12 @@ OBJECT_READS = frozenset({"CopyObject", "GetObject", "HeadObject"})
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: its service, operation and parameters, as boto3 has them."""
+    """One call: its service, operation and parameters, as boto3 has them, and the protocol that it speaks."""
 
     service: str
     operation: str
     params: Mapping[str, Any]
+    protocol: str
 
 
 class Refused(Protocol):
@@ -92,14 +93,15 @@ def read_call(environ: Mapping[str, Any], body: bytes, scope: str) -> Call | Non
         service = "dynamodbstreams"
     if cbor := _CBOR_PATH.fullmatch(path):
         told = RpcV2CBORParser().parse_data_item(io.BufferedReader(io.BytesIO(body))) if body else {}
-        return Call(service, cbor["operation"], told)
+        return Call(service, cbor["operation"], told, "smithy-rpc-v2-cbor")
     request = Request({**environ, "wsgi.input": io.BytesIO(body)})
     model = get_service_model(service)
     try:
         operation, labels = get_service_router(service).match(request)
     except (HTTPException, NotImplementedError):
         return None
-    parser = PROTOCOL_PARSERS[determine_request_protocol(model, request.content_type)](operation, map_type=dict)
+    protocol = determine_request_protocol(model, request.content_type)
+    parser = PROTOCOL_PARSERS[protocol](operation, map_type=dict)
     params = parser.parse(
         {
             "method": request.method,
@@ -110,7 +112,17 @@ def read_call(environ: Mapping[str, Any], body: bytes, scope: str) -> Call | Non
             "url_params": labels,
         }
     )
-    return Call(service, operation.name, {**labels, **params})
+    return Call(service, operation.name, {**labels, **params}, protocol)
+
+
+def read_once(environ: dict[str, Any], scope: str) -> Call | None:
+    """Return what a request asks for, as :func:`read_call`; whoever reads it afterwards finds it read."""
+    if CALL_KEY not in environ:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ[CALL_KEY] = read_call(environ, body, scope)
+    found: Call | None = environ[CALL_KEY]
+    return found
 
 
 def guarded(application: Application, holder: Callable[[str], Caller | None], refuse: Refuse) -> Application:
@@ -129,9 +141,7 @@ def guarded(application: Application, holder: Callable[[str], Caller | None], re
         caller = holder(signed[0]) if signed else None
         if signed is None or caller is None:
             return application(environ, start_response)
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
-        call = environ[CALL_KEY] = read_call(environ, body, signed[1])
+        call = read_once(environ, signed[1])
         if call is None:  # what can't be told can't be allowed
             told = f"User: {caller.arn} asks {signed[1]} for what is no operation of it"
             unknown = aws_error(environ, 403, "AccessDenied", told)

@@ -25,6 +25,7 @@ from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
 from local_cloud.kernel.errors import DeliveryError, UnknownFunctionError
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS
+from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.patterns import matches_any
 from local_cloud.kernel.place import ACCOUNT, here
@@ -88,6 +89,8 @@ class Functions(Service):
     on_run
         Told of each run.
     """
+
+    volatile = frozenset({"_described"})
 
     def __init__(self, core: Core, courier: Courier, invoker: Invoker, emit: Emit, on_run: OnRun):
         self.core = core
@@ -239,6 +242,7 @@ class Functions(Service):
             error = _summary(result.payload)
             self.errors[deployed.logical_id] += 1
         self.invocations.append(Invocation(now, deployed.logical_id, error, request_id))
+        self.core.tell(Kind.RUN, deployed.name, "", f"failed: {_error_type(result.payload)}" if error else "done")
         self.on_run(deployed, result, took_ms)
         if self.core.options.keep_logs:
             self._keep_log(function, result)
@@ -668,6 +672,13 @@ def _event_invoke_config(function: LambdaFunction) -> Mapping[str, Any]:
 
 def _unqualified(arn: str) -> str:
     return ":".join(arn.split(":")[:7])
+
+
+def _error_type(payload: bytes) -> str:
+    try:
+        return str(json.loads(payload)["errorType"])
+    except (ValueError, TypeError, KeyError):
+        return "no error type"
 
 
 def _summary(payload: bytes) -> str:

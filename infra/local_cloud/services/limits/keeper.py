@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from local_cloud.kernel.answers import aws_error
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.gate import Application
 from local_cloud.kernel.patching import Patch
-from local_cloud.services.iam.wire import CALL_KEY, read_call, signed_by
+from local_cloud.services.iam.wire import read_once, signed_by
 from local_cloud.services.limits.constraints import sentence, violations
 from local_cloud.services.limits.lacking import CODE, STATUS, lacking
 from local_cloud.services.limits.quotas import Rejection, excess
@@ -58,10 +57,8 @@ def limited(application: Application) -> Application:
         signed = signed_by(environ)
         if signed is None:
             return application(environ, start_response)
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
         try:
-            call = environ[CALL_KEY] if CALL_KEY in environ else read_call(environ, body, signed[1])
+            call = read_once(environ, signed[1])
         except (UnknownServiceError, RequestParserError, ValueError):
             call = None  # what can't be read is answered by whoever stands behind
         told = None if call is None else refused(call.service, call.operation, call.params)

@@ -7,6 +7,7 @@ policy says, watches its alarms, and ends with one of the two. On a virtual cloc
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -21,6 +22,7 @@ from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS, Loopback
 from local_cloud.kernel.measures import Record
+from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.cloudwatch.alarms import ALARM, Alarms
 from local_cloud.services.sagemaker.endpoints.captures import Captures
@@ -74,6 +76,8 @@ class Endpoints(Service):
         What makes a configuration's containers: those of this machine unless another is given.
     """
 
+    volatile = frozenset({"_loopback"})
+
     def __init__(self, core: Core, alarms: Alarms, record: Record, emit: Emit) -> None:
         self.core = core
         self.emit = emit
@@ -83,6 +87,7 @@ class Endpoints(Service):
         self.traffic = Traffic(core, self.captures, record, self._let_shadows_finish)
         self._loopback = Loopback(core.gate)
         self._fleets: set[Fleet] = set()
+        self._coming_up: dict[Fleet, tuple[Callable[[], object], str]] = {}  # what is to be done then, for whom
         self._lock = threading.RLock()
         alarms.listeners.append(self._alarm_changed)
 
@@ -254,6 +259,19 @@ class Endpoints(Service):
         """Write what was captured now, whatever its age; return how many files there were."""
         return self.captures.flush()
 
+    def resume(self) -> None:
+        """Bring up every fleet anew, and wait for those that were up."""
+        for fleet in [fleet for fleet in self._fleets if fleet.is_retiring]:
+            fleet.stop()
+            self._fleets.discard(fleet)
+        for fleet in self._fleets:
+            fleet.start(MotoObjects(ACCOUNT, self.core.gate).by_role)
+        for fleet in self._fleets:
+            if fleet in self._coming_up:
+                self._await(fleet)
+            else:
+                fleet.wait()
+
     def close(self) -> None:
         """Kill every container."""
         for fleet in list(self._fleets):
@@ -265,11 +283,23 @@ class Endpoints(Service):
 
     def _bring_up(self, backend: SageMakerModelBackend, fleet: Fleet, then: Callable[[], object], name: str) -> None:
         self._fleets.add(fleet)
+        self._coming_up[fleet] = then, name
         fleet.start(MotoObjects(backend.account_id, self.core.gate).by_role)
         if self.core.options.real_time:
-            fleet.when_settled(lambda: self.core.agenda.soon(then, f"fleet of {name}"))
+            self._await(fleet)
         else:
-            self.core.agenda.after(timedelta(seconds=self.core.options.endpoint_seconds), then, f"fleet of {name}")
+            up, delay = functools.partial(self._up, fleet), timedelta(seconds=self.core.options.endpoint_seconds)
+            self.core.agenda.after(delay, up, f"fleet of {name}")
+
+    def _await(self, fleet: Fleet) -> None:
+        name = self._coming_up[fleet][1]
+        up = functools.partial(self._up, fleet)
+        fleet.when_settled(lambda: self.core.agenda.soon(up, f"fleet of {name}"))
+
+    def _up(self, fleet: Fleet) -> None:
+        """A fleet is up, or has failed to be: go on, once."""
+        if (waiting := self._coming_up.pop(fleet, None)) is not None:
+            waiting[0]()
 
     def _created(self, endpoint: LocalEndpoint, fleet: Fleet) -> None:
         problem = fleet.wait()
@@ -486,6 +516,7 @@ class Endpoints(Service):
 
     def _tell(self, endpoint: LocalEndpoint, *, status: str | None = None) -> None:
         """Put the endpoint's state on the event bus."""
+        self.core.tell(Kind.ENDPOINT, endpoint.endpoint_name, "", status or endpoint.status)
         self.emit(
             source="aws.sagemaker",
             detail_type="SageMaker Endpoint State Change",

@@ -89,6 +89,8 @@ class Fleet:
         self.settings = settings
         self.capture = capture
         self.problem: str | None = None
+        self.is_retiring = False
+        self._made_of = (settings, dict(models), capture, now, limits, surroundings)
         self._scratch = tempfile.TemporaryDirectory(prefix="local-cloud-endpoint-", ignore_cleanup_errors=True)
         self._settled = threading.Event()
         self._when_settled: list[Callable[[], object]] = []
@@ -114,6 +116,10 @@ class Fleet:
         self.variants = {variant.name: running(variant, Duty.PRODUCTION) for variant in settings.variants}
         self.shadow = None if settings.shadow is None else running(settings.shadow, Duty.SHADOW)
         self.mirror = None if settings.shadow is None else Mirror()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        weights = [(v.weight, v.desired_weight, v.instances, v.desired_instances) for v in self.all_variants]
+        return _as_it_was, (*self._made_of, weights, self.is_retiring)
 
     @property
     def all_variants(self) -> list[RunningVariant]:
@@ -176,6 +182,7 @@ class Fleet:
 
     def retire(self, then: Callable[[], object]) -> None:
         """Stop once the requests that are being answered have their answers; returns at once."""
+        self.is_retiring = True
 
         def finish() -> None:
             with self._changed:
@@ -199,6 +206,27 @@ class Fleet:
     def unread_logs(self) -> dict[str, str]:
         """Return what each container has printed since this was asked last, by variant."""
         return {variant.name: variant.container.unread_log() for variant in self.all_variants}
+
+
+def _as_it_was(
+    settings: EndpointSettings,
+    models: Mapping[str, ServedModel],
+    capture: CaptureSettings | None,
+    now: datetime,
+    limits: Limits,
+    surroundings: Surroundings | None,
+    weights: Sequence[tuple[float, float, int, int]],
+    is_retiring: bool,
+) -> Fleet:
+    """Return a fleet whose containers have gone with the process that saved it: start it again."""
+    fleet = Fleet(settings, models, capture=capture, now=now, limits=limits, surroundings=surroundings)
+    fleet.is_retiring = is_retiring
+    for variant, (weight, desired_weight, instances, desired_instances) in zip(
+        fleet.all_variants, weights, strict=True
+    ):
+        variant.weight, variant.desired_weight = weight, desired_weight
+        variant.instances, variant.desired_instances = instances, desired_instances
+    return fleet
 
 
 def fraction(key: str, purpose: str) -> float:

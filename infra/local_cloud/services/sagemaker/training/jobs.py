@@ -30,6 +30,7 @@ from local_cloud.kernel.callers import Caller, acting_as
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
 from local_cloud.kernel.gate import Gate
+from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.place import here
 from local_cloud.services.sagemaker.training.container import (
@@ -176,6 +177,14 @@ class _Run:
     process: TrainingProcess | None
     download_error: str | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _interrupted, (self.job, self.container.request)
+
+
+def _interrupted(job: LocalTrainingJob, request: TrainingRequest) -> _Run:
+    """Return the run of a job whose process has gone with the one that saved it."""
+    return _Run(job, Container(Path(tempfile.mkdtemp(prefix="local-cloud-interrupted-")), request), None)
+
 
 class TrainingJobs(Service):
     """The training jobs of one local cloud.
@@ -192,6 +201,8 @@ class TrainingJobs(Service):
     stop_grace_seconds
         Real seconds between SIGTERM and SIGKILL when a job is stopped.
     """
+
+    volatile = frozenset({"_scratch"})
 
     def __init__(self, core: Core, emit: Emit, client: Callable[[str], Any]) -> None:
         self.core = core
@@ -254,6 +265,15 @@ class TrainingJobs(Service):
         if not self._real_time or run.process is None:
             self.core.agenda.soon(lambda: self._finish(run), f"stop {name}")
 
+    def resume(self) -> None:
+        """Start jobs anew that were under way, as after an interruption; those that were to stop have stopped."""
+        for run in list(self._runs.values()):
+            if run.job.status is Status.STOPPING:
+                self.core.agenda.soon(functools.partial(self._finish, run), f"stop {run.job.training_job_name}")
+            else:
+                run.container.remove()
+                self._start(run.job, run.container.request)
+
     def close(self) -> None:
         """Kill every process that still runs, and delete what the jobs wrote on this machine."""
         for run in list(self._runs.values()):
@@ -291,8 +311,9 @@ class TrainingJobs(Service):
 
     def _finish(self, run: _Run) -> None:
         """Wait for the process, keep what it left, and say how the job ended."""
-        if self._runs.pop(run.job.arn, None) is None:
-            return  # it was stopped before
+        if self._runs.get(run.job.arn) is not run:
+            return  # it was stopped before, or started anew
+        del self._runs[run.job.arn]
         ending = run.process.wait() if run.process is not None else None
         try:
             self._settle(run, ending)
@@ -332,6 +353,7 @@ class TrainingJobs(Service):
 
     def _enter(self, job: LocalTrainingJob, status: Status, secondary: str, *, message: str = "") -> None:
         job.enter(status, secondary, self.core.clock.now, message=message)
+        self.core.tell(Kind.JOB, job.training_job_name, "", status if status == secondary else f"{status}: {secondary}")
         self.emit(
             source="aws.sagemaker",
             detail_type="SageMaker Training Job State Change",
