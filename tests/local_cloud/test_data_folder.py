@@ -145,7 +145,7 @@ def test_a_killed_cloud_comes_back_as_it_was_kept_last(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", command], cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
         url = until(lambda: running_server(tmp_path / ".evergreen"))["url"]
-        s3 = client(_At(url), "s3")  # type: ignore[arg-type]
+        s3 = client_at(url, "s3")
         s3.create_bucket(Bucket="kept")
         s3.put_object(Bucket="kept", Key="k", Body=b"v")
         written = _stamp(tmp_path)
@@ -159,11 +159,6 @@ def test_a_killed_cloud_comes_back_as_it_was_kept_last(tmp_path: Path) -> None:
 
 def _stamp(tmp_path: Path) -> int:
     return (tmp_path / "data" / "state").stat().st_mtime_ns
-
-
-class _At:
-    def __init__(self, url: str) -> None:
-        self.url = url
 
 
 # -- the folder itself -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import boto3
 from botocore.config import Config
 
 from local_cloud.cloud import LocalCloud
+from local_cloud.kernel.place import DEFAULT_REGION
 from local_cloud.server.server import LocalServer
 
 START = datetime(2026, 1, 1, 0, 0, tzinfo=UTC)
@@ -147,10 +148,15 @@ def pass_time(cloud: LocalCloud, **amount: float) -> None:
 
 def client(server: LocalServer, service: str) -> Any:
     """A client as any caller of a served cloud has one; a call that fails is not tried again."""
+    return client_at(server.url, service, server.cloud.place.region)
+
+
+def client_at(url: str, service: str, region: str = DEFAULT_REGION) -> Any:
+    """A client of a cloud that another process serves."""
     return boto3.session.Session().client(
         service,  # type: ignore[call-overload]
-        endpoint_url=server.url,
-        region_name=server.cloud.place.region,
+        endpoint_url=url,
+        region_name=region,
         aws_access_key_id="local",
         aws_secret_access_key="local",
         config=Config(retries={"total_max_attempts": 1}, proxies={}, read_timeout=120),
