@@ -33,6 +33,7 @@ TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 EVALUATIONS_A_CYCLE = 7
 MOST_EVALUATIONS = 400
 SHORTEST_RETENTION_DAYS = 7
+LONGEST_RETENTION_DAYS = 36_500
 MLFLOW_PATIENCE_SECONDS = 180.0
 NEARLY_ALL = 0.999
 
@@ -140,6 +141,7 @@ def stack_parameters(
     Live states learn at each step, at most hourly: that is when labels come. Triggers are looked at where a step ends.
 
     Captures are kept no longer than a label may still need them: a year of them would fill the machine's memory.
+    Outcomes, which trainings read, are small and are all kept.
 
     Examples
     --------
@@ -156,6 +158,7 @@ def stack_parameters(
         "OnlineSchedule": _rate(a_step) if spec.freshness.enabled else rate,
         "ReconcileSchedule": rate,
         "CaptureRetentionDays": str(SHORTEST_RETENTION_DAYS + math.ceil(needed / timedelta(days=1))),
+        "OutcomeRetentionDays": str(LONGEST_RETENTION_DAYS),
         "MlflowTrackingUri": mlflow_uri,
     }
 

@@ -11,6 +11,7 @@ from evergreen.settings import Settings
 
 if TYPE_CHECKING:
     from evergreen import ports as p
+    from evergreen.domain.retention import Retention
     from evergreen.spec import ModelSpec
 
 
@@ -185,6 +186,12 @@ class AwsPorts:
         from evergreen.aws.registry import MlflowRegistry
 
         return MlflowRegistry(self.settings.mlflow_tracking_uri)
+
+    @property
+    def retention(self) -> Retention:
+        from evergreen.domain.retention import Retention
+
+        return Retention.of_days(self.settings.capture_retention_days, self.settings.outcome_retention_days)
 
 
 @lru_cache(maxsize=8)

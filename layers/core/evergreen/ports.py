@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from evergreen.domain.audit import RawItem
     from evergreen.domain.bake import Traffic  # its numpy is not there in functions that only pass ports on
     from evergreen.domain.history import History
+    from evergreen.domain.retention import Retention
     from evergreen.spec import ModelSpec
     from evergreen.training.run_record import RunRecord
 from evergreen.domain.aliases import AliasRecord
@@ -305,3 +306,6 @@ class Ports(Protocol):
 
     @property
     def registry(self) -> Registry | None: ...
+    @property
+    def retention(self) -> Retention:
+        """How long the stack keeps files."""
