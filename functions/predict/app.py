@@ -5,8 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import EphemeralMetrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
@@ -14,10 +13,11 @@ from evergreen.errors import BadRequestError
 from evergreen.inbound import openapi
 from evergreen.inbound.events import correlation_id
 from evergreen.inbound.http import HttpRequest, http_answer, http_problem
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.predict import describe, predict, request_id_of
 
 logger = Logger(service="predict")
-metrics = Metrics(namespace=telemetry.NAMESPACE)
+metrics = Measures()
 
 
 @logger.inject_lambda_context
@@ -63,7 +63,7 @@ def _answer(request: HttpRequest) -> dict[str, Any]:
         telemetry.add(metrics, telemetry.UNCAPTURED_ROWS, len(answer.uncaptured))
         logger.error("rows were not captured", request_id=request_id, inference_ids=answer.uncaptured)
     if answer.body is None:
-        failed = EphemeralMetrics(namespace=telemetry.NAMESPACE)
+        failed = Measures()
         failed.add_dimension(telemetry.FUNCTION, "predict")  # what the template's alarm watches, whatever the model
         telemetry.add(failed, telemetry.FAILED_REQUESTS, 1)
         failed.flush_metrics()

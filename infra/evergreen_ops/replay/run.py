@@ -6,7 +6,6 @@ import logging
 import math
 import tempfile
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -72,11 +71,9 @@ def replay(plan: Plan, screen: Screen) -> Replay:
         forget(plan.mlflow)  # of an earlier replay: its versions have the same numbers
     with (
         PeakMemory() as memory,
-        warnings.catch_warnings(),
         tempfile.TemporaryDirectory(prefix="evergreen-replay-") as folder,
         MlflowServer(plan.mlflow or Path(folder) / "mlflow") as mlflow,  # starts while the cloud is deployed
     ):
-        warnings.filterwarnings("ignore", message="No application metrics to publish")  # Powertools, on each quiet call
         result = _through_the_cloud(plan, screen, Path(folder), mlflow)
     seconds = round(time.perf_counter() - started, 1)
     comparisons = _compare(replace(plan, stream=result.stream), screen)  # on what was asked: a drill may end it early
