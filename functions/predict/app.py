@@ -61,6 +61,9 @@ def _answer(request: HttpRequest) -> dict[str, Any]:
         logger.warning("the live state could not answer", version=answer.version, because=answer.stale)
     if answer.uncaptured:  # what was asked and answered is in no log: the ids say which rows have no capture
         telemetry.add(metrics, telemetry.UNCAPTURED_ROWS, len(answer.uncaptured))
+        lost = Measures()
+        telemetry.add(lost, telemetry.LOST_CAPTURES, len(answer.uncaptured))
+        lost.flush_metrics()
         logger.error("rows were not captured", request_id=request_id, inference_ids=answer.uncaptured)
     if answer.body is None:
         failed = Measures()

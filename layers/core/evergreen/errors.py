@@ -33,6 +33,15 @@ class UnknownModelError(EvergreenError):
         self.model = model
 
 
+class BusyTableError(EvergreenError):
+    """A table that went on taking less than it was given: whatever wanted to write is tried again by its event."""
+
+    def __init__(self, table: str, left: int) -> None:
+        super().__init__(f"table {table!r} was too busy for {left} items of a batch, again and again: try again later")
+        self.table = table
+        self.left = left
+
+
 class UnreadableSpecError(EvergreenError):
     """A model's spec that this version of Evergreen can't read; ``problems`` names each key."""
 

@@ -67,6 +67,7 @@ LATENCY = Metric("Latency", "Milliseconds", (MODEL, VERSION))
 REFUSED_ARTIFACTS = _count("RefusedArtifacts", MODEL, VERSION)  # score_shadow counts them too
 STALE_ANSWERS = _count("StaleAnswers", MODEL, VERSION)  # a live state could not answer: the version did, as trained
 UNCAPTURED_ROWS = _count("UncapturedRows", MODEL, VERSION)
+LOST_CAPTURES = _count("UncapturedRows")  # of every model: an alarm waits for it
 FAILED_REQUESTS = _count("FailedRequests", FUNCTION)  # one alarm watches every model
 DESCRIPTIONS = _count("Descriptions")
 REFUSED_REQUESTS = _count("RefusedRequests")
