@@ -107,7 +107,7 @@ faults = st.none() | st.tuples(st.integers(0, 12), st.sampled_from(FAULTS))
     deliveries=st.lists(st.tuples(st.integers(0, 8), faults), max_size=10),
     reconciled_at=st.integers(0, 10),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_labels_are_joined_as_if_all_of_the_window_was_read(captures, labels, deliveries, reconciled_at):
     """Late, twice, out of order, killed at any call and delivered again."""
 
@@ -171,6 +171,8 @@ def test_captures_of_a_former_release_are_found_and_looked_for_until_there_are_n
         cloud.unpoint()
         cloud.deliver(cloud.captured(1, 9, ["order-1"]))
         assert cloud.deliver(cloud.labelled(0, 10, ["order-0", "order-1"])).joined == 2
+        assert cloud.ports.catalog.pointed_since("churn") is None
+        cloud.deliver(cloud.labelled(2, -20, ["order-0"]))  # there is none in its own window, and there is one later
         assert cloud.ports.catalog.pointed_since("churn") is None
         assert cloud.deliver(cloud.labelled(1, 28, ["order-1"])).joined == 1
         assert cloud.ports.catalog.pointed_since("churn") == BEGIN + 3 * HOUR

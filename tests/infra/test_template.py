@@ -296,8 +296,8 @@ def test_somebody_is_told_when_a_function_fails_again_and_again():
     assert sorted(watched) == sorted(FUNCTIONS)
 
 
-@pytest.mark.parametrize("metric", ["RollbacksImpossible", "Repairs"])
-def test_somebody_is_told_when_nothing_good_is_left_and_when_reality_keeps_differing(metric):
+@pytest.mark.parametrize("metric", ["RollbacksImpossible", "Repairs", "UncapturedRows"])
+def test_somebody_is_told_when_nothing_good_is_left_and_when_reality_keeps_differing_or_is_not_captured(metric):
     (alarm,) = [a for a in ALARMS.values() if a.get("MetricName") == metric]
     assert alarm["AlarmActions"] == [{"Ref": "Notifications"}]
     assert "Dimensions" not in alarm, "it is about every model"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _MOST_ITEMS = 25  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
-_TRIES = 8
+_TRIES, _FIRST_WAIT_SECONDS = 8, 0.05
 _HOUR_FORMAT = "%Y-%m-%dT%H"
 
 
@@ -75,11 +75,11 @@ class DynamoCatalog:
     def _write(self, requests: list[Any]) -> None:
         """Write all of a batch; what the table was too busy for is asked for again, a little later each time."""
         for attempt in range(_TRIES):
+            time.sleep(_FIRST_WAIT_SECONDS * 2**attempt if attempt else 0)
             answer = self._client.batch_write_item(RequestItems={self._table: requests})
             requests = answer.get("UnprocessedItems", {}).get(self._table, [])
             if not requests:
                 return
-            time.sleep(0.05 * 2**attempt)
         raise BusyTableError(self._table, len(requests))
 
     def hours_of(self, model: str, request_id: str, start: datetime, end: datetime) -> list[datetime]:

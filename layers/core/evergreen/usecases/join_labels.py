@@ -32,6 +32,7 @@ from evergreen.usecases.steps.kept import Kept
 from evergreen.usecases.steps.references import load_reference
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_LONGEST_WAY = timedelta(days=15)  # of an event: a queue keeps it for two weeks
 _FILES_AN_HOUR = 12  # with more ids than files to look into, the files are read instead
 
 States = Mapping[str, Mapping[int, int]]
@@ -149,7 +150,7 @@ def _matched(
     schema = spec.feature_schema()
     if not labels:
         return outcomes.outcome_schema(schema).empty_table(), [], {}
-    hours = _hours(labels, file, spec.labels.maturity, ports)
+    hours = _hours(labels, file, spec.labels.maturity, now, ports)
     production = _captures(file.model, CatalogKind.COMPACT_PRODUCTION, hours, schema, ports)
     shadow = _captures(file.model, CatalogKind.COMPACT_SHADOW, hours, schema, ports)
     states = outcomes.states_said(production, shadow) if spec.freshness.enabled else {}
@@ -186,7 +187,9 @@ def _error_tolerance(state: ModelState, ports: Ports) -> float | None:
     return load_reference(ports, version.reference).error_tolerance
 
 
-def _hours(labels: Iterable[GroundTruth], file: FileKey, maturity: timedelta, ports: Ports) -> list[datetime]:
+def _hours(
+    labels: Iterable[GroundTruth], file: FileKey, maturity: timedelta, now: datetime, ports: Ports
+) -> list[datetime]:
     """The hours whose captures may hold the labels' requests.
 
     A UUIDv7 names its hour (the file may be the next one's: streams buffer). The catalog points from any other id to
@@ -204,26 +207,26 @@ def _hours(labels: Iterable[GroundTruth], file: FileKey, maturity: timedelta, po
     if len(others) > _FILES_AN_HOUR * len(window):
         hours.update(window)
     elif others:
-        hours.update(_not_pointed_to(file.model, window, ports))
-        for each in others:
+        hours.update(_not_pointed_to(file.model, window, now, ports))
+        for each in sorted(others):
             hours.update(ports.catalog.hours_of(file.model, each, window[0], window[-1] + _HOUR))
     return sorted(hours)
 
 
-def _not_pointed_to(model: str, window: Sequence[datetime], ports: Ports) -> set[datetime]:
-    """The hours that hold captures to which nothing points, as former releases left them.
+def _not_pointed_to(model: str, window: Sequence[datetime], now: datetime, ports: Ports) -> set[datetime]:
+    """The hours of a window that hold captures to which nothing points, as former releases left them.
 
-    It is looked for in all of a window until there is none, and then never again.
+    It is looked for from the window on until there is none, neither in it nor later, and then never again.
     """
     since = ports.catalog.pointed_since(model)
     if since is not None and since <= window[0]:
         return set()
     kinds = (CatalogKind.COMPACT_PRODUCTION, CatalogKind.COMPACT_SHADOW)
-    entries = [entry for kind in kinds for entry in ports.catalog.between(model, kind, window[0], window[-1] + _HOUR)]
+    entries = [entry for kind in kinds for entry in ports.catalog.between(model, kind, window[0], now + _LONGEST_WAY)]
     found = {entry.time for entry in entries if not entry.sums.pointed}
     if not found:
         ports.catalog.all_pointed(model, window[0])
-    return found
+    return found.intersection(window)
 
 
 def _captures(
