@@ -59,6 +59,8 @@ TABLE = re.findall(r"^\| `(\w+)` \| (.+?) \| (\w+) \| (.*?) ?\| .+ \|$", (ROOT /
 def test_the_page_of_metrics_names_each_as_it_is_written():
     told = [(name, unit, tuple(re.findall(r"`(\w+)`", dimensions))) for name, dimensions, unit, _ in TABLE]
     assert sorted(told) == sorted((metric.name, metric.unit, metric.dimensions) for metric in telemetry.METRICS)
+    of_the_stack = sum(telemetry.MODEL not in metric.dimensions for metric in telemetry.METRICS)
+    assert f"Metrics without `Model` are {of_the_stack} for the whole stack" in (ROOT / "docs/metrics.md").read_text()
 
 
 def test_what_a_busy_model_costs_is_what_its_hourly_metrics_cost():
