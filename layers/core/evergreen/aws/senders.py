@@ -83,7 +83,7 @@ def waits_of(seconds: float, drawn: random.Random) -> Iterator[float]:
     --------
     >>> waits = list(waits_of(3, random.Random(0)))
     >>> round(sum(waits), 6), all(wait <= 1 for wait in waits), len(waits)
-    (3.0, True, 6)
+    (3.0, True, 7)
     """
     wait, left = _FIRST_WAIT_SECONDS, seconds
     while left > 0:
