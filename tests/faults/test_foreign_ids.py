@@ -3,6 +3,7 @@
 import contextlib
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from fault_injection import FAULTS, ProcessDiedError, Wire, tap_every_session, tapped
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,13 +102,14 @@ some_ids = st.lists(st.sampled_from(IDS), min_size=1, max_size=4)
 faults = st.none() | st.tuples(st.integers(0, 12), st.sampled_from(FAULTS))
 
 
+@pytest.mark.slow
 @given(
     captures=st.lists(st.tuples(hours, some_ids, st.sampled_from(["production", "production", "shadow"])), max_size=6),
     labels=st.lists(st.tuples(hours, some_ids), min_size=1, max_size=3),
     deliveries=st.lists(st.tuples(st.integers(0, 8), faults), max_size=10),
     reconciled_at=st.integers(0, 10),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_labels_are_joined_as_if_all_of_the_window_was_read(captures, labels, deliveries, reconciled_at):
     """Late, twice, out of order, killed at any call and delivered again."""
 
