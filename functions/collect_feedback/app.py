@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.errors import BadRequestError
 from evergreen.inbound.events import correlation_id
 from evergreen.inbound.http import HttpRequest, http_answer, http_problem
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.collect_feedback import collect_feedback
 
 logger = Logger(service="collect_feedback")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context

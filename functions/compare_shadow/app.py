@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.domain.model_events import RollbackImpossible
 from evergreen.domain.shadow import ShadowDecision
 from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.compare_shadow import compare_shadow, start_shadow
 
 _VERDICTS = {
@@ -21,7 +22,7 @@ _VERDICTS = {
 }
 
 logger = Logger(service="compare_shadow")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import EphemeralMetrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.domain.triggers.arbiter import RetrainDecision
 from evergreen.domain.triggers.check import Check, Outcome
 from evergreen.inbound.events import Tick, correlation_id, is_business_event, parse_business_event
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.evaluate_triggers import evaluate_triggers
 from evergreen.usecases.steps.each_model import Troubles
 from evergreen.usecases.steps.retraining import request_retraining
 
-_LARGEST = 1e100  # CloudWatch takes no number above 2**360
+_OUTCOMES = {
+    Outcome.FIRED: telemetry.CHECKS_FIRED,
+    Outcome.INSUFFICIENT_DATA: telemetry.CHECKS_WITHOUT_DATA,
+    Outcome.ERROR: telemetry.CHECKS_FAILED,
+}
+_LARGEST = 1e100  # JSON has no infinity
 
 logger = Logger(service="evaluate_triggers")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context
@@ -52,25 +57,31 @@ def _report(model: str, decision: RetrainDecision) -> None:
     telemetry.add(metrics, telemetry.RETRAININGS_REQUESTED, decision.retrain)
     telemetry.add(metrics, telemetry.RETRAININGS_HELD_BACK, decision.held_back is not None)
     telemetry.add(metrics, telemetry.CHECK_ERRORS, len(decision.errors))
+    found = Measures()
+    found.add_dimension(telemetry.MODEL, model)
+    for outcome, metric in _OUTCOMES.items():
+        telemetry.add(found, metric, sum(check.outcome is outcome for check in decision.checks))
+    found.flush_metrics()
     for check in decision.checks:
-        _measure(model, check)
-        if check.outcome is Outcome.ERROR:
-            logger.error("a check failed", model=model, trigger=check.trigger, because=check.because)
+        _tell(model, check)
     logger.info("decided", model=model, retrain=decision.retrain, because=decision.because)
 
 
-def _measure(model: str, check: Check) -> None:
-    """One line of metrics a check, under the model and the trigger."""
-    found = EphemeralMetrics()
-    found.add_dimension(telemetry.MODEL, model)
-    found.add_dimension(telemetry.TRIGGER, check.trigger)
-    for metric, number in ((telemetry.CHECK_SCORE, check.score), (telemetry.CHECK_THRESHOLD, check.threshold)):
-        if number is not None:
-            telemetry.add(found, metric, max(-_LARGEST, min(number, _LARGEST)))
-    for metric, outcome in (
-        (telemetry.CHECK_FIRED, Outcome.FIRED),
-        (telemetry.CHECK_WITHOUT_DATA, Outcome.INSUFFICIENT_DATA),
-        (telemetry.CHECK_FAILED, Outcome.ERROR),
-    ):
-        telemetry.add(found, metric, check.outcome is outcome)
-    found.flush_metrics()
+def _tell(model: str, check: Check) -> None:
+    """A line a check: its score over time is drawn from the log."""
+    logger.info(
+        "checked",
+        model=model,
+        trigger=check.trigger,
+        outcome=check.outcome,
+        score=_number(check.score),
+        threshold=_number(check.threshold),
+        direction=check.direction,
+        samples=check.samples,
+    )
+    if check.outcome is Outcome.ERROR:
+        logger.error("a check failed", model=model, trigger=check.trigger, because=check.because)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else max(-_LARGEST, min(value, _LARGEST))

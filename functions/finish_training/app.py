@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
@@ -12,6 +12,7 @@ from evergreen.domain.model_events import CandidateRegistered, CandidateRejected
 from evergreen.domain.training_jobs import JobEnd
 from evergreen.errors import UnknownModelError
 from evergreen.inbound.events import TrainingJobChange, correlation_id
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.finish_training import finish_training
 
 _COUNTED = {
@@ -21,7 +22,7 @@ _COUNTED = {
 }
 
 logger = Logger(service="finish_training")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import ObjectCreated, correlation_id
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.join_labels import join_labels
 
 logger = Logger(service="join_labels")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context
@@ -26,7 +27,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     telemetry.add(metrics, telemetry.JOINED_LABELS, labels.joined)
     telemetry.add(metrics, telemetry.PENDING_LABELS, labels.pending)
     telemetry.add(metrics, telemetry.QUARANTINED_LABELS, labels.quarantined)
-    if labels.unsampled:
-        telemetry.add(metrics, telemetry.UNSAMPLED_LABELS, labels.unsampled)
+    telemetry.add(metrics, telemetry.UNSAMPLED_LABELS, labels.unsampled)
     logger.info("joined", key=created.key, joined=labels.joined, pending=labels.pending)
     return {"joined": labels.joined, "pending": labels.pending, "quarantined": labels.quarantined}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.launch_training import launch_training
 
 logger = Logger(service="launch_training")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import EphemeralMetrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import Tick, correlation_id
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.learn_live import LearnedLive, learn_live
 from evergreen.usecases.steps.each_model import Troubles
 
 logger = Logger(service="learn_live")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context
@@ -38,7 +38,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _report(model: str, learned: Sequence[LearnedLive]) -> None:
-    found = EphemeralMetrics()
+    found = Measures()
     found.add_dimension(telemetry.MODEL, model)
     telemetry.add(found, telemetry.LIVE_ROWS, sum(each.rows for each in learned))
     telemetry.add(found, telemetry.LIVE_ROWS_IGNORED, sum(each.ignored for each in learned))

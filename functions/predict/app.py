@@ -5,8 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import EphemeralMetrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
@@ -14,10 +13,11 @@ from evergreen.errors import BadRequestError
 from evergreen.inbound import openapi
 from evergreen.inbound.events import correlation_id
 from evergreen.inbound.http import HttpRequest, http_answer, http_problem
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.predict import describe, predict, request_id_of
 
 logger = Logger(service="predict")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context
@@ -61,9 +61,12 @@ def _answer(request: HttpRequest) -> dict[str, Any]:
         logger.warning("the live state could not answer", version=answer.version, because=answer.stale)
     if answer.uncaptured:  # what was asked and answered is in no log: the ids say which rows have no capture
         telemetry.add(metrics, telemetry.UNCAPTURED_ROWS, len(answer.uncaptured))
+        lost = Measures()
+        telemetry.add(lost, telemetry.LOST_CAPTURES, len(answer.uncaptured))
+        lost.flush_metrics()
         logger.error("rows were not captured", request_id=request_id, inference_ids=answer.uncaptured)
     if answer.body is None:
-        failed = EphemeralMetrics()
+        failed = Measures()
         failed.add_dimension(telemetry.FUNCTION, "predict")  # what the template's alarm watches, whatever the model
         telemetry.add(failed, telemetry.FAILED_REQUESTS, 1)
         failed.flush_metrics()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import ObjectCreated, correlation_id
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.profile_capture import profile_capture
 
 logger = Logger(service="profile_capture")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context

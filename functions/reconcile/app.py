@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import Tick, correlation_id
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.fetch_files import fetch_files
 from evergreen.usecases.reconcile import reconcile
 from evergreen.usecases.steps.each_model import Troubles
 
 logger = Logger(service="reconcile")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.domain.model_events import RepointFailed, VersionPromoted, VersionRolledBack
 from evergreen.inbound.events import EndpointChange, LedgerEvent, correlation_id, is_endpoint_event
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.repoint_alias import repoint_alias
 from evergreen.usecases.steps.endpoints_of_models import models_of_endpoint
 
@@ -20,7 +21,7 @@ _COUNTED = {
 }
 
 logger = Logger(service="repoint_alias")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.inbound.events import LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.inbound.measures import Measures
 from evergreen.usecases.steps.each_model import Troubles
 from evergreen.usecases.update_registry import reconcile_registry, require_registry, update_registry
 
 logger = Logger(service="update_registry")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context

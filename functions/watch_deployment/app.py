@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import EphemeralMetrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from evergreen import bootstrap, telemetry
 from evergreen.domain.bake import BakeDecision
 from evergreen.inbound.events import AlarmChange, LedgerEvent, Tick, correlation_id, is_ledger_event
+from evergreen.inbound.measures import Measures
 from evergreen.ports import Ports
 from evergreen.usecases.steps.each_model import Troubles
 from evergreen.usecases.steps.endpoints_of_models import endpoint_of
 from evergreen.usecases.watch_deployment import look_at_alarm, start_watch, watch_deployment
 
 logger = Logger(service="watch_deployment")
-metrics = Metrics()
+metrics = Measures()
 
 
 @logger.inject_lambda_context
@@ -67,7 +67,7 @@ def _measure(model: str, decision: BakeDecision | None) -> None:
     """Show how near a rollback is: e-values as powers of ten."""
     if decision is None:
         return
-    found = EphemeralMetrics()
+    found = Measures()
     found.add_dimension(telemetry.MODEL, model)
     telemetry.add(found, telemetry.BAKE_REQUESTS, decision.evidence["requests"])
     telemetry.add(found, telemetry.BAKE_ERROR_EVIDENCE, decision.evidence["log_e_errors"] / math.log(10))

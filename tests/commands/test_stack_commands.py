@@ -79,6 +79,18 @@ def test_a_spec_too_large_for_the_ledger_is_refused(stack, tmp_path):
         stack.evergreen("apply", spec_file(tmp_path, features=features))
 
 
+def test_a_spec_that_needs_files_for_longer_than_they_are_kept_is_refused(stack, tmp_path):
+    spec = spec_file(tmp_path, training={"window": "800d"}, labels=CHURN["labels"] | {"maturity": "450d"})
+    with pytest.raises(errors.NotAppliedError) as refused:
+        stack.evergreen("apply", spec)
+    captures, deploy, outcomes, deploy_too = str(refused.value).split("; ")
+    assert captures == "labels.maturity is 450d, and captures are kept for 400d: a label would not find its capture"
+    assert deploy == "deploy the stack with CaptureRetentionDays 451 or more, or shorten it"
+    assert outcomes.startswith("training.window is 800d, and outcomes are kept for 730d: ")
+    assert deploy_too == "deploy the stack with OutcomeRetentionDays 801 or more, or shorten it"
+    assert stack.ports.ledger.models() == ()
+
+
 def at_endpoint(name=None):
     return {"kind": "sagemaker"} | ({} if name is None else {"name": name})
 

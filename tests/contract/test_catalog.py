@@ -1,9 +1,11 @@
 """The catalog on DynamoDB: which files there are between two times, whatever months lie between."""
 
 import itertools
+import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -142,3 +144,68 @@ def test_exactly_the_files_of_the_window_are_found(catalog, times, start, end):
     entries = added(catalog, *(a_file(time, model=model) for time in times))
     wanted = sorted((entry for entry in entries if start <= entry.time < end), key=lambda entry: entry.time)
     assert catalog.between(model, CatalogKind.OUTCOMES, start, end) == wanted
+
+
+# --- requests whose ids do not say their hour -------------------------------------------------------------------------
+
+ids, model_names = (
+    st.sampled_from(["order-1", "order-2", "", "café#1", "x" * 3_000]),
+    st.sampled_from(["churn", "chur"]),
+)
+noted = st.tuples(model_names, st.lists(ids, max_size=4), st.integers(0, 9))
+
+
+@given(st.lists(noted, max_size=8), st.integers(0, 10), st.integers(0, 10))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_hours_of_a_request_are_those_that_were_noted_however_often(catalog, notes, first, last):
+    year = next(years)
+    at = [datetime(year, 1, 1, tzinfo=UTC) + hour * HOUR for hour in range(12)]
+    for model, some, hour in [*notes, *notes[::-1]]:
+        catalog.point(model, some, at[hour])
+    for model in ("churn", "chur"):
+        for request_id in ("order-1", "order-2", "", "café#1", "x" * 3_000):
+            expected = {h for name, some, h in notes if name == model and request_id in some and first <= h < last}
+            found = catalog.hours_of(model, request_id, at[first], at[last])
+            assert found == [at[hour] for hour in sorted(expected)]
+
+
+years = itertools.count(1990)
+
+
+def test_what_points_to_captures_expires_with_them(table):
+    client, name = table("pk", "sk")
+    DynamoCatalog(client, name, kept=timedelta(days=10)).point("churn", ["order-1"], NEW_YEAR)
+    (item,) = client.scan(TableName=name)["Items"]
+    assert int(item["expires"]["N"]) == (NEW_YEAR + timedelta(days=10)).timestamp()
+
+
+@pytest.mark.parametrize("refusals", [1, 3])
+def test_what_a_busy_table_did_not_take_is_written_again(table, refusals):
+    client, name = table("pk", "sk")
+    refused = itertools.count(1)
+
+    def busy(params, **_):
+        """A table that takes all but the first two items of a batch, at first."""
+        batch = json.loads(params["body"])["RequestItems"][name]
+        if next(refused) > refusals:
+            return None
+        for each in batch[2:]:
+            client.put_item(TableName=name, Item=each["PutRequest"]["Item"])
+        return AWSResponse("", 200, {}, None), {"UnprocessedItems": {name: batch[:2]}}
+
+    client.meta.events.register("before-call.dynamodb.BatchWriteItem", busy)
+    wanted = [f"order-{n}" for n in range(30)]
+    try:
+        DynamoCatalog(client, name).point("churn", wanted, NEW_YEAR)
+    finally:
+        client.meta.events.unregister("before-call.dynamodb.BatchWriteItem", busy)
+    catalog = DynamoCatalog(client, name)
+    assert all(catalog.hours_of("churn", each, NEW_YEAR, NEW_YEAR + HOUR) == [NEW_YEAR] for each in wanted)
+
+
+def test_all_that_is_pointed_to_is_known_from_the_earliest_note(catalog):
+    assert catalog.pointed_since("churn") is None
+    for hours in (5, 2, 9):
+        catalog.all_pointed("churn", NEW_YEAR + hours * HOUR)
+    assert catalog.pointed_since("churn") == NEW_YEAR + 2 * HOUR
+    assert catalog.pointed_since("chur") is None

@@ -1,6 +1,7 @@
 """The loop through template.yaml itself, and what no longer happens when a wire is cut from a copy of it."""
 
 import json
+import re
 from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
@@ -10,7 +11,7 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 from turning import SPEC, START, turning_stream
 
-from evergreen import bootstrap
+from evergreen import bootstrap, telemetry
 from evergreen.domain.history import History
 from evergreen.domain.state import ModelState
 from evergreen.usecases.people import apply, decide
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def replayed(template, *, until_day, stream=None):
-    """The history of a replay of the first days, the calls of each function, how many failed, and every decision."""
+    """Of a replay of the first days: history, calls of each function, failures, decisions, hours of each metric."""
     stream = stream or turning_stream(days=until_day)
     base = specs.base_of(stream, START + timedelta(days=4))
     parameters = {"EvaluationSchedule": "rate(1 day)", "ReconcileSchedule": "rate(1 day)"}
@@ -34,9 +35,16 @@ def replayed(template, *, until_day, stream=None):
             driver.train_first_model(session)
             driver.run(session, step=timedelta(hours=12))
             assert verify_history(session.model, ports=ports)[1] == (), "whatever is cut, the history is sound"
-            return session.history.documents, cloud.invocation_counts, cloud.error_counts, driver.decisions(session)
+            told = session.history.documents, cloud.invocation_counts, cloud.error_counts, driver.decisions(session)
+            return *told, hours_written(cloud)
         finally:
             bootstrap.reset()
+
+
+def hours_written(cloud):
+    """The hours in which each of our metrics has a value: what CloudWatch charges for."""
+    series = {key: found for key, found in cloud.metrics.series.items() if telemetry.stack_of(key.namespace)}
+    return {key: {int(point.time // 3_600) for point in found.points} for key, found in series.items()}
 
 
 RECONCILIATION = ("Reconcile", "Reconciliation")
@@ -102,7 +110,7 @@ def test_every_decision_says_what_it_saw(whole_story):
 
 
 def test_every_day_is_evaluated_and_every_evaluation_noted_also_when_nothing_follows(whole_story):
-    events, _, _, decisions = whole_story
+    events, _, _, decisions, _ = whole_story
     evaluated = [d for d in decisions if d["type"] == "RetrainingEvaluated"]
     days = {d["time"][:10] for d in evaluated}
     assert len(days) >= 11, "the schedule is daily"
@@ -116,7 +124,7 @@ def test_every_day_is_evaluated_and_every_evaluation_noted_also_when_nothing_fol
 
 
 def test_every_comparison_is_noted_and_the_last_is_the_verdict(whole_story):
-    events, _, _, decisions = whole_story
+    events, _, _, decisions, _ = whole_story
     compared = [d for d in decisions if d["type"] == "ShadowCompared"]
     promotion = [e for e in events if e["type"] == "PromotionApproved"][1]
     (verdict,) = [d for d in compared if d["version"] == promotion["version"] and d["verdict"] == "promote"]
@@ -135,8 +143,22 @@ def test_what_is_held_back_is_told_when_it_changes_and_not_each_day(whole_story)
     assert not again
 
 
+def test_a_models_metrics_are_as_few_and_cost_as_little_as_is_said(whole_story):
+    """Each metric counts for every hour from its first value to its last: as of a model that is busy day and night."""
+    *_, hours = whole_story
+    of_model = {key: found for key, found in hours.items() if telemetry.MODEL in dict(key.dimensions)}
+    page = " ".join((ROOT / "docs/metrics.md").read_text().split())
+    most, dollars = re.search(
+        r"a whole loop writes at most (\d+) metrics .*? at most \$(\d+\.\d\d) a month", page
+    ).groups()
+    assert 20 < len(of_model) <= int(most)
+    lived = max(map(max, hours.values())) - min(map(min, hours.values())) + 1
+    spans = sum(max(found) - min(found) + 1 for found in of_model.values())
+    assert 1 < 0.30 * spans / lived <= float(dollars)
+
+
 def test_every_function_of_the_loop_was_called(whole_story):
-    _, calls, errors, _ = whole_story
+    _, calls, errors, *_ = whole_story
     assert not any(errors.values()), errors
     # No registry is configured and online learning is off by default: those two have nothing to do.
     assert set(calls) >= {
@@ -159,7 +181,7 @@ def test_every_function_of_the_loop_was_called(whole_story):
 @pytest.mark.slow
 def test_once_the_world_has_turned_no_candidate_that_waits_keeps_the_next_one_from_being_trained():
     """6,000 rows whose relation inverts half way: until then a candidate in shadow held every retraining back."""
-    events, _, _, decisions = replayed(
+    events, _, _, decisions, _ = replayed(
         ROOT / "template.yaml", until_day=12, stream=turning_stream(days=12, a_day=500, turns_on=6)
     )
     state, trained_beside_a_candidate = ModelState("turning"), []

@@ -1,6 +1,7 @@
 """Functions as Lambda calls them, on the small cloud."""
 
 import json
+from collections import Counter
 
 import pytest
 from small_cloud import NOW, SmallCloud, kept_clients, open_cloud
@@ -58,9 +59,9 @@ class Cloud(SmallCloud):
                 (dimensions,) = metrics["Dimensions"]
                 written = {telemetry.Metric(m["Name"], m["Unit"], tuple(dimensions)) for m in metrics["Metrics"]}
                 assert written <= set(telemetry.METRICS), "a metric, its unit and its dimensions stand in telemetry"
-                values = {
-                    name: document[name][0] if isinstance(document[name], list) else document[name] for name in names
-                }
+                values = Counter(  # what is not counted is nothing
+                    {name: document[name][0] if isinstance(document[name], list) else document[name] for name in names}
+                )
                 found.append(({name: document[name] for name in dimensions}, values))
         return found
 

@@ -198,3 +198,24 @@ def test_a_job_that_the_service_will_never_take_ends_the_retraining_and_is_not_a
     assert (last(cloud)["type"], last(cloud)["final"]) == ("TrainingFailed", True)
     assert "Could not find subnet subnet-1" in last(cloud)["because"]
     assert asked == [JOB]
+
+
+def test_a_window_that_became_longer_than_files_are_kept_ends_where_they_do(cloud, monkeypatch):
+    """Files that a lifecycle rule may take before the last attempt has read them are left alone."""
+    given(cloud, training={"window": "180d", "min_rows": 200})
+    keys = {days: labelled(cloud, days) for days in (3, 89, 90, 100)}
+    monkeypatch.setenv("OUTCOME_RETENTION_DAYS", "90")
+    assert launched(cloud) == JOB
+    assert [file["key"] for file in snapshot(cloud)["files"]] == [keys[89], keys[3]]
+    assert last(cloud)["because"].endswith("outcomes are kept for 90d, and training.window is 180d")
+
+
+def test_rows_that_a_person_brought_are_trained_on_however_old(cloud, monkeypatch):
+    given(cloud, training={"rows": "everything"})
+    time, key = NOW - 400 * DAY, "base-data/churn/a.parquet"
+    cloud.ports.catalog.add(CatalogEntry("churn", CatalogKind.BASE_DATA, time, key, 400, "etag"))
+    kept, gone = labelled(cloud, 80), labelled(cloud, 100)
+    monkeypatch.setenv("OUTCOME_RETENTION_DAYS", "90")
+    launched(cloud)
+    assert [file["key"] for file in snapshot(cloud)["files"]] == [key, kept]
+    assert gone not in last(cloud)["because"]

@@ -31,15 +31,19 @@ def test_log_lines_are_found_by_what_they_are_about_and_not_by_the_call_before(c
     assert Logger(service=function).get_correlation_id() == correlation_id(event) != ""
 
 
+NOTHING_TO_DO = {"finish_training", "learn_live", "reconcile", "repoint_alias"}
+"""What these find on the small cloud: a count of nothing is not written."""
+
+
 @pytest.mark.parametrize("function", sorted(set(CALLS) - {"join_labels", "profile_capture"}))
 def test_what_was_done_is_counted_under_dimensions_that_are_few(cloud, function):
     cloud.applied()
     cloud.counted()
     cloud.call(function, CALLS[function])
     counted = cloud.counted()
-    assert counted, function
+    assert bool(counted) is (function not in NOTHING_TO_DO), function
     for dimensions, values in counted:
-        assert set(dimensions) <= {"Model", "Version", "Trigger", "Function"}
+        assert set(dimensions) <= {"Model", "Version", "Function"}
         assert all(isinstance(value, int | float) for value in values.values())
 
 
@@ -51,7 +55,7 @@ def test_a_job_that_failed_is_counted(cloud, now):
     event = cloud.event("ledger_event")
     event["detail"]["body"] = json.dumps({"decision_id": run.decision_id})
     cloud.call("launch_training", event)
-    assert cloud.counted() == [({"Model": "churn"}, {"TrainingsStarted": 0, "TrainingsNotStarted": 1})]
+    assert cloud.counted() == [({"Model": "churn"}, {"TrainingsNotStarted": 1})]
 
 
 SECRET = "Ada Lovelace"

@@ -160,8 +160,13 @@ def test_a_function_runs_python_3_13_on_the_core_layer_as_its_folder_says(name):
     assert all(DEPLOYED[layer]["Type"] == "AWS::Lambda::LayerVersion" for layer in layers)
 
 
+def values(variables):
+    """A value for each: days are numbers."""
+    return {name: "1" if name.endswith("_DAYS") else "value" for name in variables}
+
+
 def test_a_function_is_told_all_that_its_settings_need():
-    variables = dict.fromkeys(SOURCE["Globals"]["Function"]["Environment"]["Variables"], "value")
+    variables = values(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
     settings = Settings.from_environment(variables | {"AWS_REGION": "us-east-1"})
     assert settings.ledger_table == "value"
     with pytest.raises(SettingsError, match="LEDGER_TABLE is not set: the template sets it"):
@@ -291,8 +296,8 @@ def test_somebody_is_told_when_a_function_fails_again_and_again():
     assert sorted(watched) == sorted(FUNCTIONS)
 
 
-@pytest.mark.parametrize("metric", ["RollbacksImpossible", "Repairs"])
-def test_somebody_is_told_when_nothing_good_is_left_and_when_reality_keeps_differing(metric):
+@pytest.mark.parametrize("metric", ["RollbacksImpossible", "Repairs", "UncapturedRows"])
+def test_somebody_is_told_when_nothing_good_is_left_and_when_reality_keeps_differing_or_is_not_captured(metric):
     (alarm,) = [a for a in ALARMS.values() if a.get("MetricName") == metric]
     assert alarm["AlarmActions"] == [{"Ref": "Notifications"}]
     assert "Dimensions" not in alarm, "it is about every model"
@@ -664,6 +669,19 @@ def test_files_of_every_prefix_are_written_or_read_by_the_stack(prefix):
     assert any(prefix in prefixes for touched in TOUCHED.values() for prefixes in touched.values())
 
 
+KEPT_FOR_GOOD = {D.BASE_DATA, D.DECISIONS}
+"""What a person brought, and what was decided on: rows of requests are in neither but by a person's will."""
+
+
+def test_all_that_is_told_of_requests_is_deleted_when_the_parameters_say():
+    rules = of_type("AWS::S3::Bucket")["DataBucket"]["LifecycleConfiguration"]["Rules"]
+    lives = {rule["Prefix"].removesuffix("/"): rule["ExpirationInDays"]["Ref"] for rule in rules}
+    decided_on = {D.OUTCOMES, D.PROFILES}
+    assert lives == dict.fromkeys(set(D) - decided_on - KEPT_FOR_GOOD, "CaptureRetentionDays") | dict.fromkeys(
+        decided_on, "OutcomeRetentionDays"
+    )
+
+
 def test_only_the_arrival_of_captures_and_of_labels_starts_something():
     arrivals = {rule: p for rule, p in RULES.items() if "object" in p["EventPattern"].get("detail", {})}
     assert {
@@ -694,4 +712,4 @@ def test_the_outputs_are_all_that_an_engineers_command_needs():
     variables = {
         "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper() for name in SOURCE["Outputs"]
     }
-    Settings.from_environment(dict.fromkeys(variables, "value"))
+    Settings.from_environment(values(variables))

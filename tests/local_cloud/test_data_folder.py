@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from local_stacks import allow, client
+from local_stacks import allow, client, client_at
 
 from local_cloud.server import data_folder
 from local_cloud.server.data_folder import DataFolder, DataFolderError, Saved

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from local_stacks import deploy, pass_time, role
 
+from local_cloud.kernel.core import FirehoseQuota
 from local_cloud.kernel.errors import UnsupportedResourceError
 
 STREAM = """
@@ -105,3 +113,55 @@ def test_a_record_without_its_partition_key_is_set_aside(tmp_path: Path) -> None
 def test_more_jq_than_plain_paths_is_refused_at_deploy(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedResourceError, match=r"Stream \(AWS::KinesisFirehose::DeliveryStream\).*plain paths"):
         deploy(tmp_path, STREAM.replace(".m.variant", ".m.variant|ascii_downcase"))
+
+
+@pytest.fixture(scope="module")
+def throttled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A cloud with the stream, and a client that tries nothing again by itself."""
+    with deploy(tmp_path_factory.mktemp("stream"), STREAM) as cloud:
+        yield cloud, boto3.client("firehose", "us-east-1", config=Config(retries={"total_max_attempts": 1}))
+
+
+@given(
+    calls=st.lists(
+        st.tuples(st.integers(0, 1_500), st.lists(st.integers(2, 400), min_size=1, max_size=12)), max_size=20
+    ),
+    quota=st.builds(FirehoseQuota, st.integers(100, 900), st.integers(1, 12), st.integers(1, 3)),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_stream_takes_no_more_a_second_than_its_quota_and_says_what_it_refused(
+    throttled: Any, calls: list[tuple[int, list[int]]], quota: FirehoseQuota
+) -> None:
+    cloud, firehose = throttled
+    cloud.options.firehose_quota = quota
+    cloud.advance(cloud.clock.now + timedelta(seconds=2))
+    taken: dict[int, list[int]] = {}
+    asked: Counter[int] = Counter()
+    for milliseconds, sizes in calls:
+        cloud.advance(cloud.clock.now + timedelta(milliseconds=milliseconds))
+        second = int(cloud.clock.now.timestamp())
+        records = [{"Data": b"1" * size} for size in sizes]
+        try:
+            answer = firehose.put_record_batch(DeliveryStreamName="captures", Records=records)
+        except firehose.exceptions.ServiceUnavailableException:
+            assert asked[second] == quota.calls
+            continue
+        asked[second] += 1
+        refused = ["ErrorCode" in each for each in answer["RequestResponses"]]
+        assert (len(refused), answer["FailedPutCount"]) == (len(sizes), refused.count(True))
+        taken.setdefault(second, []).extend(size for size, no in zip(sizes, refused, strict=True) if not no)
+        room = quota.size_bytes - sum(taken[second])
+        full = len(taken[second]) == quota.records
+        assert all(full or size > room for size, no in zip(sizes, refused, strict=True) if no)
+    for sizes in taken.values():
+        assert sum(sizes) <= quota.size_bytes
+        assert len(sizes) <= quota.records
+    assert max(asked.values(), default=0) <= quota.calls
+
+
+def test_no_quota_is_enforced_unless_it_is_asked_for(throttled: Any) -> None:
+    cloud, firehose = throttled
+    cloud.options.firehose_quota = None
+    for _ in range(3):
+        answer = firehose.put_record_batch(DeliveryStreamName="captures", Records=[{"Data": b"1" * 900_000}] * 4)
+        assert answer["FailedPutCount"] == 0

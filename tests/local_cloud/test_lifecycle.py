@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from botocore.exceptions import ClientError
 
 from local_cloud.cloud import LocalCloud
@@ -113,3 +114,42 @@ def test_what_was_put_back_meanwhile_lives_on(tmp_path):
         cloud.advance(START + timedelta(days=9))
         assert s3.get_object(Bucket=name, Key="raw/a")["Body"].read() == b"2"
         assert versions_of(s3, name) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("days", "left"), [(3, {"kept/a"}), (30, {"kept/a", "raw/a", "raw/b"}), (None, {"kept/a", "raw/a", "raw/b"})]
+)
+def test_a_rule_that_is_changed_rules_what_is_there_already(tmp_path, days, left):
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket()))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        for key in ("kept/a", "raw/a"):
+            s3.put_object(Bucket=name, Key=key, Body=b"1")
+        cloud.advance(START + timedelta(days=2))
+        s3.put_object(Bucket=name, Key="raw/b", Body=b"1")
+        changed = bucket() if days is None else bucket(expires={"ExpirationInDays": days})
+        if days is None:
+            del changed["Resources"]["Data"]["Properties"]["LifecycleConfiguration"]
+        cloud.deploy_stack(changed, stack_name=cloud.stack_name)
+        cloud.advance(START + timedelta(days=4, hours=1))
+        assert exists(s3, name, "raw/b")
+        cloud.advance(START + timedelta(days=12))
+        assert {key for key in ("kept/a", "raw/a", "raw/b") if exists(s3, name, key)} == left
+
+
+def test_a_rule_that_is_new_rules_what_is_there_already(tmp_path):
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(bucket(expires={"ExpirationInDays": 7})))
+    with LocalCloud.deploy(template, start=START) as cloud:
+        s3, name = cloud.client("s3"), cloud.resources["Data"]
+        s3.put_object(Bucket=name, Key="more/a", Body=b"1")
+        document = bucket()
+        rules = document["Resources"]["Data"]["Properties"]["LifecycleConfiguration"]["Rules"]
+        rules.append({"Id": "more", "Status": "Enabled", "Prefix": "more/", "ExpirationInDays": 10})
+        cloud.advance(START + timedelta(days=8))
+        cloud.deploy_stack(document, stack_name=cloud.stack_name)
+        cloud.advance(START + timedelta(days=9, hours=1))
+        assert exists(s3, name, "more/a")
+        cloud.advance(START + timedelta(days=11, hours=1))
+        assert not exists(s3, name, "more/a"), "its age counts from when it was written"

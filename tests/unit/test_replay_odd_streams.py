@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evergreen.domain.retention import Retention
 from evergreen.durations import format_duration
 from evergreen.spec import ModelSpec
 from evergreen_ops.replay.assumed import assumed
@@ -161,6 +162,8 @@ def test_a_captures_life_is_as_long_as_late_labels_take() -> None:
     short = stack_parameters(spec, odd.span, step, "")
     kept = stack_parameters(spec, odd.span, step, "", labels_within=150 * DAY)
     assert (short["CaptureRetentionDays"], kept["CaptureRetentionDays"]) == ("8", "157")
+    days = {name: int(value) for name, value in kept.items() if name.endswith("RetentionDays")}
+    assert Retention.of_days(*days.values()).refusals(spec) == []
 
 
 # --- the base ---------------------------------------------------------------------------------------------------------

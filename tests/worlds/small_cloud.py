@@ -96,6 +96,8 @@ class SmallCloud:
             "ENDPOINT_ROLE_ARN": "arn:aws:iam::123456789012:role/endpoint",
             "ENDPOINT_IMAGE": "image",
             "SCHEDULER_ROLE_ARN": ARN.format("iam", "role/scheduler"),
+            "CAPTURE_RETENTION_DAYS": "400",
+            "OUTCOME_RETENTION_DAYS": "730",
             "SCHEDULE_GROUP": "evergreen",
             "SCHEDULE_DLQ_ARN": ARN.format("sqs", "dead-letters"),
             "POWERTOOLS_METRICS_NAMESPACE": telemetry.namespace_of("evergreen"),

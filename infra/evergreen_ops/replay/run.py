@@ -6,7 +6,6 @@ import logging
 import math
 import tempfile
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,6 +32,7 @@ TEMPLATE = Path(__file__).parents[3] / "template.yaml"
 EVALUATIONS_A_CYCLE = 7
 MOST_EVALUATIONS = 400
 SHORTEST_RETENTION_DAYS = 7
+LONGEST_RETENTION_DAYS = 36_500
 MLFLOW_PATIENCE_SECONDS = 180.0
 NEARLY_ALL = 0.999
 
@@ -71,11 +71,9 @@ def replay(plan: Plan, screen: Screen) -> Replay:
         forget(plan.mlflow)  # of an earlier replay: its versions have the same numbers
     with (
         PeakMemory() as memory,
-        warnings.catch_warnings(),
         tempfile.TemporaryDirectory(prefix="evergreen-replay-") as folder,
         MlflowServer(plan.mlflow or Path(folder) / "mlflow") as mlflow,  # starts while the cloud is deployed
     ):
-        warnings.filterwarnings("ignore", message="No application metrics to publish")  # Powertools, on each quiet call
         result = _through_the_cloud(plan, screen, Path(folder), mlflow)
     seconds = round(time.perf_counter() - started, 1)
     comparisons = _compare(replace(plan, stream=result.stream), screen)  # on what was asked: a drill may end it early
@@ -140,6 +138,7 @@ def stack_parameters(
     Live states learn at each step, at most hourly: that is when labels come. Triggers are looked at where a step ends.
 
     Captures are kept no longer than a label may still need them: a year of them would fill the machine's memory.
+    Outcomes, which trainings read, are small and are all kept.
 
     Examples
     --------
@@ -156,6 +155,7 @@ def stack_parameters(
         "OnlineSchedule": _rate(a_step) if spec.freshness.enabled else rate,
         "ReconcileSchedule": rate,
         "CaptureRetentionDays": str(SHORTEST_RETENTION_DAYS + math.ceil(needed / timedelta(days=1))),
+        "OutcomeRetentionDays": str(LONGEST_RETENTION_DAYS),
         "MlflowTrackingUri": mlflow_uri,
     }
 

@@ -21,6 +21,18 @@ DEFAULT_TRAINING_SECONDS = 600.0
 DEFAULT_ENDPOINT_SECONDS = 300.0
 
 
+@dataclass(frozen=True, slots=True)
+class FirehoseQuota:
+    """What a delivery stream takes a second by PutRecordBatch; 5 MiB and more records in three regions.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/limits.html
+    """
+
+    size_bytes: int = 1_048_576
+    records: int = 100_000
+    calls: int = 1_000
+
+
 @dataclass(slots=True)
 class Options:
     """How a cloud behaves; all but ``real_time`` may be changed while it is open.
@@ -33,6 +45,9 @@ class Options:
         Whether a thread moves the agenda with the wall clock (the server) instead of a caller (a replay).
     keep_logs
         Whether what functions print is kept in CloudWatch Logs; slow, so off unless a person will look.
+    firehose_quota
+        What each delivery stream takes a second; None: all. Off unless asked for: a caller that moves the clock step by
+        step puts hours of traffic into one second.
     address
         Where this cloud answers by HTTP already; without it a port is opened for the first container that needs one.
     """
@@ -42,6 +57,7 @@ class Options:
     real_time: bool = False
     keep_logs: bool = False
     address: str = ""
+    firehose_quota: FirehoseQuota | None = None
 
 
 class Service:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from evergreen.settings import Settings
 
 if TYPE_CHECKING:
     from evergreen import ports as p
+    from evergreen.domain.retention import Retention
     from evergreen.spec import ModelSpec
 
 
@@ -79,7 +81,8 @@ class AwsPorts:
     def catalog(self) -> p.Catalog:
         from evergreen.aws.catalog import DynamoCatalog
 
-        return DynamoCatalog(self._dynamodb, self.settings.catalog_table)
+        days = self.settings.capture_retention_days
+        return DynamoCatalog(self._dynamodb, self.settings.catalog_table, kept=timedelta(days=days) if days else None)
 
     @cached_property
     def aliases(self) -> p.Aliases:
@@ -145,15 +148,16 @@ class AwsPorts:
     def captures(self) -> p.LineStream:
         from evergreen.aws.senders import FirehoseLines
 
-        # A caller waits for its answer meanwhile, and an answer is worth more than its capture.
-        client = self._client("firehose", attempts=2, connect_timeout=0.5, read_timeout=1)
-        return FirehoseLines(client, self.settings.capture_stream)
+        # A caller waits for its answer meanwhile, and an answer is worth more than its capture: all waits together are
+        # shorter than what makes an answer slow (deployment.latency_ms), or a busy stream would undo a promotion.
+        client = self._client("firehose", attempts=1, connect_timeout=0.5, read_timeout=1)
+        return FirehoseLines(client, self.settings.capture_stream, patience_seconds=0.7)
 
     @cached_property
     def labels(self) -> p.LineStream:
         from evergreen.aws.senders import FirehoseLines
 
-        return FirehoseLines(self._client("firehose"), self.settings.label_stream)
+        return FirehoseLines(self._client("firehose"), self.settings.label_stream, patience_seconds=10)
 
     @cached_property
     def live(self) -> p.LiveStates:
@@ -186,6 +190,12 @@ class AwsPorts:
 
         settings = self.settings
         return MlflowRegistry(settings.mlflow_tracking_uri, stack=self.stack, prefix=settings.mlflow_model_prefix)
+
+    @property
+    def retention(self) -> Retention:
+        from evergreen.domain.retention import Retention
+
+        return Retention.of_days(self.settings.capture_retention_days, self.settings.outcome_retention_days)
 
 
 @lru_cache(maxsize=8)

@@ -45,6 +45,15 @@ class RegisteredByAnotherStackError(EvergreenError):
         self.stack = stack
 
 
+class BusyTableError(EvergreenError):
+    """A table that went on taking less than it was given: whatever wanted to write is tried again by its event."""
+
+    def __init__(self, table: str, left: int) -> None:
+        super().__init__(f"table {table!r} was too busy for {left} items of a batch, again and again: try again later")
+        self.table = table
+        self.left = left
+
+
 class UnreadableSpecError(EvergreenError):
     """A model's spec that this version of Evergreen can't read; ``problems`` names each key."""
 

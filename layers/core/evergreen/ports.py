@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from evergreen.domain.audit import RawItem
     from evergreen.domain.bake import Traffic  # its numpy is not there in functions that only pass ports on
     from evergreen.domain.history import History
+    from evergreen.domain.retention import Retention
     from evergreen.spec import ModelSpec
     from evergreen.training.run_record import RunRecord
 from evergreen.domain.aliases import AliasRecord
@@ -101,6 +102,18 @@ class Catalog(Protocol):
     ) -> list[CatalogEntry]:
         """Files of a kind, of profiles those of a version, with start <= time < end, in order of time and key."""
 
+    def point(self, model: str, request_ids: Iterable[str], hour: datetime) -> None:
+        """Note that captures of these requests lie in this hour's files; to note it twice changes nothing."""
+
+    def hours_of(self, model: str, request_id: str, start: datetime, end: datetime) -> list[datetime]:
+        """The noted hours of a request's captures with start <= hour < end, in order."""
+
+    def pointed_since(self, model: str) -> datetime | None:
+        """The hour from which on all captures are known to be noted; None where nobody has looked."""
+
+    def all_pointed(self, model: str, since: datetime) -> None:
+        """Note that all captures of this hour and later are noted."""
+
 
 class Aliases(Protocol):
     """What a model's endpoint answers with, of either kind.
@@ -180,8 +193,8 @@ class Schedules(Protocol):
 class LineStream(Protocol):
     """A Firehose stream of JSON Lines on its way to the data bucket."""
 
-    def put(self, lines: Sequence[bytes]) -> int:
-        """Hand the lines over; answers how many were refused."""
+    def put(self, lines: Sequence[bytes]) -> Sequence[int]:
+        """Hand the lines over; answers the places of those that were refused to the end."""
 
 
 class LiveStates(Protocol):
@@ -309,3 +322,6 @@ class Ports(Protocol):
 
     @property
     def registry(self) -> Registry | None: ...
+    @property
+    def retention(self) -> Retention:
+        """How long the stack keeps files."""

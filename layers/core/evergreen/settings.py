@@ -41,6 +41,8 @@ class Settings:
     artifact_cache_mb: int = 0  # of the function's own disk; 0: artifacts are not kept there
     endpoint_role_arn: str = ""
     endpoint_image: str = ""
+    capture_retention_days: int = 0  # 0: the stack of a former release, which does not say
+    outcome_retention_days: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -79,4 +81,6 @@ class Settings:
             git_commit=environment.get("GIT_COMMIT", ""),
             endpoint_role_arn=environment.get("ENDPOINT_ROLE_ARN", ""),
             endpoint_image=environment.get("ENDPOINT_IMAGE", ""),
+            capture_retention_days=int(environment.get("CAPTURE_RETENTION_DAYS", "0")),
+            outcome_retention_days=int(environment.get("OUTCOME_RETENTION_DAYS", "0")),
         )

@@ -1,6 +1,8 @@
 """Every metric that the functions write: its name, its unit and its dimensions.
 
 Handlers write them with :func:`add`, adapters read them back by name, and the template's alarms are held to them.
+Each name with each value of its dimensions is a metric that CloudWatch charges for in every hour in which it is written
+(https://aws.amazon.com/cloudwatch/pricing/). What is looked at now and then is a line of the log, not a metric.
 Standard library only.
 """
 
@@ -10,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 NAMESPACE = "Evergreen"
 """The first part of every stack's namespace: see :func:`namespace_of`."""
-MODEL, VERSION, TRIGGER, FUNCTION = "Model", "Version", "Trigger", "Function"
+MODEL, VERSION, FUNCTION = "Model", "Version", "Function"
 """The dimensions."""
 
 
@@ -64,17 +66,19 @@ class Sink(Protocol):
 
 
 def add(sink: Sink, metric: Metric, value: float) -> None:
-    """Add a value to the metric.
+    """Add a value to the metric; a count of nothing is not written, as it would be charged for.
 
     Examples
     --------
     >>> class Printed:
     ...     def add_metric(self, name, unit, value):
     ...         print(name, unit, value)
-    >>> add(Printed(), LABELS, 3)
+    >>> for labels in (3, 0):
+    ...     add(Printed(), LABELS, labels)
     Labels Count 3
     """
-    sink.add_metric(metric.name, metric.unit, value)
+    if value or metric.unit != "Count":
+        sink.add_metric(metric.name, metric.unit, value)
 
 
 def _count(name: str, *dimensions: str) -> Metric:
@@ -89,6 +93,7 @@ LATENCY = Metric("Latency", "Milliseconds", (MODEL, VERSION))
 REFUSED_ARTIFACTS = _count("RefusedArtifacts", MODEL, VERSION)  # score_shadow counts them too
 STALE_ANSWERS = _count("StaleAnswers", MODEL, VERSION)  # a live state could not answer: the version did, as trained
 UNCAPTURED_ROWS = _count("UncapturedRows", MODEL, VERSION)
+LOST_CAPTURES = _count("UncapturedRows")  # of every model: an alarm waits for it
 FAILED_REQUESTS = _count("FailedRequests", FUNCTION)  # one alarm watches every model
 DESCRIPTIONS = _count("Descriptions")
 REFUSED_REQUESTS = _count("RefusedRequests")
@@ -113,11 +118,9 @@ RETRAININGS_WANTED = _count("RetrainingsWanted")
 RETRAININGS_REQUESTED = _count("RetrainingsRequested")
 RETRAININGS_HELD_BACK = _count("RetrainingsHeldBack")
 CHECK_ERRORS = _count("CheckErrors")  # of every model: an alarm waits for it
-CHECK_SCORE = Metric("CheckScore", "None", (MODEL, TRIGGER))
-CHECK_THRESHOLD = Metric("CheckThreshold", "None", (MODEL, TRIGGER))
-CHECK_FIRED = _count("CheckFired", MODEL, TRIGGER)
-CHECK_WITHOUT_DATA = _count("InsufficientData", MODEL, TRIGGER)
-CHECK_FAILED = _count("CheckErrors", MODEL, TRIGGER)
+CHECKS_FIRED = _count("CheckFired", MODEL)
+CHECKS_WITHOUT_DATA = _count("InsufficientData", MODEL)
+CHECKS_FAILED = _count("CheckErrors", MODEL)
 
 # launch_training, finish_training
 TRAININGS_STARTED = _count("TrainingsStarted", MODEL)

@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import Any
 
 import orjson
+from moto.core.exceptions import JsonRESTError
 from moto.firehose.exceptions import ResourceNotFoundException
 from moto.firehose.models import DeliveryStream, FirehoseBackend, firehose_backends
 from moto.firehose.responses import FirehoseResponse
@@ -33,6 +35,18 @@ _EXPRESSION = re.compile(r"!\{([A-Za-z-]+):([^}]*)\}")
 _QUERY = re.compile(r"\{\s*(.*)\s*\}", re.DOTALL)
 _QUERY_PAIR = re.compile(r"\s*\"?([A-Za-z_][A-Za-z0-9_]*)\"?\s*:\s*((?:\.[A-Za-z_][A-Za-z0-9_]*)+)\s*")
 _JAVA_TO_PYTHON = (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M"), ("ss", "%S"))
+
+
+_REFUSED = {"ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down."}
+
+
+class ThrottledError(JsonRESTError):
+    """What Firehose answers to a call that is one too many in its second."""
+
+    code = 503
+
+    def __init__(self) -> None:
+        super().__init__(_REFUSED["ErrorCode"], _REFUSED["ErrorMessage"])
 
 
 class PartitionQueryError(ValueError):
@@ -134,6 +148,16 @@ class _Buffer:
     size: int = 0
 
 
+@dataclass(slots=True)
+class _Second:
+    """What a stream has taken in one second of the clock."""
+
+    second: int
+    calls: int = 0
+    records: int = 0
+    size_bytes: int = 0
+
+
 class Firehose(Service):
     """The delivery streams' buffers."""
 
@@ -141,6 +165,7 @@ class Firehose(Service):
 
     def __init__(self, core: Core):
         self.core = core
+        self._taken: dict[str, _Second] = {}
         self._buffers: dict[tuple[str, str, tuple[tuple[str, str], ...]], _Buffer] = {}
         self._settings: dict[int, Settings] = {}
 
@@ -169,6 +194,33 @@ class Firehose(Service):
         for record in records:
             self._take(stream, settings, record)
         return [self.core.identities.uuid("firehose record") for _ in records]
+
+    def throttle(self, stream_name: str, records: Sequence[bytes]) -> list[bool]:
+        """Say of each record of a call whether the stream takes it in this second, as far as quotas are enforced.
+
+        Raises
+        ------
+        ThrottledError
+            When it takes no call any more.
+        """
+        quota = self.core.options.firehose_quota
+        if quota is None:
+            return [True] * len(records)
+        second = int(self.core.clock.now.timestamp())
+        taken = self._taken.get(stream_name)
+        if taken is None or taken.second != second:
+            taken = self._taken[stream_name] = _Second(second)
+        if taken.calls == quota.calls:
+            raise ThrottledError
+        taken.calls += 1
+        answers = []
+        for record in records:
+            fits = taken.records < quota.records and taken.size_bytes + len(record) <= quota.size_bytes
+            answers.append(fits)
+            if fits:
+                taken.records += 1
+                taken.size_bytes += len(record)
+        return answers
 
     def flush(self) -> int:
         """Write every buffer out now, whatever its age; return how many there were."""
@@ -331,8 +383,11 @@ def patched_put_record_batch(firehose: Firehose, original: Callable[..., Any]) -
             raise ResourceNotFoundException(
                 f"Firehose {delivery_stream_name} under account {self.account_id} not found."
             )
-        ids = firehose.put(delivery_stream_name, [record["Data"] for record in records])
-        return {"FailedPutCount": 0, "Encrypted": False, "RequestResponses": [{"RecordId": item} for item in ids]}
+        data = [record["Data"] for record in records]
+        fits = firehose.throttle(delivery_stream_name, data)
+        ids = iter(firehose.put(delivery_stream_name, list(compress(data, fits))))
+        answers = [{"RecordId": next(ids)} if taken else dict(_REFUSED) for taken in fits]
+        return {"FailedPutCount": fits.count(False), "Encrypted": False, "RequestResponses": answers}
 
     return put_record_batch
 

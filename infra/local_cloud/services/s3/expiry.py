@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local_cloud.kernel.core import Core, Service
@@ -38,27 +38,36 @@ class Lifecycles(Service):
         self._sweep_planned = False
 
     def set_rules(self, bucket: str, configuration: Mapping[str, Any]) -> None:
-        """Take a bucket's LifecycleConfiguration as CloudFormation has it."""
-        self._rules[bucket] = tuple(
+        """Take a bucket's LifecycleConfiguration as CloudFormation has it; it rules what is there already, too."""
+        rules = tuple(
             found
             for rule in configuration.get("Rules", [])
             if rule.get("Status") == "Enabled"
             for found in _rules_of(bucket, rule)
         )
+        before = self._rules.get(bucket, ())
+        if rules == before:
+            return
+        for rule in before:
+            self._written.pop(rule, None)
+        self._rules[bucket] = rules
+        for when, name, key in _written_before(bucket):
+            for of_replaced in (False, True):
+                self._note(bucket, name, key, when, of_replaced=of_replaced)
 
     def written(self, bucket: str, key: Any) -> None:
         """Note a new object; ``key`` is moto's."""
-        self._note(bucket, key.name, key, of_replaced=False)
-        self._note(bucket, key.name, key, of_replaced=True)
+        for of_replaced in (False, True):
+            self._note(bucket, key.name, key, self.core.clock.now, of_replaced=of_replaced)
 
     def deleted(self, bucket: str, name: str, marker: Any) -> None:
         """Note the delete marker that an object of a versioned bucket got."""
-        self._note(bucket, name, marker, of_replaced=True)
+        self._note(bucket, name, marker, self.core.clock.now, of_replaced=True)
 
-    def _note(self, bucket: str, name: str, key: Any, *, of_replaced: bool) -> None:
+    def _note(self, bucket: str, name: str, key: Any, when: datetime, *, of_replaced: bool) -> None:
         for rule in self._rules.get(bucket, ()):
             if rule.of_replaced is of_replaced and name.startswith(rule.prefix):
-                self._written[rule].append((self.core.clock.now, name, key))
+                self._written[rule].append((when, name, key))
                 if not self._sweep_planned:
                     self._plan_sweep()
                 return
@@ -98,6 +107,16 @@ def _rules_of(bucket: str, rule: Mapping[str, Any]) -> Iterator[ExpirationRule]:
     if "NoncurrentVersionExpiration" in rule:
         days = float(rule["NoncurrentVersionExpiration"]["NoncurrentDays"])
         yield ExpirationRule(bucket, prefix, timedelta(days=days), of_replaced=True)
+
+
+def _written_before(bucket: str) -> list[tuple[datetime, str, Any]]:
+    """The time, the name and moto's key of each version that a bucket holds, delete markers too, oldest first."""
+    from moto.s3.models import s3_backends
+
+    buckets = s3_backends[ACCOUNT]["aws"].buckets
+    objects = buckets[bucket].keys.lists() if bucket in buckets else ()
+    written = [(version.last_modified.replace(tzinfo=UTC), name, version) for name, kept in objects for version in kept]
+    return sorted(written, key=lambda each: each[0])
 
 
 def _forget_what_was_before(keys: Any, name: str, newest: Any) -> None:

@@ -22,8 +22,7 @@ def _finish_bucket(context: Context[Lifecycles], bucket: Any, properties: Proper
     versioning = properties.get("VersioningConfiguration", {}).get("Status")
     if versioning:
         backend.put_bucket_versioning(bucket.name, versioning)
-    if "LifecycleConfiguration" in properties:
-        context.service.set_rules(bucket.name, properties["LifecycleConfiguration"])
+    context.service.set_rules(bucket.name, properties.get("LifecycleConfiguration", {}))
     if "PublicAccessBlockConfiguration" in properties:
         backend.put_public_access_block(bucket.name, properties["PublicAccessBlockConfiguration"])
     notifications = properties.get("NotificationConfiguration", {})

@@ -1,24 +1,43 @@
-"""The catalog on DynamoDB: partition `model#kind#yyyy-mm`, sort key `dd/hh/key`."""
+"""The catalog on DynamoDB: partition `model#kind#yyyy-mm`, sort key `dd/hh/key`.
+
+Ids of requests that do not say their hour: partition `model#request#hash`, sort key `yyyy-mm-ddThh`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from evergreen.domain.catalog import CatalogEntry, CatalogKind, FileSums
+from evergreen.errors import BusyTableError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
-class DynamoCatalog:
-    """See :class:`evergreen.ports.Catalog`."""
+_MOST_ITEMS = 25  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+_TRIES, _FIRST_WAIT_SECONDS = 8, 0.05
+_HOUR_FORMAT = "%Y-%m-%dT%H"
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+
+class DynamoCatalog:
+    """See :class:`evergreen.ports.Catalog`.
+
+    Parameters
+    ----------
+    kept
+        How long captures are kept: what points to them expires with them; None: never.
+    """
+
+    def __init__(self, client: DynamoDBClient, table: str, *, kept: timedelta | None = None) -> None:
         self._client = client
         self._table = table
+        self._kept = kept
 
     def add(self, entry: CatalogEntry) -> None:
         item = _key(entry) | {
@@ -41,19 +60,55 @@ class DynamoCatalog:
         last = end - timedelta(microseconds=1)
         entries: list[CatalogEntry] = []
         for month in _months(start, last):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
-                ExpressionAttributeValues={
-                    ":pk": {"S": _partition(model, kind, version, month)},
-                    ":low": {"S": _hour(start) if month == _month(start) else "00"},
-                    ":high": {"S": (_hour(last) if month == _month(last) else "99") + "/\uffff"},
-                },
-                ConsistentRead=True,
-            )
-            for page in pages:
-                entries.extend(_entry(model, kind, version, item) for item in page["Items"])
+            low = _hour(start) if month == _month(start) else "00"
+            high = (_hour(last) if month == _month(last) else "99") + "/\uffff"
+            items = self._query(_partition(model, kind, version, month), low, high)
+            entries.extend(_entry(model, kind, version, item) for item in items)
         return [entry for entry in entries if start <= entry.time < end]
+
+    def point(self, model: str, request_ids: Iterable[str], hour: datetime) -> None:
+        expires = {} if self._kept is None else {"expires": {"N": str(int((hour + self._kept).timestamp()))}}
+        place = {"sk": {"S": hour.astimezone(UTC).strftime(_HOUR_FORMAT)}} | expires
+        for some in batched(sorted(set(request_ids)), _MOST_ITEMS, strict=False):
+            self._write([{"PutRequest": {"Item": place | {"pk": {"S": _request(model, each)}}}} for each in some])
+
+    def _write(self, requests: list[Any]) -> None:
+        """Write all of a batch; what the table was too busy for is asked for again, a little later each time."""
+        for attempt in range(_TRIES):
+            time.sleep(_FIRST_WAIT_SECONDS * 2**attempt if attempt else 0)
+            answer = self._client.batch_write_item(RequestItems={self._table: requests})
+            requests = answer.get("UnprocessedItems", {}).get(self._table, [])
+            if not requests:
+                return
+        raise BusyTableError(self._table, len(requests))
+
+    def hours_of(self, model: str, request_id: str, start: datetime, end: datetime) -> list[datetime]:
+        first, last = (each.astimezone(UTC).strftime(_HOUR_FORMAT) for each in (start, end))
+        items = self._query(_request(model, request_id), first, last)
+        hours = (datetime.strptime(item["sk"]["S"], _HOUR_FORMAT).replace(tzinfo=UTC) for item in items)
+        return [hour for hour in hours if start <= hour < end]
+
+    def pointed_since(self, model: str) -> datetime | None:
+        found = [item["sk"]["S"] for item in self._query(f"{model}#all-requests", "0", "9")]
+        return datetime.strptime(min(found), _HOUR_FORMAT).replace(tzinfo=UTC) if found else None
+
+    def all_pointed(self, model: str, since: datetime) -> None:
+        place = {"pk": {"S": f"{model}#all-requests"}, "sk": {"S": since.astimezone(UTC).strftime(_HOUR_FORMAT)}}
+        self._client.put_item(TableName=self._table, Item=place)
+
+    def _query(self, partition: str, low: str, high: str) -> list[dict[str, Any]]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
+            ExpressionAttributeValues={":pk": {"S": partition}, ":low": {"S": low}, ":high": {"S": high}},
+            ConsistentRead=True,
+        )
+        return [item for page in pages for item in page["Items"]]
+
+
+def _request(model: str, request_id: str) -> str:
+    """The partition of a request: ids are somebody else's words, of any length."""
+    return f"{model}#request#{sha256(request_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 def _key(entry: CatalogEntry) -> dict[str, Any]:

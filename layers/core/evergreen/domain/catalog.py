@@ -109,6 +109,8 @@ class FileSums:
         answered, and how many labels of the same file waited for their capture.
     newest
         Of online-rows: the time of the newest request.
+    pointed
+        Of compacted captures: whether the catalog points from the ids that do not say their hour to the file's.
 
     Examples
     --------
@@ -122,6 +124,7 @@ class FileSums:
     plain: DailySums = field(default_factory=DailySums)
     pending: int = 0
     newest: datetime | None = None
+    pointed: bool = False
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> FileSums:
@@ -131,13 +134,15 @@ class FileSums:
             plain=DailySums.read(stored.get("plain", {})),
             pending=int(stored.get("pending", 0)),
             newest=datetime.fromisoformat(stored["newest"]) if "newest" in stored else None,
+            pointed=bool(stored.get("pointed", False)),
         )
 
     def to_json(self) -> dict[str, Any]:
         """The stored form: what there is."""
         answers = {} if self.daily is None else {"daily": self.daily.to_json(), "pending": self.pending}
         plain = {"plain": self.plain.to_json()} if self.plain.by_version else {}
-        return answers | plain | ({} if self.newest is None else {"newest": self.newest.isoformat()})
+        newest = {} if self.newest is None else {"newest": self.newest.isoformat()}
+        return answers | plain | newest | ({"pointed": True} if self.pointed else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,9 @@ def collect_feedback(model: str, body: str, *, now: datetime, ports: Ports) -> F
     labels = _parse(body, spec)
     refused = ports.labels.put([ground_truth_line(label, model=model) for label in labels])
     if refused:
-        raise ConnectionError(f"the label stream refused {refused} of {len(labels)} labels: send the request again")
+        raise ConnectionError(
+            f"the label stream refused {len(refused)} of {len(labels)} labels: send the request again"
+        )
     return FeedbackTaken(model, len(labels))
 
 

@@ -136,7 +136,8 @@ def compare_shadow(
 
 
 def _paired(state: ModelState, shadow: Shadow, spec: ModelSpec, now: datetime, ports: Ports) -> PairedOutcomes:
-    entries = ports.catalog.between(state.model, CatalogKind.OUTCOMES, shadow.since - timedelta(hours=1), now)
+    first = max(shadow.since - timedelta(hours=1), ports.retention.outcomes_since(now))  # empty cycles prolong a trial
+    entries = ports.catalog.between(state.model, CatalogKind.OUTCOMES, first, now)
     between = (shadow.judged_against, shadow.version)
     tables = [_both_answered(entry, between, ports) for entry in entries]
     table = outcomes.concat(tables, outcomes.outcome_schema(spec.feature_schema()))

@@ -31,7 +31,9 @@ from evergreen.spec import ModelSpec
 from evergreen.usecases.steps.kept import Kept
 from evergreen.usecases.steps.references import load_reference
 
-_HOUR = timedelta(hours=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_LONGEST_WAY = timedelta(days=15)  # of an event: a queue keeps it for two weeks
+_FILES_AN_HOUR = 12  # with more ids than files to look into, the files are read instead
 
 States = Mapping[str, Mapping[int, int]]
 """By the id of the request, the live state that each version answered by."""
@@ -148,7 +150,7 @@ def _matched(
     schema = spec.feature_schema()
     if not labels:
         return outcomes.outcome_schema(schema).empty_table(), [], {}
-    hours = _hours(labels, file.hour, spec.labels.maturity)
+    hours = _hours(labels, file, spec.labels.maturity, now, ports)
     production = _captures(file.model, CatalogKind.COMPACT_PRODUCTION, hours, schema, ports)
     shadow = _captures(file.model, CatalogKind.COMPACT_SHADOW, hours, schema, ports)
     states = outcomes.states_said(production, shadow) if spec.freshness.enabled else {}
@@ -185,34 +187,76 @@ def _error_tolerance(state: ModelState, ports: Ports) -> float | None:
     return load_reference(ports, version.reference).error_tolerance
 
 
-def _hours(labels: Iterable[GroundTruth], label_hour: datetime, maturity: timedelta) -> list[datetime]:
+def _hours(
+    labels: Iterable[GroundTruth], file: FileKey, maturity: timedelta, now: datetime, ports: Ports
+) -> list[datetime]:
     """The hours whose captures may hold the labels' requests.
 
-    A UUIDv7 names its hour (the file may be the next one's: streams buffer); any other id is looked for in the
-    maturity window before the label.
+    A UUIDv7 names its hour (the file may be the next one's: streams buffer). The catalog points from any other id to
+    the hours of its captures; they count in the maturity window before the label.
     """
     hours: set[datetime] = set()
+    others: set[str] = set()
     for label in labels:
         time = request_ids.time_of(label.event_id)
         if time is None:
-            count = int(maturity / _HOUR) + 1
-            return [label_hour - i * _HOUR for i in range(count, -2, -1)]
-        hour = whole_hour(time)
-        hours.update((hour, hour + _HOUR))
+            others.add(label.event_id)
+        else:
+            hours.update((whole_hour(time), whole_hour(time) + _HOUR))
+    window = [file.hour - i * _HOUR for i in range(int(maturity / _HOUR) + 1, -2, -1)]
+    if len(others) > _FILES_AN_HOUR * len(window):
+        hours.update(window)
+    elif others:
+        hours.update(_not_pointed_to(file.model, window, now, ports))
+        for each in sorted(others):
+            hours.update(ports.catalog.hours_of(file.model, each, window[0], window[-1] + _HOUR))
     return sorted(hours)
+
+
+def _not_pointed_to(model: str, window: Sequence[datetime], now: datetime, ports: Ports) -> set[datetime]:
+    """The hours of a window that hold captures to which nothing points, as former releases left them.
+
+    It is looked for from the window on until there is none, neither in it nor later, and then never again.
+    """
+    since = ports.catalog.pointed_since(model)
+    if since is not None and since <= window[0]:
+        return set()
+    kinds = (CatalogKind.COMPACT_PRODUCTION, CatalogKind.COMPACT_SHADOW)
+    entries = [entry for kind in kinds for entry in ports.catalog.between(model, kind, window[0], now + _LONGEST_WAY)]
+    found = {entry.time for entry in entries if not entry.sums.pointed}
+    if not found:
+        ports.catalog.all_pointed(model, window[0])
+    return found.intersection(window)
 
 
 def _captures(
     model: str, kind: CatalogKind, hours: Sequence[datetime], schema: FeatureSchema, ports: Ports
 ) -> pa.Table:
     wanted = set(hours)
-    entries = ports.catalog.between(model, kind, hours[0], hours[-1] + _HOUR)
     tables = []
-    for entry in entries:
-        if entry.time in wanted:
-            with suppress(FileNotFoundError):  # no longer kept: its labels have no capture
-                tables.append(_read(entry, ports))
+    for first, last in _spans(hours):
+        for entry in ports.catalog.between(model, kind, first, last + _HOUR):
+            if entry.time in wanted:
+                with suppress(FileNotFoundError):  # no longer kept: its labels have no capture
+                    tables.append(_read(entry, ports))
     return outcomes.concat(tables, outcomes.capture_schema(schema))
+
+
+def _spans(hours: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
+    """The first and the last of hours that are no more than a day from the next: each is one question to the catalog.
+
+    Examples
+    --------
+    >>> [(first.day, last.day) for first, last in _spans([datetime(2026, 1, day) for day in (1, 2, 9, 10)])]
+    [(1, 2), (9, 10)]
+    """
+    spans: list[tuple[datetime, datetime]] = []
+    for hour in hours:
+        if spans and hour - spans[-1][1] <= _DAY:
+            spans[-1] = (spans[-1][0], hour)
+        else:
+            spans.append((hour, hour))
+    return spans
 
 
 def _read(entry: CatalogEntry, ports: Ports) -> pa.Table:

@@ -12,6 +12,7 @@ from typing import Any
 from evergreen.domain.applied_spec import spec_of
 from evergreen.domain.catalog import CatalogEntry, CatalogKind, whole_hour
 from evergreen.domain.model_events import TrainingFailed, TrainingStarted
+from evergreen.domain.retention import reading_takes
 from evergreen.domain.state import ModelState, Run, Version
 from evergreen.domain.training_jobs import Snapshot, TrainingRequest, job_name, snapshot_sha256
 from evergreen.domain.training_rows import RowsChoice, choose_rows, window_start
@@ -140,17 +141,23 @@ def _own_source(uri: str, spec: ModelSpec, ports: Ports) -> bytes:
 
 
 def _snapshot(model: str, run: Run, spec: ModelSpec, source: str, ports: Ports) -> Snapshot:
-    """The newest files that the policy allows, back to the one in which max_rows is reached.
+    """The newest files that the policy allows and that are kept, back to the one in which max_rows is reached.
 
     It depends on the time of the decision, not of the call: a second attempt trains on the same rows.
     """
     start = window_start(spec.training, run.requested_at)
-    outcomes = ports.catalog.between(model, CatalogKind.OUTCOMES, start, run.requested_at)
+    kept = ports.retention.outcomes_since(run.requested_at, read_within=reading_takes(spec.training))
+    outcomes = ports.catalog.between(model, CatalogKind.OUTCOMES, max(start, kept), run.requested_at)
     entries = ports.catalog.between(model, CatalogKind.BASE_DATA, start, run.requested_at) + outcomes
     sums = [entry.sums.daily for entry in outcomes if entry.sums.daily is not None]
     choice = choose_rows(spec.training, sums, maturity=spec.labels.maturity, decided_at=run.requested_at)
-    told = {"policy": spec.training.rows.value, "because": choice.because, "source": source}
+    told = {"policy": spec.training.rows.value, "because": _because(choice, spec, ports), "source": source}
     return Snapshot.of(_newest(entries, choice, spec.training.max_rows), trained_from=_trained_from(choice), **told)
+
+
+def _because(choice: RowsChoice, spec: ModelSpec, ports: Ports) -> str:
+    shortened = ports.retention.shortens(spec.training)
+    return "; ".join(filter(None, (choice.because, shortened)))
 
 
 def _trained_from(choice: RowsChoice) -> str:

@@ -90,13 +90,12 @@ def predict(model: str, content_type: str, body: str, *, request_id: str, now: d
     }
     kept = [capture for capture in captures if is_captured(record.sampling, capture.event_id)]
     lines = [capture_line(capture, model=model, variant="production") for capture in kept]
-    lost = cache.capture(lines, now) if lines else 0
-    uncaptured = [capture.event_id for capture in kept] if lost else ()
+    lost = cache.capture(lines, now) if lines else ()
     return Answer(
         answering.version,
         record.latency_ms,
         answer,
-        uncaptured=uncaptured[:lost],
+        uncaptured=[kept[place].event_id for place in lost],
         state=said.state,
         stale=said.stale,
     )

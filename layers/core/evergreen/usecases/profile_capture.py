@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from evergreen.domain.aliases import IMPORTED, NOWHERE
 from evergreen.domain.applied_spec import spec_of
-from evergreen.domain.catalog import CatalogEntry, CatalogKind
+from evergreen.domain.catalog import CatalogEntry, CatalogKind, FileSums
 from evergreen.domain.state import ModelState
 from evergreen.errors import UnknownVersionError
-from evergreen.formats import outcomes
+from evergreen.formats import outcomes, request_ids
 from evergreen.formats.captures import Capture, MalformedLine, layout_of, quarantine_body, read_captures
 from evergreen.formats.keys import FileKey, Quarantined
 from evergreen.model.archive import ArtifactError
@@ -66,7 +66,10 @@ def profile_capture(key: str, etag: str, *, now: datetime, ports: Ports) -> Comp
     target_etag = ports.data.put(target, outcomes.to_parquet(table))
     kind = CatalogKind.of_captures(file.variant)
     if kind is not None:
-        ports.catalog.add(CatalogEntry(file.model, kind, file.hour, target, table.num_rows, target_etag))
+        ids: list[str] = table["event_id"].to_pylist()
+        ports.catalog.point(file.model, (each for each in ids if request_ids.time_of(each) is None), file.hour)
+        sums = FileSums(pointed=True)
+        ports.catalog.add(CatalogEntry(file.model, kind, file.hour, target, table.num_rows, target_etag, sums))
     profiled = _profile(file, table, state, ports) if file.variant == "production" else 0
     return CompactedCapture(file.model, file.variant, table.num_rows, len(malformed), profiled)
 

@@ -83,7 +83,8 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
     ------
     NotAppliedError
         The features or the task differ from the versions' that exist, or a class is missing: that is another model. Or
-        the spec is too large. Or its endpoint is another than the one that answers, or another model's.
+        the spec is too large, or needs files for longer than the stack keeps them. Or its endpoint is another than the
+        one that answers, or another model's.
     SpecError
         It is one of a former release, and what it says can't be said any more.
     """
@@ -100,6 +101,8 @@ def apply_model(spec: ModelSpec, *, now: datetime, ports: Ports, actor: str = "o
             "apply the spec under another model name"
         )
     _endpoint_fits(spec, state, ports)
+    if refusals := ports.retention.refusals(spec):
+        raise NotAppliedError("; ".join(refusals))
     size = len(json.dumps(document))
     if size > LARGEST_SPEC_BYTES:
         raise NotAppliedError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -251,19 +251,19 @@ class Serving:
             _forget_oldest(self._refused)
             raise
 
-    def capture(self, lines: list[bytes], now: datetime) -> int:
-        """Hand captures over; answers how many were not taken.
+    def capture(self, lines: list[bytes], now: datetime) -> Sequence[int]:
+        """Hand captures over; answers the places of those that were not taken.
 
         A stream that does not answer is left alone for :data:`CAPTURE_PAUSE`: every answer would wait for it.
         """
         if self._uncaptured_at is not None and timedelta(0) <= now - self._uncaptured_at < CAPTURE_PAUSE:
-            return len(lines)
+            return range(len(lines))
         try:
             self._uncaptured_at = None
             return self._ports.captures.put(lines)
         except Exception:  # a failing capture never fails an answer; the caller counts it
             self._uncaptured_at = now
-            return len(lines)
+            return range(len(lines))
 
 
 def _forget_oldest[K, V](remembered: OrderedDict[K, V]) -> None:
