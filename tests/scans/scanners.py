@@ -27,7 +27,7 @@ def cfn_lint(templates: Sequence[Path], _: Path) -> Iterator[Finding]:
     """cfn-lint, with Powertools' rules for serverless templates."""
     own = f"cfn-lint=={metadata.version('cfn-lint')}"
     command = [*_uvx(own, "--with", SERVERLESS_RULES), "cfn-lint", "--append-rules", "cfn_lint_serverless.rules"]
-    told = _told([*command, "--format", "json", "--template", *map(str, templates)], ended=range(16))
+    told = _told([*command, "--format", "json", "--template", *map(str, templates)], ended=range(0, 16, 2))
     for found in json.loads(told or "[]"):
         section, *below = [*(found["Location"]["Path"] or []), "-"]
         resource = below[0] if section in ("Resources", "Parameters", "Outputs") else section

@@ -321,6 +321,17 @@ def test_a_source_with_wheels_is_installed_from_itself_alone_and_only_as_it_was_
         assert fails_with in ended.stderr
 
 
+@pytest.mark.parametrize("wheels", [None, {"needed-1.0-py3-none-any.whl": b"a wheel"}])
+def test_a_job_that_packs_its_own_source_has_the_one_that_the_stack_packs(tmp_path, wheels):
+    """What a job keeps of an interrupted training is known by it, with wheels and without."""
+    with tarfile.open(fileobj=io.BytesIO(source.pack_source(wheels)), mode="r:gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    program = "import hashlib, evergreen.training.source as s; print(hashlib.sha256(s.pack_source()).hexdigest())"
+    isolated = [sys.executable, "-S", "-c", program]
+    told = subprocess.run(isolated, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+    assert told == hashlib.sha256(source.pack_source()).hexdigest()
+
+
 def test_a_source_that_brings_nothing_asks_for_what_is_pinned():
     with tarfile.open(fileobj=io.BytesIO(source.pack_source()), mode="r:gz") as archive:
         assert archive.extractfile("requirements.txt").read() == source.REQUIREMENTS.read_bytes()

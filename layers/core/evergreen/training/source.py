@@ -56,9 +56,9 @@ def pack_source(wheels: Mapping[str, bytes] | None = None, requirements: bytes |
     """
     files = packed(*_ROOMS)
     files[PROGRAM] = files[f"evergreen/training/{PROGRAM}"]
-    needed = REQUIREMENTS.read_bytes() if requirements is None else requirements
+    pinned = needed = REQUIREMENTS.read_bytes() if requirements is None else requirements
     if wheels is not None:
         needed = f"--no-index\n--find-links {WHEELS}\n".encode() + needed
         files |= {f"{WHEELS}/{name}": content for name, content in wheels.items()}
-    files["requirements.txt"] = needed
+    files |= {"requirements.txt": needed, f"evergreen/training/{REQUIREMENTS.name}": pinned}  # a job packs it again
     return pack(files)
