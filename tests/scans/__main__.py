@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _forms(folder: Path) -> Iterator[Path]:
-    """Each template without its comments' paths, and what SAM makes of it: `+` stands for `/`, `~` for the form."""
+    """Each template as it is written, and as SAM transforms it; in a file's name + stands for /, ~ begins the form."""
     for file in sorted(one for pattern in TEMPLATES for one in ROOT.glob(pattern)):
         name = str(file.relative_to(ROOT).with_suffix("")).replace("/", "+")
         document = read_template(file)
