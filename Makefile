@@ -1,11 +1,11 @@
 # The words of the workshop: `make` prints them. Needs uv; every word installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help dev simulator lint types architecture quick fast test cloud template build arm slow built pr nightly mutants permissions pins
+.PHONY: help dev simulator lint types architecture quick fast test cloud template scan build arm slow built pr nightly mutants permissions pins
 unexport PYTHONDONTWRITEBYTECODE   # what one process compiled, the next one finds
 export SAM_CLI_TELEMETRY = 0
 
 RUN := uv run --quiet
-STEPS := simulator lint types architecture template build arm test slow built   # `test` holds what `quick` runs
+STEPS := simulator lint types architecture template scan build arm test slow built   # `test` holds what `quick` runs
 
 help:          ## these words
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ cloud:         ## the local cloud's own tests
 template:      ## sam validate
 	$(RUN) sam validate --lint
 
+scan:          ## cfn-lint with the serverless rules, checkov, cfn-guard: what nobody accepts in tests/scans/accepted.yaml
+	$(RUN) python tests/scans
+
 build:         ## sam build
 	$(RUN) sam build --cached
 
@@ -70,6 +73,19 @@ mutants:       ## every safeguard turned off in a copy, and the test that notice
 permissions:   ## what the template's roles use, and what they are allowed: end-to-end stories, faults, state machines
 	$(RUN) python tests/permissions
 
-pins:          ## constraints.txt: what is new is added, the rest stays; UPGRADE=1 renews everything
+# Without addresses; hashes are of every platform's files, the list is for the machines that AWS runs.
+HASHED := uv pip compile --quiet --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+
+pins:          ## constraints.txt and every requirements.txt: what is new is added, the rest stays; UPGRADE=1 renews everything
 	uv pip compile --quiet --universal --group dev --no-annotate --custom-compile-command "make pins" \
 		$(if $(UPGRADE),--upgrade) pyproject.toml --output-file constraints.txt
+	for file in layers/core/requirements.txt functions/*/requirements.txt; do \
+		sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' $$file | $(HASHED) - --python-version 3.13 --constraint constraints.txt --output-file $$file || exit 1; \
+	done
+	for folder in infra/deploy/training_image infra/deploy/mlflow_image; do \
+		$(HASHED) $$folder/requirements.in --python-version 3.13 --output-file $$folder/requirements.txt || exit 1; \
+	done
+	for folder in layers/core/evergreen/training layers/core/evergreen/serving; do \
+		$(HASHED) $$folder/requirements.in --python-version 3.10 --output-file $$folder/requirements.txt || exit 1; \
+		sed -i.bak -E 's/^([a-z0-9._-]+==[^ ]+)( ;.*)? \\$$/\1 ; python_version == "3.10" \\/' $$folder/requirements.txt && rm $$folder/requirements.txt.bak; \
+	done

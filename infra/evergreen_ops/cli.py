@@ -19,6 +19,7 @@ from evergreen_ops.commands import (
     online,
     replay,
     show,
+    source,
     train,
     tune,
     verdict,
@@ -35,7 +36,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order of the help.
-for group in (replay, tune, verdict, drift, apply, show, decide, local, mlflow, online, monitor, train, lineage):
+for group in (
+    replay,
+    tune,
+    verdict,
+    drift,
+    apply,
+    show,
+    decide,
+    local,
+    mlflow,
+    online,
+    monitor,
+    train,
+    source,
+    lineage,
+):
     group.add(app)
 
 

@@ -23,12 +23,16 @@ from local_cloud.cloud import LocalCloud
 ROOT = Path(__file__).parents[2]
 
 
-def replayed(template, *, until_day, stream=None):
+def replayed(template, *, until_day, stream=None, own_key=False):
     """Of a replay of the first days: history, calls of each function, failures, decisions, hours of each metric."""
     stream = stream or turning_stream(days=until_day)
     base = specs.base_of(stream, START + timedelta(days=4))
     parameters = {"EvaluationSchedule": "rate(1 day)", "ReconcileSchedule": "rate(1 day)"}
-    with LocalCloud.deploy(template, start=base.until, parameters=parameters) as cloud:
+    with LocalCloud(base.until) as cloud:
+        if own_key:
+            cloud.deploy_stack(ROOT / "infra/deploy/data_key.yaml", stack_name="key")
+            parameters |= cloud.outputs
+        cloud.deploy_stack(template, stack_name="evergreen", parameters=parameters)
         try:
             ports = bootstrap.ports_for(cloud.outputs)
             session = driver.open_session(stream, SPEC, base, cloud, ports, PlainScreen())
@@ -176,6 +180,17 @@ def test_every_function_of_the_loop_was_called(whole_story):
         "Reconcile",
         "UpdateRegistry",
     }
+
+
+@pytest.mark.slow
+def test_a_key_of_ones_own_changes_nothing_of_the_story(whole_story):
+    """Every role and every service that touches what the key encrypts may use the key: else something is refused."""
+    events, _, errors, _ = replayed(ROOT / "template.yaml", until_day=18, own_key=True)
+    assert not any(errors.values()), errors
+    told = ("type", "time", "because")  # artifacts lie in another bucket
+    assert [[event[key] for key in told] for event in events] == [
+        [event[key] for key in told] for event in whole_story[0]
+    ]
 
 
 @pytest.mark.slow

@@ -62,6 +62,25 @@ def test_what_it_keeps_is_encrypted_on_its_way_and_where_it_lies():
     assert "sslmode=require" in _container()["Command"][0]
 
 
+def test_a_key_of_ones_own_is_for_all_that_it_keeps():
+    own = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+    (bucket,) = of_type("AWS::S3::Bucket").values()
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"] == own
+    for kind in ("AWS::SecretsManager::Secret", "AWS::RDS::DBInstance", "AWS::Logs::LogGroup"):
+        (kept,) = of_type(kind).values()
+        assert kept["KmsKeyId"] == own
+    assert RESOURCES["KeyPolicy"]["Condition"] == "HasKey"
+    assert RESOURCES["KeyPolicy"]["Properties"]["Roles"] == [{"Ref": "StartRole"}, {"Ref": "ServerRole"}]
+
+
+def test_the_server_is_no_root_and_has_no_more_memory_than_its_task():
+    (task,) = of_type("AWS::ECS::TaskDefinition").values()
+    dockerfile = (FILE.parent / "mlflow_image" / "Dockerfile").read_text()
+    assert f"USER {_container()['User']}\n" in dockerfile
+    assert str(_container()["Memory"]) == task["Memory"]
+
+
 def test_the_password_is_in_no_definition():
     assert [secret["Name"] for secret in _container()["Secrets"]] == ["DATABASE_PASSWORD"]
     assert "resolve:secretsmanager" not in json.dumps(_container())

@@ -457,7 +457,10 @@ def test_an_alarm_may_call_the_function_it_calls(name):
 
 def test_who_tells_people_may_use_the_key_of_the_topic():
     """Rules and alarms can't use alias/aws/sns, and nobody can let them: AWS alone writes the policies of such keys."""
-    key = of_type("AWS::SNS::Topic")["Notifications"]["KmsMasterKeyId"]["Fn::GetAtt"][0]
+    condition, own, of_the_stack = of_type("AWS::SNS::Topic")["Notifications"]["KmsMasterKeyId"]["Fn::If"]
+    assert (condition, own) == ("HasDataKey", {"Ref": "DataKmsKeyArn"})
+    key = of_the_stack["Fn::GetAtt"][0]
+    assert DEPLOYED[key]["Condition"] == "HasNoDataKey"
     topic = of_type("AWS::SNS::TopicPolicy")["NotificationsPolicy"]["PolicyDocument"]["Statement"]
     allowed = of_type("AWS::KMS::Key")[key]["KeyPolicy"]["Statement"]
     users = {user["Principal"]["Service"]: user for user in allowed if "Service" in user["Principal"]}
@@ -489,6 +492,9 @@ def test_an_alarm_says_what_missing_data_means(name):
     assert ALARMS[name]["TreatMissingData"] == "notBreaching"
 
 
+USES = ("Predict", "Feedback")
+
+
 def test_the_api_answers_nobody_unknown():
     """Every route wants a signed request or, where an issuer is named, its token: never neither."""
     routes = of_type("AWS::ApiGatewayV2::Route")
@@ -503,8 +509,65 @@ def test_the_api_answers_nobody_unknown():
         assert route["AuthorizerId"] == {"Fn::If": ["HasJwt", {"Ref": "ApiTokens"}, {"Ref": "AWS::NoValue"}]}
     assert SOURCE["Parameters"]["JwtIssuer"]["Default"] == ""
     assert SOURCE["Conditions"]["HasJwt"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "JwtIssuer"}, ""]}]}
+    scopes = {route["RouteKey"]: route.get("AuthorizationScopes") for route in routes.values()}
+    for_predict, for_feedback = (
+        {"Fn::If": [f"Has{use}Scope", [{"Ref": f"{use}Scope"}], {"Ref": "AWS::NoValue"}]} for use in USES
+    )
+    assert scopes == {
+        "POST /models/{model}/predict": for_predict,
+        "GET /models/{model}": for_predict,
+        "POST /models/{model}/feedback": for_feedback,
+        "GET /openapi.json": None,  # the document is of nobody's data
+    }
+    for use in USES:
+        assert SOURCE["Conditions"][f"Has{use}Scope"]["Fn::And"][0] == {"Condition": "HasJwt"}, "others have no scopes"
     (tokens,) = of_type("AWS::ApiGatewayV2::Authorizer").values()
     assert tokens["JwtConfiguration"] == {"Issuer": {"Ref": "JwtIssuer"}, "Audience": {"Ref": "JwtAudience"}}
+
+
+def test_the_api_takes_so_many_requests_and_tells_of_each_who_asked_and_nothing_of_what():
+    (stage,) = of_type("AWS::ApiGatewayV2::Stage").values()
+    assert stage["DefaultRouteSettings"] == {
+        "ThrottlingRateLimit": {"Ref": "ApiRateLimit"},
+        "ThrottlingBurstLimit": {"Ref": "ApiBurstLimit"},
+    }
+    logged = stage["AccessLogSettings"]
+    assert points_to(logged["DestinationArn"], "ApiLogs")
+    told = set(json.loads(logged["Format"]).values())
+    assert told >= {"$context.identity.userArn", "$context.authorizer.claims.sub", "$context.status"}
+    assert all(re.fullmatch(r"\$context\.[\w.]+", each) for each in told), "it knows no body, header or query"
+
+
+def test_predict_and_those_that_could_starve_it_have_a_concurrency_of_their_own():
+    wanted = {
+        "Predict": "Predict",
+        **dict.fromkeys(("ScoreShadow", "ProfileCapture", "JoinLabels", "LearnLive"), "Batch"),
+    }
+    given = {n: f["ReservedConcurrentExecutions"] for n, f in FUNCTIONS.items() if "ReservedConcurrentExecutions" in f}
+    assert given == {
+        name: {"Fn::If": [f"Has{which}Concurrency", {"Ref": f"{which}Concurrency"}, {"Ref": "AWS::NoValue"}]}
+        for name, which in wanted.items()
+    }
+    assert all(SOURCE["Parameters"][f"{which}Concurrency"]["Default"] == 0 for which in wanted.values())
+
+
+@pytest.mark.parametrize(
+    ("allowed", "source", "taken"),
+    [
+        ("*", "shop.pricing", True),
+        ("shop.*", "shop.pricing", True),
+        ("shop.*", "shopping", False),
+        ("shop.*", "game", False),
+    ],
+)
+def test_a_business_event_counts_when_it_is_of_this_account_and_of_a_source_that_may_ask(allowed, source, taken):
+    pattern = json.dumps(RULES["EvaluateTriggersWish"]["EventPattern"])
+    pattern = pattern.replace('{"Ref": "AWS::AccountId"}', '"1"').replace(
+        '{"Ref": "BusinessEventSource"}', json.dumps(allowed)
+    )
+    event = {"account": "1", "source": source, "detail-type": "Retraining Wanted", "detail": {}}
+    assert matches(pattern, event) is taken
+    assert not matches(pattern, event | {"account": "2"})
 
 
 def test_the_document_of_the_api_has_the_routes_that_are_deployed():
@@ -536,8 +599,89 @@ def test_a_bucket_is_private_encrypted_and_outlives_the_stack(name):
 def test_a_table_can_be_restored_and_outlives_the_stack(name):
     table = DEPLOYED[name]
     assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
+    assert table["Properties"]["SSESpecification"]["SSEEnabled"] is True
     assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+@pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
+def test_a_table_is_deleted_by_nobody_unless_the_stack_says_so(name):
+    assert DEPLOYED[name]["Properties"]["DeletionProtectionEnabled"] == {"Fn::If": ["ProtectsTables", True, False]}
+    assert SOURCE["Parameters"]["DeletionProtection"]["Default"] == "true"
+
+
+@pytest.mark.parametrize("name", of_type("AWS::S3::Bucket"))
+def test_a_bucket_keeps_what_was_replaced_for_a_while_and_tells_who_came_where_that_is_wanted(name):
+    bucket = of_type("AWS::S3::Bucket")[name]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    rules = bucket["LifecycleConfiguration"]["Rules"]
+    assert all(
+        0 < r["NoncurrentVersionExpiration"]["NoncurrentDays"] <= 30
+        for r in rules
+        if "NoncurrentVersionExpiration" in r
+    )
+    condition, wanted, otherwise = bucket["LoggingConfiguration"]["Fn::If"]
+    assert (condition, otherwise) == ("HasAccessLogs", {"Ref": "AWS::NoValue"})
+    assert wanted["DestinationBucketName"] == {"Ref": "AccessLogBucket"}
+
+
+def test_what_was_replaced_or_deleted_of_the_data_is_gone_after_a_month():
+    (rule,) = [
+        rule
+        for rule in of_type("AWS::S3::Bucket")["DataBucket"]["LifecycleConfiguration"]["Rules"]
+        if not rule["Prefix"]
+    ]
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert (rule["Status"], rule["ExpiredObjectDeleteMarker"]) == ("Enabled", True)
+
+
+# What keeps anything, and where it names the key. A store of another type has to be added here.
+STORES = {
+    "AWS::DynamoDB::Table": ("SSESpecification", "KMSMasterKeyId"),
+    "AWS::KinesisFirehose::DeliveryStream": ("DeliveryStreamEncryptionConfigurationInput", "Fn::If", 1, "KeyARN"),
+    "AWS::Lambda::Function": ("KmsKeyArn",),
+    "AWS::Logs::LogGroup": ("KmsKeyId",),
+    "AWS::S3::Bucket": (
+        *("BucketEncryption", "ServerSideEncryptionConfiguration", 0),
+        *("ServerSideEncryptionByDefault", "KMSMasterKeyID"),
+    ),
+    "AWS::SNS::Topic": ("KmsMasterKeyId",),
+    "AWS::SQS::Queue": ("KmsMasterKeyId",),
+}
+KEEPS_NOTHING = re.compile(
+    r"AWS::(ApiGatewayV2|CloudWatch|Events|IAM|KMS|Pipes|Scheduler)::|AWS::Lambda::(EventInvokeConfig|LayerVersion|"
+    r"Permission)|::(BucketPolicy|QueuePolicy|TopicPolicy)$"
+)
+
+
+@pytest.mark.parametrize("name", [n for n, r in DEPLOYED.items() if not KEEPS_NOTHING.search(r["Type"])])
+def test_all_that_keeps_something_is_encrypted_by_a_key_of_ones_own_where_there_is_one(name):
+    found = DEPLOYED[name]["Properties"]
+    for step in STORES[DEPLOYED[name]["Type"]]:
+        found = found[step]
+    chosen = found["Fn::If"][:2] if "Fn::If" in found else ["HasDataKey", found]
+    assert chosen == ["HasDataKey", {"Ref": "DataKmsKeyArn"}]
+
+
+def test_whoever_may_do_anything_may_use_the_key_of_ones_own():
+    policy = DEPLOYED["DataKeyPolicy"]
+    assert policy["Condition"] == "HasDataKey"
+    assert sorted(role["Ref"] for role in policy["Properties"]["Roles"]) == sorted(
+        name for name in ROLES if name in TOUCHED or name.removesuffix("Role") in FUNCTIONS or name in SENDERS
+    )
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == {"Ref": "DataKmsKeyArn"}
+
+
+def test_the_key_of_infra_deploy_lets_in_whom_aws_asks_the_key_about():
+    key = yaml_parse((ROOT / "infra/deploy/data_key.yaml").read_text())["Resources"]["Key"]
+    policy = key["Properties"]["KeyPolicy"]["Statement"]
+    services = {json.dumps(s["Principal"]["Service"]): s for s in policy if "Service" in s["Principal"]}
+    of_the_stack = of_type("AWS::KMS::Key")["NotificationsKey"]["KeyPolicy"]["Statement"]
+    as_for_the_topic = {json.dumps(s["Principal"]["Service"]): s for s in of_the_stack if "Service" in s["Principal"]}
+    for_logs = services.pop('{"Fn::Sub": "logs.${AWS::Region}.amazonaws.com"}')
+    assert services == as_for_the_topic
+    assert for_logs["Condition"]["ArnLike"].keys() == {"kms:EncryptionContext:aws:logs:arn"}
+    assert key["DeletionPolicy"] == "Retain"
 
 
 def test_an_endpoints_container_may_read_which_state_is_newest_and_no_more():
@@ -553,7 +697,8 @@ def test_an_endpoints_container_may_read_which_state_is_newest_and_no_more():
 @pytest.mark.parametrize("name", of_type("AWS::SQS::Queue"))
 def test_a_queue_is_encrypted_and_keeps_for_two_weeks(name):
     queue = of_type("AWS::SQS::Queue")[name]
-    assert (queue["SqsManagedSseEnabled"], queue["MessageRetentionPeriod"]) == (True, 1_209_600)
+    assert queue["SqsManagedSseEnabled"] == {"Fn::If": ["HasDataKey", False, True]}
+    assert queue["MessageRetentionPeriod"] == 1_209_600
 
 
 def test_captures_and_labels_land_where_their_readers_look():
@@ -626,7 +771,8 @@ def named():
     """(bucket, prefix) of all else of the template that names one: rules, retention, streams, listings."""
     for name, bucket in of_type("AWS::S3::Bucket").items():
         for rule in bucket["LifecycleConfiguration"]["Rules"]:
-            yield name, rule["Prefix"]
+            if rule["Prefix"]:  # without one it is for the whole bucket
+                yield name, rule["Prefix"]
     for rule in RULES.values():
         for each in rule["EventPattern"].get("detail", {}).get("object", {}).get("key", ()):
             yield rule["EventPattern"]["detail"]["bucket"]["name"][0]["Ref"], each["prefix"]
@@ -654,6 +800,10 @@ def test_who_reads_or_writes_files_may_do_so(role):
         for prefix in prefixes:
             bucket = "DataBucket" if isinstance(prefix, DataPrefix) else "ArtifactBucket"
             assert {(action, bucket, f"{prefix}/"), (action, bucket, "")} & may, f"{role} may not {action} {prefix}"
+
+
+SENDERS = {"OutboxRole", "SchedulerRole"}
+"""Roles that touch no file: they read the ledger's stream, and write dead letters."""
 
 
 def test_every_role_that_may_touch_files_is_among_them():

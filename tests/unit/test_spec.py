@@ -194,6 +194,11 @@ def test_training_settings_that_do_not_go_together_are_refused_with_what_to_do(t
     assert problem.startswith(says)
 
 
+@pytest.mark.parametrize("bringing", ["image: 'a/b:1'", "source_dir: 's3://b/source/x.tar.gz', entry_point: train.py"])
+def test_a_job_without_a_network_runs_on_an_image_or_a_source_that_brings_everything(bringing):
+    assert ModelSpec.from_yaml(CHURN + f"training: {{network_isolation: true, {bringing}}}").training.network_isolation
+
+
 # --- `online:`, which former releases had --------------------------------------------------------------------------
 
 FORMER = {

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -281,6 +282,60 @@ def test_the_source_holds_no_module_that_only_a_function_needs():
         names = archive.getnames()
     assert {"train.py", "requirements.txt", "evergreen/__init__.py", "evergreen/model/schema.py"} <= set(names)
     assert not [name for name in names if "/aws/" in name or "/spec.py" in name or "bootstrap" in name]
+
+
+def a_wheel(name, text):
+    """A wheel of one module, as PEP 427 has it."""
+    packed = io.BytesIO()
+    about = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(packed, "w") as wheel:
+        wheel.writestr(f"{name}.py", text)
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("brought", "fails_with"),
+    [
+        ("answer = 42", None),
+        ("answer = 41", "DO NOT MATCH THE HASHES"),
+    ],
+)
+def test_a_source_with_wheels_is_installed_from_itself_alone_and_only_as_it_was_pinned(tmp_path, brought, fails_with):
+    pinned = hashlib.sha256(a_wheel("needed", "answer = 42")).hexdigest()
+    requirements = f"needed==1.0 --hash=sha256:{pinned}\n".encode()
+    packed = source.pack_source({"needed-1.0-py3-none-any.whl": a_wheel("needed", brought)}, requirements)
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    # As SageMaker's training toolkit asks: no option of its own, so the archive must say where everything is.
+    install = [sys.executable, "-m", "pip", "install", "--target", "installed", "--requirement", "requirements.txt"]
+    nowhere = {"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+    ended = subprocess.run(install, cwd=tmp_path, env=nowhere, capture_output=True, text=True, check=False)
+    if fails_with is None:
+        assert ended.returncode == 0, ended.stderr
+        assert (tmp_path / "installed/needed.py").read_text() == brought
+    else:
+        assert ended.returncode
+        assert fails_with in ended.stderr
+
+
+@pytest.mark.parametrize("wheels", [None, {"needed-1.0-py3-none-any.whl": b"a wheel"}])
+def test_a_job_that_packs_its_own_source_has_the_one_that_the_stack_packs(tmp_path, wheels):
+    """What a job keeps of an interrupted training is known by it, with wheels and without."""
+    with tarfile.open(fileobj=io.BytesIO(source.pack_source(wheels)), mode="r:gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    program = "import hashlib, evergreen.training.source as s; print(hashlib.sha256(s.pack_source()).hexdigest())"
+    isolated = [sys.executable, "-S", "-c", program]
+    told = subprocess.run(isolated, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+    assert told == hashlib.sha256(source.pack_source()).hexdigest()
+
+
+def test_a_source_that_brings_nothing_asks_for_what_is_pinned():
+    with tarfile.open(fileobj=io.BytesIO(source.pack_source()), mode="r:gz") as archive:
+        assert archive.extractfile("requirements.txt").read() == source.REQUIREMENTS.read_bytes()
+        assert not [name for name in archive.getnames() if name.startswith(source.WHEELS)]
 
 
 def test_packing_the_source_needs_the_standard_library_only():

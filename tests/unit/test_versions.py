@@ -16,7 +16,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LINES = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
 PINS = {pin.name: pin for pin in map(Requirement, LINES)}
 DIRECT = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
-# Installed by Lambda. The training image's requirements fit AWS's scikit-learn image, with its own Python.
+HASHED = sorted(
+    {*ROOT.glob("functions/*/requirements.txt"), *ROOT.glob("layers/**/requirements.txt")}
+    | set(ROOT.glob("infra/deploy/*/requirements.txt"))
+)
+# Installed by Lambda. Containers have a Python of their own, and so other versions.
 FUNCTIONS = [*ROOT.glob("functions/*/requirements.txt"), *ROOT.glob("layers/*/requirements.txt")]
 
 
@@ -65,3 +69,34 @@ def test_the_package_offers_the_pins_as_an_extra_which_is_how_uv_reads_them():
 def test_lambda_installs_the_same_versions(path):
     named = re.findall(r"^([\w.-]+)==([^\s;\\]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     assert dict(named) == {name: str(PINS[name].specifier).removeprefix("==") for name, _ in named}
+
+
+@pytest.mark.parametrize("path", HASHED, ids=lambda path: str(path.relative_to(ROOT).parent))
+def test_whatever_is_installed_for_the_stack_is_held_to_its_hash_and_comes_from_whichever_index(path):
+    text = path.read_text(encoding="utf-8")
+    entries = re.sub(r"\\\n\s+", "", text).splitlines()
+    assert entries
+    for entry in entries:
+        assert re.fullmatch(r"[\w.-]+==[^\s;]+ (; [^-]+? )?(--hash=sha256:[0-9a-f]{64} ?)+", entry), entry[:80]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in HASHED if p.with_suffix(".in").exists()], ids=lambda path: path.parent.name
+)
+def test_what_is_asked_for_is_among_what_is_pinned(path):
+    lines = [
+        line.partition("#")[0].strip() for line in path.with_suffix(".in").read_text(encoding="utf-8").splitlines()
+    ]
+    pinned = dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    for asked in map(Requirement, filter(None, lines)):
+        assert pinned[canonicalize_name(asked.name)] in asked.specifier, asked
+
+
+def test_aws_s_image_alone_installs_what_a_source_asks_for():
+    """An image with another Python brings everything itself: these pins could not be installed there."""
+    for room in ("training", "serving"):
+        text = (ROOT / "layers/core/evergreen" / room / "requirements.txt").read_text(encoding="utf-8")
+        entries = [Requirement(line.split(" \\")[0]) for line in text.splitlines() if line[:1].isalnum()]
+        assert entries
+        assert all(one.marker.evaluate({"python_version": "3.10"}) for one in entries)
+        assert not any(one.marker.evaluate({"python_version": "3.13"}) for one in entries)

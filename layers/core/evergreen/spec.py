@@ -369,7 +369,7 @@ class TrainingSpec(_Section):
         description="key of the job's volume and of what it writes: an id, an alias or an ARN",
     )
     network_isolation: bool = Field(
-        False, description="no network at all in the container: needs an image that installs nothing"
+        False, description="no network at all in the container: needs an image or a source_dir that brings everything"
     )
     retries: int = Field(2, ge=0, le=5, description="how often a failed job is tried again")
     retry_delay: Duration = timedelta(minutes=5)
@@ -389,10 +389,11 @@ class TrainingSpec(_Section):
                 f"training.max_wait is {format_duration(self.max_wait)}, shorter than training.max_runtime "
                 f"{format_duration(self.max_runtime)}: it counts the waiting and the run, so make it longer"
             )
-        if self.network_isolation and self.image is None:
+        if self.network_isolation and self.image is None and self.source_dir is None:
             raise ValueError(
-                "training.network_isolation is set without training.image: the stack's image installs packages when a "
-                "job starts, which needs a network; build one with infra/deploy/training_image/Dockerfile"
+                "training.network_isolation is set without training.image or training.source_dir: the stack's image "
+                "installs packages when a job starts, which needs a network; `evergreen source --isolated` writes a "
+                "source that brings them"
             )
         if (length := len(json.dumps(self.params))) > LONGEST_HYPERPARAMETER:
             raise ValueError(

@@ -24,7 +24,9 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     "AWS::ApiGatewayV2::Integration": _properties(
         "ApiId IntegrationType IntegrationUri PayloadFormatVersion | Description IntegrationMethod TimeoutInMillis"
     ),
-    "AWS::ApiGatewayV2::Route": _properties("ApiId RouteKey Target | OperationName AuthorizationType AuthorizerId"),
+    "AWS::ApiGatewayV2::Route": _properties(
+        "ApiId RouteKey Target | OperationName AuthorizationType AuthorizationScopes AuthorizerId"
+    ),
     "AWS::ApiGatewayV2::Stage": _properties(
         "ApiId StageName | AutoDeploy Description Tags AccessLogSettings DefaultRouteSettings RouteSettings"
     ),

@@ -12,6 +12,11 @@ def _create_table(context: Context[object], name: str, properties: Properties) -
     if throughput:
         properties["ProvisionedThroughput"] = {key: int(value) for key, value in throughput.items()}
     protected = str(properties.pop("DeletionProtectionEnabled", "false")).lower() == "true"
+    if encryption := properties.get("SSESpecification"):  # templates and the API call it by different names
+        encryption = {name: value for name, value in encryption.items() if name != "SSEEnabled"} | {
+            "Enabled": str(encryption["SSEEnabled"]).lower() == "true"
+        }
+        properties["SSESpecification"] = encryption
     table = create_in_moto(context, name, {**properties, "DeletionProtectionEnabled": protected})
     return _finish_table(context, table, properties)
 

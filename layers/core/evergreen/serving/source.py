@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from evergreen.model.archive import ANCESTORS, ArtifactError, live_names, pack, unpack
 from evergreen.model.rooms import packed
@@ -49,8 +50,8 @@ LIVE_SECONDS_VARIABLE = "EVERGREEN_LIVE_SECONDS"
 
 LIVE_SECONDS = 30
 
-REQUIREMENTS = ("onnxruntime==1.23.2",)
-"""What AWS's scikit-learn image lacks, at a version that still runs on its Python 3.10 and numpy 1.26."""
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+"""What AWS's scikit-learn image lacks, each file of it by its hash; its Python alone installs any of it."""
 
 _ROOMS = ("errors.py", "formats/rows.py", "model", "serving", "statistics", "training")
 
@@ -73,7 +74,7 @@ def pack_source() -> bytes:
     """
     files = packed(*_ROOMS)
     files[PROGRAM] = files[f"evergreen/serving/{PROGRAM}"]
-    files["requirements.txt"] = ("\n".join(REQUIREMENTS) + "\n").encode()
+    files["requirements.txt"] = REQUIREMENTS.read_bytes()
     return pack(files)
 
 

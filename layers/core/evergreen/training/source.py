@@ -5,6 +5,8 @@ Standard library only: launch_training calls it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from evergreen.model.archive import pack
@@ -15,15 +17,11 @@ __all__ = ["METRIC_DEFINITIONS", "PROGRAM", "REQUIREMENTS", "pack_source"]
 PROGRAM = "train.py"
 """The hyperparameter sagemaker_program."""
 
-REQUIREMENTS = (
-    "skl2onnx==1.20.0",
-    "onnx==1.23.2",
-    "onnxruntime==1.23.2",
-    "skops==0.16.0",
-    "pyarrow>=15",
-    "mlflow-skinny==3.17.2",
-)
-"""What AWS's scikit-learn image lacks, at versions that still run on its Python 3.10 and numpy 1.26."""
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+"""What AWS's scikit-learn image lacks, each file of it by its hash; its Python alone installs any of it."""
+
+WHEELS = "wheels"
+"""The folder of a source that brings what it needs."""
 
 _METRICS = ("accuracy", "kappa", "auc", "brier", "log_loss", "mae", "rmse")
 _LINES = (
@@ -39,8 +37,17 @@ METRIC_DEFINITIONS: tuple[dict[str, Any], ...] = tuple(
 _ROOMS = ("errors.py", "model", "statistics", "training")
 
 
-def pack_source() -> bytes:
+def pack_source(wheels: Mapping[str, bytes] | None = None, requirements: bytes | None = None) -> bytes:
     """Return sourcedir.tar.gz, the same bytes for the same source.
+
+    Parameters
+    ----------
+    wheels
+        All files that the requirements name, by their names: then the container installs them and asks no index, which
+        one without a network could not. pip holds them to the same hashes
+        (https://pip.pypa.io/en/stable/topics/secure-installs/).
+    requirements
+        By default those of :data:`REQUIREMENTS`.
 
     Examples
     --------
@@ -49,5 +56,9 @@ def pack_source() -> bytes:
     """
     files = packed(*_ROOMS)
     files[PROGRAM] = files[f"evergreen/training/{PROGRAM}"]
-    files["requirements.txt"] = ("\n".join(REQUIREMENTS) + "\n").encode()
+    pinned = needed = REQUIREMENTS.read_bytes() if requirements is None else requirements
+    if wheels is not None:
+        needed = f"--no-index\n--find-links {WHEELS}\n".encode() + needed
+        files |= {f"{WHEELS}/{name}": content for name, content in wheels.items()}
+    files |= {"requirements.txt": needed, f"evergreen/training/{REQUIREMENTS.name}": pinned}  # a job packs it again
     return pack(files)
