@@ -64,8 +64,8 @@ nightly:       ## every fault at each call, simulations and state machines at fu
 mutants:       ## every safeguard turned off in a copy, and the test that notices
 	$(RUN) python tests/mutation
 
-permissions:   ## what the template's roles use, and what they are allowed: end-to-end stories, faults, state machines
-	$(RUN) python tests/permissions
+permissions:   ## what the template's roles use, and what they are allowed, by every story; WRITE=1 keeps the witnesses
+	$(RUN) python tests/permissions $(if $(WRITE),--write)
 
 pins:          ## constraints.txt: what is new is added, the rest stays; UPGRADE=1 renews everything
 	uv pip compile --quiet --universal --group dev --no-annotate --custom-compile-command "make pins" \
