@@ -292,6 +292,29 @@ def test_what_the_role_may_not_prepare_fails_the_job(world: World, changes: dict
     assert f"not authorized to perform: {action} on resource" in world.job()["FailureReason"]
 
 
+def test_a_key_is_used_by_the_role_whichever_of_its_names_is_given(world: World) -> None:
+    kms, iam = world.cloud.client("kms"), world.cloud.client("iam")
+    key = kms.create_key()["KeyMetadata"]
+    kms.create_alias(AliasName="alias/rows", TargetKeyId=key["KeyId"])
+    world.given_script("print('never printed')")
+    encrypted = {
+        "InstanceType": "ml.m5.large",
+        "InstanceCount": 1,
+        "VolumeSizeInGB": 10,
+        "VolumeKmsKeyId": "alias/rows",
+    }
+    world.when_started("refused", ResourceConfig=encrypted)
+    world.when_it_ends()
+    assert "not authorized to perform: kms:CreateGrant" in world.job("refused")["FailureReason"]
+
+    of_the_key = {"Effect": "Allow", "Action": "kms:CreateGrant", "Resource": key["Arn"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [of_the_key]})
+    iam.put_role_policy(RoleName="training", PolicyName="encrypted", PolicyDocument=policy)
+    world.when_started("allowed", ResourceConfig=encrypted)
+    world.when_it_ends()
+    assert world.job("allowed")["TrainingJobStatus"] == "Completed"
+
+
 def test_a_role_that_does_not_let_sagemaker_in_is_refused(world: World) -> None:
     trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})

@@ -119,7 +119,9 @@ class Authority(Service):
         return self.core.keyring.holder(access_key)
 
     def refusal_of(self, caller: Caller, action: str, resource: str, known: Known) -> str | None:
-        """Return why somebody may not do this, in AWS's words; None when they may."""
+        """Return why somebody may not do this, in AWS's words; None when they may. A key may go by any of its names."""
+        if action.startswith("kms:") and (key := records.key_of(resource)) is not None:
+            resource = key.arn
         refusal = self._first_refusal(caller, [Need(action, resource, known)])
         return None if refusal is None else refusal.message
 
