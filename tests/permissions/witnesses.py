@@ -40,7 +40,6 @@ _BY_RECONCILE = "what reconcile does in place of the function whose event was lo
 _GONE = "a file that is gone is told as missing, not as refused; the handler's own test needs no role"
 _ENCRYPTED = "an artifact of a training with a key is read; the function reads such as are not encrypted in a story"
 NO_STORY_YET: Mapping[tuple[str, str, str], str] = {
-    ("LaunchTrainingRole", "s3:ListBucket", "arn:aws:s3:::${ArtifactBucket}"): _GONE,
     ("ReconcileRole", "cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*"): _BY_RECONCILE,
     ("ReconcileRole", "s3:GetObject", "arn:aws:s3:::${ArtifactBucket}/references/*"): _BY_RECONCILE,
     ("ReconcileRole", "s3:GetObject", "arn:aws:s3:::${ArtifactBucket}/snapshots/*"): _BY_RECONCILE,
