@@ -70,8 +70,8 @@ nightly:       ## every fault at each call, simulations and state machines at fu
 mutants:       ## every safeguard turned off in a copy, and the test that notices
 	$(RUN) python tests/mutation
 
-permissions:   ## what the template's roles use, and what they are allowed: end-to-end stories, faults, state machines
-	$(RUN) python tests/permissions
+permissions:   ## what the template's roles use, and what they are allowed, by every story; WRITE=1 keeps the witnesses
+	$(RUN) python tests/permissions $(if $(WRITE),--write)
 
 # Without addresses; hashes are of every platform's files, the list is for the machines that AWS runs.
 HASHED := uv pip compile --quiet --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)

@@ -7,12 +7,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
+from base_rows import base_rows
 
 from evergreen import bootstrap
-from evergreen.formats.outcomes import outcome_schema
 from evergreen.model.archive import pack
 from evergreen.spec import ModelSpec
 from evergreen.training.source import pack_source
@@ -66,7 +64,7 @@ class World:
         own = {"source_dir": self.ports.artifacts.uri("source/ours/sourcedir.tar.gz"), "entry_point": entry_point}
         spec = ModelSpec.parse(SPEC | {"training": {"params": {"n_estimators": 5}, **own, **training}})
         apply.apply_model(spec, now=START, ports=self.ports)
-        bring.add_base_data("churn", rows(spec), now=START, ports=self.ports)
+        bring.add_base_data("churn", base_rows(spec, START), now=START, ports=self.ports)
         decide.request_training("churn", "prices changed", "ada", now=START, ports=self.ports)
 
     def advance(self, **span):
@@ -96,21 +94,6 @@ class World:
 
     def checkpoints(self):
         return [key.rsplit("/", 1)[1] for key in self.ports.artifacts.keys("checkpoints/churn/")]
-
-
-def rows(spec, count=400):
-    random = np.random.default_rng(0)
-    x = random.normal(size=count)
-    schema = outcome_schema(spec.feature_schema())
-    times = [START - timedelta(days=3) - timedelta(minutes=count - row) for row in range(count)]
-    columns = {
-        "event_id": [f"row-{row:04d}" for row in range(count)],
-        "inference_time": times,
-        "label_time": times,
-        "actual": np.where(x + 0.3 * random.normal(size=count) > 0, "1", "0").tolist(),
-        "feature.x": x,
-    }
-    return pa.table([columns.get(f.name, pa.nulls(count, f.type)) for f in schema], schema=schema)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from evergreen.domain.training_jobs import snapshot_sha256
 from evergreen.formats.keys import source_key
 from evergreen.model.archive import pack
 from evergreen.training.source import pack_source
-from evergreen.usecases.launch_training import launch_training
 
 RUN = "20260301020000-2"
 JOB = f"evergreen-churn-{RUN}-0"
@@ -40,7 +39,8 @@ def labelled(cloud, days_ago, rows=400, *, right=None, name="a"):
 
 
 def launched(cloud, now=NOW):
-    return launch_training("churn", RUN, now=now, ports=cloud.ports)
+    tick = {"model": "churn", "decision_id": RUN, "time": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
+    return cloud.call("launch_training", tick)["job_name"]
 
 
 def job(cloud):

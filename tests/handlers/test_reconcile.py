@@ -363,6 +363,20 @@ def test_files_whose_events_were_lost_are_worked_on_once_their_hour_has_settled(
     assert reconciled(settled, at + 15 * MINUTE) == []
 
 
+def test_labels_whose_events_and_captures_were_lost_wait_for_their_captures(settled, now):
+    labels = label_file(settled, now - 2 * HOUR, "part-1", LABEL)
+    assert reconciled(settled, now) == [(f"file {labels}", "not joined", "joined")]
+    assert list(settled.ports.data.keys("pending-labels/churn/"))
+
+
+def test_labels_whose_events_were_lost_are_kept_to_be_learned_too(cloud, now):
+    cloud.applied(freshness={"enabled": True})
+    in_production(cloud, now - DAY)
+    capture_file(cloud, now - 2 * HOUR, "part-1"), label_file(cloud, now - 2 * HOUR, "part-1", LABEL)
+    assert len(reconciled(cloud, now)) == 2
+    assert list(cloud.ports.data.keys("online-rows/churn/"))
+
+
 def test_files_that_were_worked_on_are_left_alone_whatever_became_of_them(settled, now):
     hour = now - 2 * HOUR
     capture_file(settled, hour, "part-1")

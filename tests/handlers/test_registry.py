@@ -4,9 +4,11 @@ import hashlib
 import json
 from datetime import timedelta
 
+import boto3
 import pytest
 from small_artifact import small_artifact
 
+from evergreen import bootstrap
 from evergreen.domain.model_events import (
     BakePassed,
     CandidateRegistered,
@@ -205,6 +207,18 @@ def test_a_run_that_mlflow_missed_is_told_by_what_the_artifact_and_the_ledger_sa
     assert version.tags["evergreen.gate"] == "passed: accuracy 0.9, at least 0.8"
     assert version.tags["evergreen.verdict"] == "promote: the first version"
     assert version.tags["evergreen.artifact"] == f"s3://artifacts/{trained.key}"
+
+
+def test_a_model_goes_where_a_server_that_does_not_pass_artifacts_on_keeps_them(trained, tmp_path, monkeypatch):
+    store, s3 = f"sqlite:///{tmp_path / 'mlflow.db'}", boto3.client("s3")
+    s3.create_bucket(Bucket="artifacts-of-mlflow")
+    place = "s3://artifacts-of-mlflow/runs"
+    mlflow.MlflowClient(store, store).create_experiment("evergreen/churn", artifact_location=place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    bootstrap.reset()
+    trained.call("update_registry", "ledger_event")
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket="artifacts-of-mlflow", Prefix="runs/")["Contents"]]
+    assert any(key.endswith("/MLmodel") for key in keys)
 
 
 def test_an_artifact_that_was_changed_is_not_put_into_mlflow(trained, client):

@@ -72,6 +72,17 @@ def test_a_function_whose_time_is_up_leaves_the_rest_unanswered(shadow):
     assert (found, counted["ShadowErrors"]) == ({}, 2)
 
 
+def test_a_shadow_whose_artifact_is_gone_answers_none_of_the_rows(cloud, now):
+    cloud.ports.aliases.repoint(AliasRecord("churn", "shadow", 2, "models/churn/v2/gone.tar.gz", "1" * 64, 1, 1_000.0))
+    row = Capture("r1", now, 1, ROW | {"age": 30}, "1", None)
+    event = cloud.arrived(PRODUCTION, capture_line(row, model="churn", variant="production"))
+    cloud.counted()
+    cloud.call("score_shadow", event)
+    ((_, counted),) = cloud.counted()
+    assert (counted["ShadowErrors"], counted["RefusedArtifacts"]) == (1, 1)
+    assert not list(cloud.ports.data.keys("captures/churn/shadow/"))
+
+
 def test_a_shadow_that_can_not_be_loaded_answers_none_of_the_rows(shadow, cloud):
     found, counted = shadow([30, 60], b"no model")
     assert (found, counted["ShadowErrors"], counted["RefusedArtifacts"]) == ({}, 2, 1)

@@ -25,6 +25,7 @@ RESOURCES = SOURCE["Resources"]
 FOR_ANY_RESOURCE = {
     "cloudwatch:GetMetricData",
     "cloudwatch:PutMetricData",
+    "dynamodb:ListStreams",
     "ec2:DescribeDhcpOptions",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSecurityGroups",
@@ -342,24 +343,39 @@ def test_training_jobs_may_write_runs_and_no_models_aliases():
         ("TrainingVpcPolicy", "TrainsInVpc"),
         ("TrainingKmsPolicy", "HasTrainingKmsKey"),
         ("EncryptedArtifactsPolicy", "HasTrainingKmsKey"),
+        ("EndpointVpcPolicy", "EndpointsInVpc"),
+        ("EndpointKmsPolicy", "HasEndpointKmsKey"),
+        ("EncryptedVolumesPolicy", "HasEndpointKmsKey"),
+        ("EncryptedCapturesPolicy", "HasEndpointKmsKey"),
     ],
 )
-def test_networks_and_keys_of_training_jobs_are_allowed_only_where_the_stack_has_them(name, condition):
+def test_networks_and_keys_are_allowed_only_where_the_stack_has_them(name, condition):
     assert DEPLOYED[name]["Condition"] == condition
     statements_of_it = DEPLOYED[name]["Properties"]["PolicyDocument"]["Statement"]
-    if condition == "HasTrainingKmsKey":
-        assert {json.dumps(s["Resource"]) for s in statements_of_it} == {'{"Ref": "TrainingKmsKeyArn"}'}
+    if condition.endswith("KmsKey"):
+        of_it = condition.removeprefix("Has") + "Arn"
+        assert {json.dumps(s["Resource"]) for s in statements_of_it} == {f'{{"Ref": "{of_it}"}}'}
 
 
-def test_whoever_reads_models_may_decrypt_them():
-    readers = {role["Ref"] for role in DEPLOYED["EncryptedArtifactsPolicy"]["Properties"]["Roles"]}
-    reading = {
+def readers_of(place):
+    return {
         role
         for role, s in statements()
         for resource in as_list(s["Resource"])
-        if "s3:GetObject" in as_list(s["Action"]) and "${ArtifactBucket.Arn}/models/" in json.dumps(resource)
+        if "s3:GetObject" in as_list(s["Action"]) and place in json.dumps(resource)
     }
-    assert readers == reading - {"TrainingRole"}
+
+
+def test_whoever_reads_models_may_decrypt_them():
+    decrypting = {role["Ref"] for role in DEPLOYED["EncryptedArtifactsPolicy"]["Properties"]["Roles"]}
+    assert decrypting == readers_of("${ArtifactBucket.Arn}/models/") - {"TrainingRole"}
+
+
+def test_whoever_reads_captures_may_decrypt_those_of_endpoints():
+    decrypting = {role["Ref"] for role in DEPLOYED["EncryptedCapturesPolicy"]["Properties"]["Roles"]}
+    assert decrypting == readers_of("${DataBucket.Arn}/captures/") - {"ScoreShadowRole"}, (
+        "endpoints have their own shadow"
+    )
 
 
 def test_only_the_registry_s_function_is_put_beside_a_private_server():

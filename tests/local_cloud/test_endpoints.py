@@ -117,7 +117,7 @@ TEMPLATE = {
             },
         },
         **yaml_parse(opened("Events", "events")),
-        **yaml_parse(role("endpoint", "sagemaker", "s3:GetObject", "s3:PutObject", "dynamodb:GetItem")),
+        **yaml_parse(role("endpoint", "sagemaker", "s3:GetObject", "s3:PutObject", "dynamodb:GetItem", "logs:*")),
     },
 }
 JSON_AND_CSV = {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]}

@@ -14,7 +14,9 @@ from local_stacks import MEMORY, START, deploy, messages, opened, pass_time, rol
 
 from local_cloud.cloud import FunctionFailedError
 from local_cloud.kernel.callers import Caller, acting_as
+from local_cloud.kernel.errors import TemplateError
 from local_cloud.server.server import LocalServer
+from local_cloud.services.iam.evaluation import decide
 from local_cloud.services.iam.wire import guarded
 
 ACCOUNT = "123456789012"
@@ -109,14 +111,73 @@ def test_the_log_says_what_is_missing(tmp_path, caplog):
 def test_what_is_allowed_and_never_used_is_known(tmp_path):
     with caller(tmp_path, "Action: ['s3:PutObject', 's3:Delete*'], Resource: 'arn:aws:s3:::data/*'") as cloud:
         call(cloud, "s3", "put_object", Bucket="data", Key="k", Body="x")
-        [(of_role, action)] = cloud.authority.used
-        assert action == "s3:PutObject"
-        logs = {
+        [of_role] = {who for who, action in cloud.authority.used if action == "s3:PutObject"}
+        assert {action for who, action in cloud.authority.used if who == of_role} == {
+            "s3:PutObject",
             "logs:CreateLogGroup",
             "logs:CreateLogStream",
             "logs:PutLogEvents",
-        }  # Lambda's own, which writes none here
-        assert set(cloud.authority.never_used()[of_role]) - logs == {"s3:Delete*"}
+        }, "Lambda writes the function's log as the function"
+        assert cloud.authority.never_used()[of_role] == ["s3:Delete*"]
+
+
+def test_each_decision_is_told_with_the_policies_that_had_a_say(tmp_path):
+    heard = []
+    with caller(tmp_path, "Action: 's3:PutObject', Resource: 'arn:aws:s3:::data/*'") as cloud:
+        cloud.authority.listeners.append(lambda *each: heard.append(each))
+        call(cloud, "s3", "put_object", Bucket="data", Key="k", Body="x")
+    [(question, policies, decision)] = [each for each in heard if each[0].action == "s3:PutObject"]
+    assert decide(question, policies) == decision
+    assert decision.allowed
+
+
+METERED = """
+    def handler(event, context):
+        print('{"_aws": {"Timestamp": 1767225600000, "CloudWatchMetrics": [{"Namespace": "N", "Dimensions": [[]],'
+              ' "Metrics": [{"Name": "Runs"}]}]}, "Runs": 1}')
+"""
+
+
+@pytest.mark.parametrize(("may", "counted"), [("logs:PutLogEvents", [1.0]), ("logs:GetLogEvents", [])])
+def test_metrics_in_a_log_that_may_not_be_written_are_lost(tmp_path, may, counted):
+    write_function(tmp_path, "metered", METERED)
+    function = """
+        Metered:
+          Type: AWS::Serverless::Function
+          Properties: {CodeUri: functions/metered, Role: !GetAtt MeteredRole.Arn}
+    """
+    of_logs = role("metered", "lambda", "logs:CreateLogGroup", "logs:CreateLogStream", may)
+    with deploy(tmp_path, function, also=of_logs) as cloud:
+        cloud.invoke("Metered", {})
+        asked = {"Namespace": "N", "MetricName": "Runs", "Period": 60, "Statistics": ["Sum"]}
+        asked |= {"StartTime": START, "EndTime": START + timedelta(minutes=1)}
+        found = cloud.client("cloudwatch").get_metric_statistics(**asked)["Datapoints"]
+        assert [point["Sum"] for point in found] == counted
+
+
+def test_a_role_that_lets_another_service_in_makes_no_function(tmp_path):
+    write_function(tmp_path, "metered", METERED)
+    function = """
+        Metered:
+          Type: AWS::Serverless::Function
+          Properties: {CodeUri: functions/metered, Role: !GetAtt MeteredRole.Arn}
+    """
+    with pytest.raises(TemplateError, match="cannot be assumed by Lambda"):
+        deploy(tmp_path, function, also=role("metered", "events", "logs:*"))
+
+
+def test_a_function_in_a_vpc_needs_a_role_that_may_make_interfaces(tmp_path):
+    write_function(tmp_path, "metered", METERED)
+    function = """
+        Metered:
+          Type: AWS::Serverless::Function
+          Properties:
+            CodeUri: functions/metered
+            Role: !GetAtt MeteredRole.Arn
+            VpcConfig: {SubnetIds: [subnet-1], SecurityGroupIds: [sg-1]}
+    """
+    with pytest.raises(TemplateError, match="does not have permissions to call CreateNetworkInterface on EC2"):
+        deploy(tmp_path, function, also=role("metered", "lambda", "logs:*"))
 
 
 def test_that_an_object_is_missing_is_told_to_those_who_may_list(tmp_path):

@@ -268,6 +268,62 @@ def test_code_that_is_in_no_channel_fails_the_job(world: World) -> None:
     assert "is in none of the channels" in world.job()["FailureReason"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "action"),
+    [
+        (
+            {
+                "AlgorithmSpecification": {
+                    "TrainingImage": "683313688378.dkr.ecr.us-east-1.amazonaws.com/scikit-learn:1",
+                    "TrainingInputMode": "File",
+                }
+            },
+            "ecr:GetAuthorizationToken",
+        ),
+        ({"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, "ec2:DescribeDhcpOptions"),
+    ],
+    ids=["an image", "a network"],
+)
+def test_what_the_role_may_not_prepare_fails_the_job(world: World, changes: dict[str, Any], action: str) -> None:
+    world.given_script("print('never printed')")
+    world.when_started(**changes)
+    world.when_it_ends()
+    assert world.job()["TrainingJobStatus"] == "Failed"
+    assert f"not authorized to perform: {action} on resource" in world.job()["FailureReason"]
+
+
+def test_a_key_is_used_by_the_role_whichever_of_its_names_is_given(world: World) -> None:
+    kms, iam = world.cloud.client("kms"), world.cloud.client("iam")
+    key = kms.create_key()["KeyMetadata"]
+    kms.create_alias(AliasName="alias/rows", TargetKeyId=key["KeyId"])
+    world.given_script("print('never printed')")
+    encrypted = {
+        "InstanceType": "ml.m5.large",
+        "InstanceCount": 1,
+        "VolumeSizeInGB": 10,
+        "VolumeKmsKeyId": "alias/rows",
+    }
+    world.when_started("refused", ResourceConfig=encrypted)
+    world.when_it_ends()
+    assert "not authorized to perform: kms:CreateGrant" in world.job("refused")["FailureReason"]
+
+    of_the_key = {"Effect": "Allow", "Action": "kms:CreateGrant", "Resource": key["Arn"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [of_the_key]})
+    iam.put_role_policy(RoleName="training", PolicyName="encrypted", PolicyDocument=policy)
+    world.when_started("allowed", ResourceConfig=encrypted)
+    world.when_it_ends()
+    assert world.job("allowed")["TrainingJobStatus"] == "Completed"
+
+
+def test_a_role_that_does_not_let_sagemaker_in_is_refused(world: World) -> None:
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    world.cloud.client("iam").update_assume_role_policy(RoleName="training", PolicyDocument=policy)
+    world.given_script("print('never printed')")
+    with pytest.raises(ClientError, match="Could not assume role"):
+        world.when_started()
+
+
 def test_a_job_without_checkpoints_has_no_folder_for_them(world: World) -> None:
     world.given_script(
         "import os, pathlib; print(pathlib.Path(os.environ['SAGEMAKER_BASE_DIR'], 'checkpoints').exists())"

@@ -46,7 +46,7 @@ TEMPLATE = {
             },
         },
         **yaml_parse(opened("Events", "events")),
-        **yaml_parse(role("training", "sagemaker", "s3:GetObject", "s3:ListBucket", "s3:PutObject")),
+        **yaml_parse(role("training", "sagemaker", "s3:GetObject", "s3:ListBucket", "s3:PutObject", "logs:*")),
     },
 }
 

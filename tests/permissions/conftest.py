@@ -1,4 +1,4 @@
-"""The module of uses is importable in the tests of it."""
+"""What finds and keeps witnesses is importable in the tests of it."""
 
 import sys
 from pathlib import Path

@@ -3,9 +3,12 @@
 import json
 import socket
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
+import boto3
 import pytest
+from moto import mock_aws
 from small_artifact import small_artifact
 
 from evergreen.model.archive import unpack
@@ -65,6 +68,17 @@ def surroundings(store, monkeypatch, request):
 @pytest.fixture
 def mlflow(surroundings):
     return client(surroundings["MLFLOW_TRACKING_URI"])
+
+
+@mock_aws
+def test_a_model_goes_where_a_server_that_does_not_pass_artifacts_on_keeps_them(surroundings, mlflow):
+    s3, lines = boto3.client("s3"), []
+    s3.create_bucket(Bucket="artifacts-of-mlflow")
+    mlflow.create_experiment("evergreen/elsewhere", artifact_location="s3://artifacts-of-mlflow/runs")
+    record_run(replace(JOB, model="elsewhere"), trained(), surroundings, report=lines.append)
+    assert lines == []
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket="artifacts-of-mlflow", Prefix="runs/")["Contents"]]
+    assert any(key.endswith("/MLmodel") for key in keys)
 
 
 def test_a_run_says_what_was_trained_on_what_and_why(surroundings, mlflow):

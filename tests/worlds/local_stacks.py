@@ -81,12 +81,16 @@ def opened(queue: str, *services: str) -> str:
 
 
 def allow(cloud: LocalCloud, name: str, *actions: str) -> None:
-    """Make a role that may do ``actions`` to anything; its ARN ends in ``role/NAME``."""
-    iam = cloud.client("iam")
-    iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
-    statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_role_policy(RoleName=name, PolicyName="work", PolicyDocument=document)
+    """Make a role of SageMaker or the Scheduler that may do ``actions`` to anything; its ARN ends in ``role/NAME``."""
+    iam, services = cloud.client("iam"), ["sagemaker.amazonaws.com", "scheduler.amazonaws.com"]
+    trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))
+    work = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+    iam.put_role_policy(RoleName=name, PolicyName="work", PolicyDocument=_policy(work))
+
+
+def _policy(statement: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def write_function(folder: Path, name: str, source: str) -> Path:

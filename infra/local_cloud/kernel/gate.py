@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from local_cloud.kernel.callers import Caller
+from local_cloud.kernel.place import ACCOUNT
 
 Known = Mapping[str, str | tuple[str, ...]]
 """What a service knows of a call, by condition key: ``aws:SourceArn`` and the like."""
@@ -47,3 +48,8 @@ class Gate:
     def refusal(self, caller: Caller, action: str, resource: str, known: Known | None = None) -> str | None:
         """Return why ``caller`` may not do this, in AWS's words; None when it may."""
         return self._decide(caller, action, resource, known or {})
+
+    def not_assumed(self, service: str, role_arn: str, known: Known | None = None) -> str | None:
+        """Return why a service may not take a role, by which it is to act; None when it may."""
+        told = {"aws:SourceAccount": ACCOUNT, **(known or {})}
+        return self._decide(Caller(service), "sts:AssumeRole", role_arn, told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from local_cloud.kernel.arns import Arn
+from local_cloud.kernel.errors import TemplateError
 from local_cloud.kernel.resource_kinds import Context, Kind, LocalResource, Properties, create_in_moto, keep
 from local_cloud.kernel.times import moment
 from local_cloud.services.eventbridge.buses import Events
@@ -65,6 +66,8 @@ def _create_pipe(context: Context[Events], name: str, properties: Properties) ->
     known = {"InputTemplate", "EventBridgeEventBusParameters", "SqsQueueParameters", "LambdaFunctionParameters"}
     if extra := sorted(set(properties.get("TargetParameters", {})) - known):
         raise context.refuse(f"uses TargetParameters.{extra[0]}")
+    if context.service.core.gate.not_assumed("pipes.amazonaws.com", properties["RoleArn"]) is not None:
+        raise TemplateError(f"{context.logical_id}: EventBridge Pipes can't assume the role {properties['RoleArn']}")
     backend = context.backend("pipes")
     pipe = backend.create_pipe(
         name=name,

@@ -26,6 +26,7 @@ from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.times import event_time, moment
 from local_cloud.services.eventbridge.buses import Events
 
+PRINCIPAL = "scheduler.amazonaws.com"
 EARLIEST_START = timedelta(minutes=5)
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 
@@ -389,6 +390,10 @@ def _check_schedule(timetable: Timetable, given: Mapping[str, Any]) -> None:
     start = moment(given.get("start_date"))
     if start is not None and start < timetable.core.clock.now - EARLIEST_START:
         raise ValidationException(message="The StartDate you specify cannot be earlier than 5 minutes ago.")
+    if timetable.core.gate.not_assumed(PRINCIPAL, given["target"]["RoleArn"]) is not None:
+        raise ValidationException(
+            message="The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
+        )
     if not timetable.courier.takes(given["target"]["Arn"]):
         raise ValidationException(message=f"The local cloud cannot deliver to {given['target']['Arn']}.")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from local_cloud.kernel.errors import TemplateError
+from local_cloud.kernel.place import ACCOUNT
 from local_cloud.kernel.resource_kinds import Context, Kind, LocalResource, Properties
-from local_cloud.services.firehose.streams import Settings
+from local_cloud.services.firehose.streams import Firehose, Settings
 
 
-def _create_delivery_stream(context: Context[object], name: str, properties: Properties) -> LocalResource:
+def _create_delivery_stream(context: Context[Firehose], name: str, properties: Properties) -> LocalResource:
     extended = properties.get("ExtendedS3DestinationConfiguration")
     config = extended or properties.get("S3DestinationConfiguration")
     if config is None:
@@ -15,6 +17,9 @@ def _create_delivery_stream(context: Context[object], name: str, properties: Pro
         Settings.parse(config)
     except ValueError as error:
         raise context.refuse(f"asks for too much: {error}", "write a partition query of plain paths") from error
+    known = {"sts:ExternalId": ACCOUNT}
+    if context.service.core.gate.not_assumed("firehose.amazonaws.com", config["RoleARN"], known) is not None:
+        raise TemplateError(f"{context.logical_id}: Firehose is unable to assume role {config['RoleARN']}")
     backend = context.backend("firehose")
     arn = backend.create_delivery_stream(
         region=context.region,
@@ -35,6 +40,6 @@ def _create_delivery_stream(context: Context[object], name: str, properties: Pro
     return LocalResource(name[:64], {"Arn": arn}, lambda: backend.delete_delivery_stream(name[:64]))
 
 
-KINDS: tuple[Kind[object], ...] = (
+KINDS: tuple[Kind[Firehose], ...] = (
     Kind("AWS::KinesisFirehose::DeliveryStream", "DeliveryStreamName", _create_delivery_stream),
 )

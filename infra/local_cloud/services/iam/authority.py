@@ -88,6 +88,9 @@ resource: arn:aws:sqs:us-east-1:123456789012:q because no identity-based policy 
         return f"role {self.caller.role_arn.rsplit('/', 1)[-1]} lacks {json.dumps(statement)}"
 
 
+Listener = Callable[[Question, Policies, Decision], object]
+
+
 class Authority(Service):
     """Decides, and keeps what it refused.
 
@@ -97,6 +100,8 @@ class Authority(Service):
         The last of them, oldest first.
     used
         How often each role used each action.
+    listeners
+        Each is told every decision: the question, the policies that had a say, and what was decided.
     """
 
     def __init__(self, core: Core):
@@ -105,6 +110,7 @@ class Authority(Service):
         self.roles = records.Roles()
         self.refusals: deque[Refusal] = deque(maxlen=KEPT_REFUSALS)
         self.used: Counter[tuple[str, str]] = Counter()
+        self.listeners: list[Listener] = []
         self._told: set[tuple[str, str, str]] = set()
         core.gate.keep(self.refusal_of, lambda application: guarded(application, self.holder, self.refuse))
 
@@ -113,7 +119,9 @@ class Authority(Service):
         return self.core.keyring.holder(access_key)
 
     def refusal_of(self, caller: Caller, action: str, resource: str, known: Known) -> str | None:
-        """Return why somebody may not do this, in AWS's words; None when they may."""
+        """Return why somebody may not do this, in AWS's words; None when they may. A key may go by any of its names."""
+        if action.startswith("kms:") and (key := records.key_of(resource)) is not None:
+            resource = key.arn
         refusal = self._first_refusal(caller, [Need(action, resource, known)])
         return None if refusal is None else refusal.message
 
@@ -153,7 +161,13 @@ class Authority(Service):
         documents = (of_role.identity, of_resource, of_role.boundary)
         keys = mentioned(*documents)
         known = self._known(keys, need, caller, of_role.tags, params) if keys else ()
-        return decided(caller, need.action, need.resource, known, *documents)
+        decision = decided(caller, need.action, need.resource, known, *documents)
+        if self.listeners:
+            question = Question(caller, need.action, need.resource, dict(known))
+            policies = policies_of(need.action, need.resource, *documents)
+            for listener in self.listeners:
+                listener(question, policies, decision)
+        return decision
 
     def _known(
         self, keys: Iterable[str], need: Need, caller: Caller, tags: records.Tags, params: Params
@@ -172,7 +186,7 @@ class Authority(Service):
 
     def _first_refusal(self, caller: Caller, needs: Iterable[Need], params: Params | None = None) -> Refusal | None:
         for need in needs:
-            if need.resource.startswith("arn:") and caller.is_service and _is_missing(need.resource):
+            if need.resource.startswith("arn:") and caller.is_service and self._is_missing(need):
                 continue  # that there is no such target is for the target's service to say
             if refusal := self._refusal(caller, need, params):
                 return refusal
@@ -181,6 +195,11 @@ class Authority(Service):
             if name and (refusal := self._refusal_by_key(caller, need, name)):
                 return refusal
         return None
+
+    def _is_missing(self, need: Need) -> bool:
+        if need.action == "sts:AssumeRole":
+            return self.roles.trust_of(need.resource) is None
+        return records.resource_policy(need.resource) is records.MISSING
 
     def _refusal(self, caller: Caller, need: Need, params: Params | None) -> Refusal | None:
         decision = self.decision_on(caller, need, params)
@@ -211,10 +230,6 @@ class Authority(Service):
         return refusal
 
 
-def _is_missing(resource: str) -> bool:
-    return records.resource_policy(resource) is records.MISSING
-
-
 # -- decisions, kept -------------------------------------------------------------------------------------------------
 
 Documents = tuple[tuple[str, str], ...]
@@ -237,13 +252,20 @@ def decided(
     boundary: str | None,
 ) -> Decision:
     """Decide by the texts of policies; the same texts are decided once."""
-    policies = Policies(
+    policies = policies_of(action, resource, identity, of_resource, boundary)
+    return decide(Question(caller, action, resource, dict(known)), policies)
+
+
+def policies_of(
+    action: str, resource: str, identity: Documents, of_resource: str | None, boundary: str | None
+) -> Policies:
+    """Read every policy that has a say in whether ``action`` may be done to ``resource``."""
+    return Policies(
         identity=[_parsed(text, name) for name, text in identity],
         resource=None if of_resource is None else _parsed(of_resource),
         boundary=None if boundary is None else _parsed(boundary),
         needs_trust=action.startswith("kms:") and ":key/" in resource,
     )
-    return decide(Question(caller, action, resource, dict(known)), policies)
 
 
 _VARIABLE = re.compile(r"\$\{([^,}]+)")

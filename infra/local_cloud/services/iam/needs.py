@@ -553,6 +553,8 @@ _KEY_ACTIONS: Mapping[str, tuple[str, ...]] = {
     "s3:GetObject": ("kms:Decrypt",),
     "s3:GetObjectVersion": ("kms:Decrypt",),
     "s3:PutObject": ("kms:GenerateDataKey",),
+    "sagemaker:CreateEndpoint": ("kms:CreateGrant",),
+    "sagemaker:UpdateEndpoint": ("kms:CreateGrant",),
     "sns:Publish": ("kms:GenerateDataKey", "kms:Decrypt"),
     "sqs:ReceiveMessage": ("kms:Decrypt",),
     "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"),
@@ -572,6 +574,8 @@ def key_needs(need: Need, key: str) -> list[Need]:
     service, _, operation = need.action.partition(":")
     kind = service if service == "dynamodb" and operation in _ON_ITEMS else need.action
     via = {"kms:ViaService": f"{service}.{here().region}.{here().suffix}", "kms:CallerAccount": ACCOUNT}
+    if "kms:CreateGrant" in _KEY_ACTIONS.get(kind, ()):
+        via["kms:GrantIsForAWSResource"] = "true"
     return [
         replace(need, action=action, resource=key, known={**need.known, **via}) for action in _KEY_ACTIONS.get(kind, ())
     ]

@@ -225,9 +225,18 @@ def _key_of_table(action: str, arn: Arn, asked_for: str | None) -> str | None:
     return None if given is None else str(given)
 
 
+def _key_of_volumes(action: str, arn: Arn, asked_for: str | None) -> str | None:
+    """Of an endpoint's instances: who starts an endpoint with a key lets SageMaker use it, by a grant."""
+    kind, _, name = arn.resource.partition("/")
+    kept = backend("sagemaker").endpoint_configs if kind == "endpoint-config" else {}
+    config = next((one for known, one in kept.items() if known.lower() == name), None)
+    return getattr(config, "given", {}).get("KmsKeyId")
+
+
 _ENCRYPTED: Mapping[str, Callable[[str, Arn, str | None], str | None]] = {
     "dynamodb": _key_of_table,
     "s3": _key_of_object,
+    "sagemaker": _key_of_volumes,
     "sns": _key_of_topic,
     "sqs": _key_of_queue,
 }

@@ -48,7 +48,12 @@ LARGEST_EVENT_BYTES = 1_048_576
 LARGEST_ENVIRONMENT_BYTES = 4_096
 LARGEST_UNZIPPED_BYTES = 262_144_000
 LOG_LENGTH = 50_000
+PRINCIPAL = "lambda.amazonaws.com"
 POLLING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+
+
+IN_A_VPC = ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DeleteNetworkInterface")
+TRACING = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,20 @@ class Functions(Service):
         role = str(function.role or "")
         return Caller.session(role, function.function_name) if role.startswith("arn:") else None
 
+    def wants_of_role(self, properties: Mapping[str, Any]) -> str | None:
+        """Return what Lambda says of a role that a function can't be made with; None when it can.
+
+        Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+        """
+        role = str(properties.get("Role") or "")
+        if self.core.gate.not_assumed(PRINCIPAL, role) is not None:
+            return f"The role defined for the function cannot be assumed by Lambda ({role})"
+        caller, refusal = Caller.session(role, "lambda"), self.core.gate.refusal
+        for action in IN_A_VPC if (properties.get("VpcConfig") or {}).get("SubnetIds") else ():
+            if refusal(caller, f"ec2:{action}", "*") is not None:
+                return f"The provided execution role does not have permissions to call {action} on EC2 ({role})"
+        return None
+
     def _physical_name(self, name: str) -> str:
         if name.startswith("arn:"):
             return name
@@ -243,8 +262,11 @@ class Functions(Service):
             self.errors[deployed.logical_id] += 1
         self.invocations.append(Invocation(now, deployed.logical_id, error, request_id))
         self.core.tell(Kind.RUN, deployed.name, "", f"failed: {_error_type(result.payload)}" if error else "done")
+        logged = self._may_log(function, deployed)
+        if not logged:
+            result = replace(result, stdout="")  # as on AWS: what is not logged is lost, and metrics in it are not read
         self.on_run(deployed, result, took_ms)
-        if self.core.options.keep_logs:
+        if logged and self.core.options.keep_logs:
             self._keep_log(function, result)
         return result
 
@@ -376,6 +398,21 @@ class Functions(Service):
             message = _summary(result.payload)[:1024]
             attributes = {"RequestID": event.request_id, "ErrorCode": "200", "ErrorMessage": message}
         self.courier.send(Parcel(arn, body, caller, attributes=attributes))
+
+    def _may_log(self, function: LambdaFunction, deployed: DeployedFunction) -> bool:
+        """Whether Lambda can write the function's log, which it does as the function; so it does with traces."""
+        caller, refusal = deployed.caller, self.core.gate.refusal
+        if caller is None:
+            return True
+        if (function.tracing_config or {}).get("Mode") == "Active":
+            for action in TRACING:
+                refusal(caller, action, "*")
+        group = here().arn("logs", f"log-group:{function.logs_group_name}")
+        stream = f"{group}:log-stream:{self.core.clock.now:%Y/%m/%d}/[{deployed.version}]{deployed.code_sha256[:32]}"
+        wanted = [("logs:CreateLogStream", stream), ("logs:PutLogEvents", stream)]
+        if function.logs_group_name not in function.logs_backend.groups:
+            wanted.insert(0, ("logs:CreateLogGroup", group))
+        return all(refusal(caller, *each) is None for each in wanted)
 
     def _keep_log(self, function: LambdaFunction, result: InvocationResult) -> None:
         function.logs_backend.ensure_log_group(function.logs_group_name)

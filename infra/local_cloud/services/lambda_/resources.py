@@ -21,6 +21,8 @@ from local_cloud.services.lambda_.functions import (
 def _create_function(context: Context[Functions], name: str, properties: Properties) -> Any:
     if (lacking := lacking_for(properties)) is not None:
         raise context.refuse(*lacking)
+    if (why := context.service.wants_of_role(properties)) is not None:
+        raise TemplateError(f"{context.logical_id}: {why}")
     function = create_in_moto(context, name, properties)
     return _finish_function(context, function, properties)
 

@@ -13,9 +13,9 @@ from typing import Any
 from local_cloud.kernel.clock import Entry
 from local_cloud.kernel.core import Core
 from local_cloud.kernel.place import ACCOUNT, here
+from local_cloud.services.sagemaker.by_role import session_of
 from local_cloud.services.sagemaker.endpoints.requests import CaptureSettings
 from local_cloud.services.sagemaker.training.container import split_uri
-from local_cloud.services.sagemaker.training.jobs import session_of
 
 FLUSH_EVERY = timedelta(minutes=1)
 LARGEST_BUFFER = 8 * 1024 * 1024
@@ -103,6 +103,7 @@ class _Folder:
     variant: str
     hour: str
     role: str
+    key: str
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class Captures:
     ) -> None:
         """Take an exchange into the file of its minute, which is written by the model's role."""
         line = json.dumps(capture_record(exchange, settings), separators=(",", ":")).encode() + b"\n"
-        folder = _Folder(settings.uri, endpoint, variant, f"{exchange.time:%Y/%m/%d/%H}", role)
+        folder = _Folder(settings.uri, endpoint, variant, f"{exchange.time:%Y/%m/%d/%H}", role, settings.key)
         with self._lock:
             buffer = self._buffers.get(folder)
             if buffer is None:
@@ -173,13 +174,15 @@ class Captures:
         name = f"{buffer.opened:%M-%S}-{buffer.opened.microsecond // 1000:03d}-{unique}.jsonl"
         key = "/".join(part for part in (prefix, folder.endpoint, folder.variant, folder.hour, name) if part)
         body = b"".join(line for _, line in sorted(buffer.lines))
-        if folder.role and self._refused(folder.role, here().bucket_arn(f"{bucket}/{key}")):
+        if folder.role and self._refused(folder, here().bucket_arn(f"{bucket}/{key}")):
             self.lost += len(buffer.lines)
             return
+        encrypted: dict[str, Any] = {"encryption": "aws:kms", "kms_key_id": folder.key} if folder.key else {}
         try:
-            s3_backends[ACCOUNT][here().partition].put_object(bucket, key, body)
+            s3_backends[ACCOUNT][here().partition].put_object(bucket, key, body, **encrypted)
         except MissingBucket:
             self.lost += len(buffer.lines)
 
-    def _refused(self, role: str, resource: str) -> bool:
-        return self.core.gate.refusal(session_of(role), "s3:PutObject", resource) is not None
+    def _refused(self, folder: _Folder, resource: str) -> bool:
+        known = {"s3:x-amz-server-side-encryption-aws-kms-key-id": folder.key} if folder.key else {}
+        return self.core.gate.refusal(session_of(folder.role), "s3:PutObject", resource, known) is not None

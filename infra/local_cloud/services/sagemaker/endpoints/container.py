@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
+from typing import Any
 
 from local_cloud.kernel.loopback import FAKE_CREDENTIALS
 from local_cloud.kernel.processes import end_process_group, start
@@ -77,6 +78,8 @@ class ServedModel:
         Whether its container can call nobody, AWS neither.
     role
         The ARN of its execution role: by it SageMaker loads the model, and its container calls AWS.
+    network
+        The VpcConfig: the subnets and security groups in which its instances have interfaces.
     """
 
     name: str
@@ -86,6 +89,7 @@ class ServedModel:
     region: str
     isolated: bool = False
     role: str = ""
+    network: Mapping[str, Any] | None = None
 
     @property
     def submit_directory(self) -> str:

@@ -25,8 +25,17 @@ from local_cloud.kernel.measures import Record
 from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.cloudwatch.alarms import ALARM, Alarms
+from local_cloud.services.sagemaker.by_role import (
+    first_refusal,
+    not_assumed,
+    of_a_log,
+    of_a_network,
+    of_an_image,
+    of_measures,
+    session_of,
+)
 from local_cloud.services.sagemaker.endpoints.captures import Captures
-from local_cloud.services.sagemaker.endpoints.container import Limits, ServedModel, Surroundings
+from local_cloud.services.sagemaker.endpoints.container import ContainerError, Limits, ServedModel, Surroundings
 from local_cloud.services.sagemaker.endpoints.fleet import Fleet
 from local_cloud.services.sagemaker.endpoints.records import (
     LOG_GROUP,
@@ -51,7 +60,7 @@ from local_cloud.services.sagemaker.endpoints.requests import (
 from local_cloud.services.sagemaker.endpoints.routes import EndpointValidationError, ModelError
 from local_cloud.services.sagemaker.endpoints.traffic import Invocation, Invoked, Traffic
 from local_cloud.services.sagemaker.training.container import DataDownloadError, split_uri
-from local_cloud.services.sagemaker.training.jobs import MotoObjects, session_of
+from local_cloud.services.sagemaker.training.jobs import MotoObjects
 
 ROLLBACK_TAKES = timedelta(minutes=1)
 
@@ -107,6 +116,8 @@ class Endpoints(Service):
             raise refused(f'Cannot create already existing model "{model.arn}".')
         if served.data_uri and not self._exists(backend, served.data_uri):
             raise refused(f"Could not find model data at {served.data_uri}.")
+        if served.role and (why := not_assumed(self.core.gate, served.role)) is not None:
+            raise refused(why)
         backend._models[served.name] = model
         return model
 
@@ -265,7 +276,7 @@ class Endpoints(Service):
             fleet.stop()
             self._fleets.discard(fleet)
         for fleet in self._fleets:
-            fleet.start(MotoObjects(ACCOUNT, self.core.gate).by_role)
+            fleet.start(functools.partial(self._store_of, ACCOUNT))
         for fleet in self._fleets:
             if fleet in self._coming_up:
                 self._await(fleet)
@@ -284,7 +295,7 @@ class Endpoints(Service):
     def _bring_up(self, backend: SageMakerModelBackend, fleet: Fleet, then: Callable[[], object], name: str) -> None:
         self._fleets.add(fleet)
         self._coming_up[fleet] = then, name
-        fleet.start(MotoObjects(backend.account_id, self.core.gate).by_role)
+        fleet.start(functools.partial(self._store_of, backend.account_id))
         if self.core.options.real_time:
             self._await(fleet)
         else:
@@ -300,6 +311,15 @@ class Endpoints(Service):
         """A fleet is up, or has failed to be: go on, once."""
         if (waiting := self._coming_up.pop(fleet, None)) is not None:
             waiting[0]()
+
+    def _store_of(self, account: str, model: ServedModel) -> MotoObjects:
+        """Return what a model's role can read, once it has pulled the image and made the interfaces."""
+        wanted = (*of_an_image(model.image), *of_a_network(model.network))
+        if model.role:
+            first_refusal(self.core.gate, model.role, of_measures(LOG_GROUP))  # without it nobody measures, as on AWS
+            if (why := first_refusal(self.core.gate, model.role, wanted)) is not None:
+                raise ContainerError(why)
+        return MotoObjects(account, self.core.gate).by_role(model.role)
 
     def _created(self, endpoint: LocalEndpoint, fleet: Fleet) -> None:
         problem = fleet.wait()
@@ -545,15 +565,19 @@ class Endpoints(Service):
         at = int(self.core.clock.now.timestamp() * 1000)
         for variant, printed in fleet.unread_logs().items():
             events = [{"timestamp": at, "message": line} for line in printed.splitlines() if line.strip()]
-            if not events:
-                continue
+            stream = log_stream(variant, fleet.settings.name)
+            if self._may_not_log(fleet, variant, group, stream, backend.groups) or not events:
+                continue  # as on AWS: what the role may not write is lost
             with self._lock:
-                stream = log_stream(variant, fleet.settings.name)
                 if group not in backend.groups:
                     backend.create_log_group(group, {})
                 if stream not in backend.groups[group].streams:
                     backend.create_log_stream(group, stream)
                 backend.groups[group].put_log_events(stream, events)
+
+    def _may_not_log(self, fleet: Fleet, variant: str, group: str, stream: str, groups: Mapping[str, Any]) -> bool:
+        (role,) = {one.container.model.role for one in fleet.all_variants if one.name == variant}
+        return bool(role) and first_refusal(self.core.gate, role, of_a_log(group, stream, groups)) is not None
 
     def _let_shadows_finish(self) -> None:
         """On a virtual clock, wait for the copies that are on their way: a run is the same run whenever it is made."""

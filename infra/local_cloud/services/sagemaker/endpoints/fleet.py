@@ -131,13 +131,13 @@ class Fleet:
         """How many instances the production variants have together."""
         return sum(variant.instances for variant in self.variants.values())
 
-    def start(self, store_of: Callable[[str], ObjectStore]) -> None:
+    def start(self, store_of: Callable[[ServedModel], ObjectStore]) -> None:
         """Download models and code, and start every container; returns at once, `wait` tells how it went."""
 
         def bring_up() -> None:
             try:
                 for variant in self.all_variants:
-                    variant.container.prepare(store_of(variant.container.model.role))
+                    variant.container.prepare(store_of(variant.container.model))
                 for variant in self.all_variants:
                     variant.container.start()
                 for variant in self.all_variants:

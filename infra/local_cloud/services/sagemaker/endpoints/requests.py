@@ -224,6 +224,7 @@ def read_model(given: Mapping[str, Any], region: str) -> ServedModel:
         image=container["Image"],
         data_uri=container.get("ModelDataUrl") or "",
         role=given.get("ExecutionRoleArn") or "",
+        network=given.get("VpcConfig"),
         environment=environment,
         region=region,
         isolated=bool(given.get("EnableNetworkIsolation")),
@@ -264,6 +265,8 @@ class CaptureSettings:
         Whether requests and answers are recorded.
     csv_types, json_types
         The content types that are recorded as they are; any other is recorded as BASE64.
+    key
+        The key of KMS by which the files are encrypted; empty for the bucket's own encryption.
     """
 
     share: float
@@ -272,6 +275,7 @@ class CaptureSettings:
     output: bool
     csv_types: frozenset[str]
     json_types: frozenset[str]
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +369,7 @@ def read_capture(given: Mapping[str, Any] | None) -> CaptureSettings | None:
         output=bool(modes & {"Output", "InputAndOutput"}),
         csv_types=frozenset(name.lower() for name in types.get("CsvContentTypes") or ()),
         json_types=frozenset(name.lower() for name in types.get("JsonContentTypes") or ()),
+        key=given.get("KmsKeyId") or "",
     )
 
 

@@ -33,6 +33,17 @@ from local_cloud.kernel.gate import Gate
 from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.place import here
+from local_cloud.services.sagemaker.by_role import (
+    first_refusal,
+    not_assumed,
+    of_a_log,
+    of_a_network,
+    of_a_volume,
+    of_an_image,
+    of_an_output,
+    of_measures,
+    session_of,
+)
 from local_cloud.services.sagemaker.training.container import (
     STOP_GRACE_SECONDS,
     Cause,
@@ -235,6 +246,8 @@ class TrainingJobs(Service):
                 "Training job names must be unique within an AWS account and region, and a training job with this "
                 f"name already exists ({backend.training_jobs[request.name].arn})"
             )
+        if (why := not_assumed(self.core.gate, given["RoleArn"])) is not None:
+            raise AWSValidationException(why)
         now = self.core.clock.now
         job = LocalTrainingJob(account_id=backend.account_id, region_name=backend.region_name, request=given, now=now)
         backend.training_jobs[request.name] = job
@@ -295,6 +308,7 @@ class TrainingJobs(Service):
         finish = functools.partial(self._finish, run)
         name = f"finish {request.name}"
         try:
+            self._prepare(job)
             run.container.prepare(MotoObjects(_account_of(job), self.core.gate, session_of(job.role_arn)))
         except DataDownloadError as error:
             run.download_error = str(error)
@@ -308,6 +322,18 @@ class TrainingJobs(Service):
             self.core.agenda.soon(finish, name)
         else:
             run.process.when_ended(lambda: self.core.agenda.soon(finish, name))
+
+    def _prepare(self, job: LocalTrainingJob) -> None:
+        """Do by the job's role what comes before its data: the image, the network, the keys."""
+        wanted = (
+            *of_an_image(str(job.algorithm_specification.get("TrainingImage") or "")),
+            *of_a_network(job.vpc_config),
+            *of_a_volume(job.resource_config.get("VolumeKmsKeyId")),
+            *of_an_output(job.output_data_config.get("KmsKeyId")),
+        )
+        first_refusal(self.core.gate, job.role_arn, of_measures(LOG_GROUP))  # without it nobody measures, as on AWS
+        if (why := first_refusal(self.core.gate, job.role_arn, wanted)) is not None:
+            raise DataDownloadError(f"ClientError: {why}")
 
     def _finish(self, run: _Run) -> None:
         """Wait for the process, keep what it left, and say how the job ended."""
@@ -378,8 +404,11 @@ class TrainingJobs(Service):
 
     def _put(self, job: LocalTrainingJob, uri: str, content: bytes) -> None:
         bucket, key = split_uri(uri)
+        encrypted = {}
+        if kms_key := job.output_data_config.get("KmsKeyId"):
+            encrypted = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
         with acting_as(session_of(job.role_arn)):
-            self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+            self.client("s3").put_object(Bucket=bucket, Key=key, Body=content, **encrypted)
 
     def _keep_times_and_metrics(self, job: LocalTrainingJob, container: Container) -> None:
         now = self.core.clock.now
@@ -398,24 +427,15 @@ class TrainingJobs(Service):
             return
         account, region = _account_of(job), job.arn.split(":")[3]
         backend = logs_backends[account][region]
-        if LOG_GROUP not in backend.groups:
-            backend.create_log_group(LOG_GROUP, {})
         created = int(job.creation_time.replace(tzinfo=UTC).timestamp())
         stream = f"{job.training_job_name}/algo-1-{created}"
+        if first_refusal(self.core.gate, job.role_arn, of_a_log(LOG_GROUP, stream, backend.groups)) is not None:
+            return  # as on AWS: what the role may not write is lost
+        if LOG_GROUP not in backend.groups:
+            backend.create_log_group(LOG_GROUP, {})
         backend.create_log_stream(LOG_GROUP, stream)
         at = int(self.core.clock.now.timestamp() * 1000)
         backend.groups[LOG_GROUP].put_log_events(stream, [{"timestamp": at, "message": line} for line in lines])
-
-
-def session_of(role_arn: str) -> Caller:
-    """Return the session in which SageMaker acts by a role.
-
-    Examples
-    --------
-    >>> session_of("arn:aws:iam::123456789012:role/training").arn
-    'arn:aws:sts::123456789012:assumed-role/training/SageMaker'
-    """
-    return Caller.session(role_arn, "SageMaker")
 
 
 class MotoObjects:
