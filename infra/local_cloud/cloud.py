@@ -38,11 +38,11 @@ from local_cloud.services.cloudwatch import alarms, logs, metrics
 from local_cloud.services.cloudwatch import resources as cloudwatch_resources
 from local_cloud.services.dynamodb import resources as dynamodb_resources
 from local_cloud.services.dynamodb import streams
-from local_cloud.services.eventbridge import buses, pipes, schedules
+from local_cloud.services.eventbridge import archives, buses, pipes, schedules
 from local_cloud.services.eventbridge import resources as eventbridge_resources
 from local_cloud.services.firehose import resources as firehose_resources
 from local_cloud.services.firehose import streams as firehose
-from local_cloud.services.iam import authority
+from local_cloud.services.iam import authority, simulation
 from local_cloud.services.iam import resources as iam_resources
 from local_cloud.services.lambda_ import functions
 from local_cloud.services.lambda_ import resources as lambda_resources
@@ -138,6 +138,7 @@ class LocalCloud:
         self.metrics = metrics.Metrics(core)
         self.courier = Courier(core, self.metrics.put)
         self.buses = buses.Events(core, self.courier)
+        self.archives = archives.Archives(self.buses)
         self.alarms = alarms.Alarms(core, self.courier, self.metrics, self.buses.emit)
         self.functions = functions.Functions(core, self.courier, self.invoker, self.buses.emit, self.metrics.record_run)
         self.pollers = functions.Pollers(core, self.functions)
@@ -152,7 +153,7 @@ class LocalCloud:
         self.notifications = notifications.Notifications(self.courier, self.buses.emit)
         self.http_apis = http_api.HttpApis(core, self.functions, self.metrics.put)
         self.endpoints = Endpoints(core, self.alarms, self.metrics.put, self.buses.emit)
-        self.training_jobs = training_jobs.TrainingJobs(core, self.buses.emit, self.client)
+        self.training_jobs = training_jobs.TrainingJobs(core, self.buses.emit, self.metrics.put, self.client)
 
         self.metrics.on_data(self.alarms.data_arrived)
         self.queues.on_message(self.gauges.message_sent, self.pollers.message_added)
@@ -173,6 +174,7 @@ class LocalCloud:
             Part(self.streams, streams.PATCHES, dynamodb_resources.KINDS),
             Part(self.pipes, pipes.PATCHES),
             Part(self.buses, buses.PATCHES, eventbridge_resources.KINDS),
+            Part(self.archives, archives.PATCHES),
             Part(self.timetable, schedules.PATCHES),
             Part(self.metrics, metrics.PATCHES),
             Part(self.alarms, alarms.PATCHES, cloudwatch_resources.KINDS),
@@ -181,7 +183,11 @@ class LocalCloud:
             Part(self.topics, topics.PATCHES, sns_resources.KINDS),
             Part(self.queues, queues.PATCHES, sqs_resources.KINDS),
             Part(self.http_apis, (), http_api_resources.KINDS),
-            Part(self.authority, (*authority.PATCHES, *iam_resources.PATCHES), iam_resources.KINDS),
+            Part(
+                self.authority,
+                (*authority.PATCHES, *simulation.PATCHES, *iam_resources.PATCHES),
+                iam_resources.KINDS,
+            ),
             Part(self.limits, keeper.PATCHES),
         )
         made = resources.Resources((part.service, part.kinds) for part in parts)

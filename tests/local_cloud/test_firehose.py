@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_stacks import deploy, pass_time, role
+from botocore.exceptions import ClientError
+from local_stacks import START, deploy, pass_time, role
 
+from local_cloud.cloud import LocalCloud
 from local_cloud.kernel.errors import UnsupportedResourceError
 
 STREAM = """
@@ -105,3 +107,24 @@ def test_a_record_without_its_partition_key_is_set_aside(tmp_path: Path) -> None
 def test_more_jq_than_plain_paths_is_refused_at_deploy(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedResourceError, match=r"Stream \(AWS::KinesisFirehose::DeliveryStream\).*plain paths"):
         deploy(tmp_path, STREAM.replace(".m.variant", ".m.variant|ascii_downcase"))
+
+
+def test_a_stream_to_elsewhere_than_s3_is_refused_when_it_is_made_not_when_it_is_used() -> None:
+    role_arn = "arn:aws:iam::123456789012:role/firehose"
+    to_s3 = {"RoleARN": role_arn, "BucketARN": "arn:aws:s3:::data"}
+    elsewhere = {"EndpointConfiguration": {"Url": "https://example.org"}, "S3Configuration": to_s3}
+    with LocalCloud(START) as cloud:
+        firehose = cloud.client("firehose")
+        with pytest.raises(ClientError, match="deliver to S3 alone") as refused:
+            firehose.create_delivery_stream(
+                DeliveryStreamName="captures", HttpEndpointDestinationConfiguration=elsewhere
+            )
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+        with pytest.raises(ClientError, match="not KinesisStreamAsSource"):
+            firehose.create_delivery_stream(
+                DeliveryStreamName="captures",
+                DeliveryStreamType="KinesisStreamAsSource",
+                ExtendedS3DestinationConfiguration=to_s3,
+            )
+        assert firehose.list_delivery_streams()["DeliveryStreamNames"] == []
+        firehose.create_delivery_stream(DeliveryStreamName="captures", ExtendedS3DestinationConfiguration=to_s3)

@@ -63,6 +63,8 @@ class Parcel:
         Message attributes, where the target is a queue.
     labels
         What a dead-letter queue is told about where the parcel came from (RULE_ARN, TARGET_ARN).
+    ended
+        Called once it is delivered, with None, or given up, with the reason.
     """
 
     arn: str
@@ -75,6 +77,7 @@ class Parcel:
     dead_letter_arn: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    ended: Callable[[DeliveryError | None], object] = lambda _: None
 
     @property
     def known(self) -> Mapping[str, str]:
@@ -164,7 +167,10 @@ class Courier:
             if error.retryable and not exhausted:
                 self.core.agenda.after(delay, lambda: self._try(parcel, attempt + 1, sent_at), f"retry {parcel.arn}")
             else:
+                parcel.ended(error)
                 self._give_up(parcel, error, attempt, exhausted)
+        else:
+            parcel.ended(None)
 
     def _give_up(self, parcel: Parcel, error: DeliveryError, attempts: int, exhausted: str) -> None:
         rule = Arn.parse(parcel.labels.get("RULE_ARN", ""))

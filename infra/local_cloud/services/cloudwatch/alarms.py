@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from moto.cloudwatch.models import Alarm, CloudWatchBackend
+from moto.cloudwatch.responses import CloudWatchResponse
+from moto.core.responses import ActionResult
 
 from local_cloud.kernel.arns import ACCOUNT, REGION, Arn
 from local_cloud.kernel.callers import Caller
@@ -17,6 +20,7 @@ from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Courier, Emit, Parcel
 from local_cloud.kernel.measures import MetricKey, Point
 from local_cloud.kernel.patching import Patch
+from local_cloud.services.cloudwatch.history import AlarmHistory
 from local_cloud.services.cloudwatch.metrics import Metrics, Timed, evaluate_math, names_in, parse_math, statistic
 
 PRINCIPAL = "lambda.alarms.cloudwatch.amazonaws.com"
@@ -48,6 +52,7 @@ class Query:
     key: MetricKey
     stat: str
     period: int
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ class Alarms(Service):
         self.metrics = metrics
         self.emit = emit
         self.listeners: list[Callable[[Alarm], object]] = []  # told of each change of state
+        self.history = AlarmHistory(core)
         self._watched: dict[str, _Watched] = {}
         self._by_metric: dict[MetricKey, list[str]] = {}
 
@@ -204,7 +210,8 @@ class Alarms(Service):
 
     def _values(self, rule: Rule, start: float, end: float, starts: Sequence[float]) -> Timed:
         found: dict[str, Timed] = {
-            query.id: self.metrics.values(query.key, query.stat, query.period, start, end) for query in rule.queries
+            query.id: self.metrics.values(query.key, query.stat, query.period, start, end, query.unit)
+            for query in rule.queries
         }
         for name, expression in rule.expressions:
             found[name] = evaluate_math(expression, found, starts)
@@ -232,20 +239,23 @@ class Alarms(Service):
             detail=told,
             resources=[alarm.alarm_arn],
         )
+        self.history.changed(alarm, before)
         for listener in self.listeners:
             listener(alarm)
         if not alarm.actions_enabled:
             return
         actions = {OK: alarm.ok_actions, ALARM: alarm.alarm_actions, INSUFFICIENT: alarm.insufficient_data_actions}
         for arn in actions[alarm.state_value] or ():
+            ended = functools.partial(self.history.acted, alarm, arn)
             if Arn.parse(arn).service == "lambda":
                 body = json.dumps(self._direct(alarm, told))
-                self.courier.send(Parcel(arn, body, Caller(PRINCIPAL), alarm.alarm_arn))
+                self.courier.send(Parcel(arn, body, Caller(PRINCIPAL), alarm.alarm_arn, ended=ended))
             else:
                 body = json.dumps(self._notification(alarm, before))
                 subject = f'{alarm.state_value}: "{alarm.name}" in US East (N. Virginia)'
                 sender = Caller(TOPICS_PRINCIPAL)
-                self.courier.send(Parcel(arn, body, sender, alarm.alarm_arn, target={"Subject": subject}))
+                parcel = Parcel(arn, body, sender, alarm.alarm_arn, target={"Subject": subject}, ended=ended)
+                self.courier.send(parcel)
 
     def _direct(self, alarm: Alarm, told: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -323,7 +333,8 @@ def read_rule(alarm: Alarm) -> Rule:
                 metric = given.metric_stat.metric
                 dimensions = {str(d.name): str(d.value) for d in metric.dimensions}
                 key = MetricKey.of(metric.namespace, metric.metric_name, dimensions)
-                queries.append(Query(given.id, key, given.metric_stat.stat, int(given.metric_stat.period)))
+                stat = given.metric_stat
+                queries.append(Query(given.id, key, stat.stat, int(stat.period), stat.unit))
             else:
                 parse_math(str(given.expression))
                 expressions.append((given.id, str(given.expression)))
@@ -332,8 +343,8 @@ def read_rule(alarm: Alarm) -> Rule:
     else:
         dimensions = {str(d.name): str(d.value) for d in alarm.dimensions}
         key = MetricKey.of(alarm.namespace, alarm.metric_name, dimensions)
-        stat = alarm.statistic or alarm.extended_statistic or "Average"
-        queries.append(Query("m", key, stat, int(alarm.period)))
+        name = alarm.statistic or alarm.extended_statistic or "Average"
+        queries.append(Query("m", key, name, int(alarm.period), alarm.unit))
     if alarm.threshold is None:
         raise ValueError("Exactly one of the parameters Threshold and ThresholdMetricId must be given")
     if alarm.comparison_operator not in _BREACHES:
@@ -459,6 +470,7 @@ def patched_put_metric_alarm(alarms: Alarms, original: Callable[..., Any]) -> Ca
             else:
                 self.alarms[name] = existing
             raise ValidationError(str(error)) from error
+        alarms.history.configured(alarm, "created" if existing is None else "updated")
         return alarm
 
     return put_metric_alarm
@@ -468,7 +480,10 @@ def patched_delete_alarms(alarms: Alarms, original: Callable[..., Any]) -> Calla
     """``CloudWatchBackend.delete_alarms``: evaluated no longer."""
 
     def delete_alarms(self: CloudWatchBackend, alarm_names: list[str]) -> None:
+        deleted = [alarm for name in alarm_names if (alarm := self.alarms.get(name)) is not None]
         original(self, alarm_names)
+        for alarm in deleted:
+            alarms.history.configured(alarm, "deleted")
         for name in alarm_names:
             alarms.forget(name)
 
@@ -490,7 +505,19 @@ def patched_set_alarm_state(alarms: Alarms, original: Callable[..., Any]) -> Cal
     return set_alarm_state
 
 
+def patched_describe_alarm_history(alarms: Alarms, original: None) -> Callable[[CloudWatchResponse], ActionResult]:
+    """``CloudWatchResponse.describe_alarm_history``, which moto lacks."""
+
+    def describe_alarm_history(self: CloudWatchResponse) -> ActionResult:
+        return ActionResult(alarms.history.page(self._get_params()))
+
+    return describe_alarm_history
+
+
 PATCHES = (
+    Patch(
+        "moto.cloudwatch.responses:CloudWatchResponse.describe_alarm_history", patched_describe_alarm_history, adds=True
+    ),
     Patch("moto.cloudwatch.models:CloudWatchBackend.delete_alarms", patched_delete_alarms),
     Patch("moto.cloudwatch.models:CloudWatchBackend.put_metric_alarm", patched_put_metric_alarm),
     Patch("moto.cloudwatch.models:CloudWatchBackend.set_alarm_state", patched_set_alarm_state),
