@@ -1,6 +1,6 @@
 # The words of the workshop: `make` prints them. Needs uv; every word installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help dev simulator lint types architecture quick fast test cloud template build slow built pr nightly mutants permissions pins
+.PHONY: help dev simulator lint types architecture quick fast test cloud template build slow built pr nightly mutants permissions clients pins
 unexport PYTHONDONTWRITEBYTECODE   # what one process compiled, the next one finds
 export SAM_CLI_TELEMETRY = 0
 
@@ -66,6 +66,9 @@ mutants:       ## every safeguard turned off in a copy, and the test that notice
 
 permissions:   ## what the template's roles use, and what they are allowed: end-to-end stories, faults, state machines
 	$(RUN) python tests/permissions
+
+clients:       ## clients that others wrote, against `evergreen local up`: half an hour, and a package index; CLIENTS=aws-cli for some
+	$(RUN) python tests/clients $(CLIENTS)
 
 pins:          ## constraints.txt: what is new is added, the rest stays; UPGRADE=1 renews everything
 	uv pip compile --quiet --universal --group dev --no-annotate --custom-compile-command "make pins" \

@@ -32,7 +32,7 @@ from local_cloud.kernel.resource_kinds import Kind
 from local_cloud.services.apigateway import http_api
 from local_cloud.services.apigateway import resources as http_api_resources
 from local_cloud.services.apigateway.http_api import HttpAnswer
-from local_cloud.services.cloudformation import change_sets, resources, template
+from local_cloud.services.cloudformation import change_sets, resources, template, validation
 from local_cloud.services.cloudformation.template import package, read_template
 from local_cloud.services.cloudwatch import alarms, logs, metrics
 from local_cloud.services.cloudwatch import resources as cloudwatch_resources
@@ -191,7 +191,8 @@ class LocalCloud:
             Part(self.limits, keeper.PATCHES),
         )
         made = resources.Resources((part.service, part.kinds) for part in parts)
-        return (*parts, Part(made, (*resources.PATCHES, *template.PATCHES, *change_sets.PATCHES)))
+        patches = (*resources.PATCHES, *template.PATCHES, *change_sets.PATCHES, *validation.PATCHES)
+        return (*parts, Part(made, patches))
 
     @classmethod
     def deploy(
