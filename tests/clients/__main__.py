@@ -18,6 +18,7 @@ examples:
 exit codes: 0 what fails is to fail (reasons.py), 1 something else fails, a reason holds for nothing, or a client could
 not be run, 2 wrong use
 """
+WIDTH = 200
 COLUMNS = ("passed", "well-formed", "known", "failed", "skipped")
 
 
@@ -46,26 +47,38 @@ def idle_reasons(told: Mapping[str, Sequence[Outcome]], reasons: Sequence[Reason
 
 
 def table(told: Mapping[str, Sequence[Outcome]]) -> str:
-    """Return the figures of each client, then the failures that nobody knows of."""
+    """Return the figures of each client, then every failure with its reason, those that nobody knows of last."""
     rows = [f"{'client':16}" + "".join(f"{column:>13}" for column in COLUMNS)]
     for name, outcomes in told.items():
         columns = [outcome_of(one) for one in outcomes]
         rows.append(f"{name:16}" + "".join(f"{columns.count(column):13}" for column in COLUMNS))
-    for reason in REASONS:
-        hit = [
-            one.test
-            for outcomes in told.values()
-            for one in outcomes
-            if one.outcome == "failed" and reason_of(one.test) is reason
+    every = [(name, one) for name, outcomes in told.items() for one in outcomes]
+    of_form = [f"  {one.test}: {shortened(one.why)}" for _, one in every if one.outcome == "well-formed"]
+    rows += (
+        [
+            "\nwell-formed: as written it gives a value that AWS refuses, is in another region, or looks too soon:",
+            *of_form,
         ]
-        if hit:
-            rows.append(f"\n{reason.kind}: {reason.why} {reason.page}")
-            rows += [f"  {test}" for test in hit]
-    for name, outcomes in told.items():
-        for one in outcomes:
-            if outcome_of(one) == "failed":
-                rows.append(f"\nFAILED {name}: {one.test}\n  {one.why}")
+        if of_form
+        else []
+    )
+    for reason in REASONS:
+        hit = [f"  {one.test}" for _, one in every if one.outcome == "failed" and reason_of(one.test) is reason]
+        rows += [f"\n{reason.kind}: {reason.why} {reason.page}", *hit] if hit else []
+    rows += [f"\nFAILED {name}: {one.test}\n  {one.why}" for name, one in every if outcome_of(one) == "failed"]
     return "\n".join(rows)
+
+
+def shortened(why: str) -> str:
+    """Return the part of a failure that tells most.
+
+    Examples
+    --------
+    >>> shortened("client.py:9: ClientError: An error occurred (ValidationException): 1 validation error: Value 'n/a'")
+    "An error occurred (ValidationException): 1 validation error: Value 'n/a'"
+    """
+    said = why[why.find("An error occurred") :] if "An error occurred" in why else why
+    return said.replace("\n", " ")[:WIDTH]
 
 
 def main() -> int:
