@@ -1,6 +1,6 @@
 # The words of the workshop: `make` prints them. Needs uv; every word installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help dev simulator lint types architecture quick fast test cloud template scan build arm slow built pr nightly mutants permissions pins
+.PHONY: help dev simulator lint types architecture quick fast test cloud template scan build arm slow built pr nightly mutants permissions clients pins
 unexport PYTHONDONTWRITEBYTECODE   # what one process compiled, the next one finds
 export SAM_CLI_TELEMETRY = 0
 
@@ -72,6 +72,9 @@ mutants:       ## every safeguard turned off in a copy, and the test that notice
 
 permissions:   ## what the template's roles use, and what they are allowed, by every story; WRITE=1 keeps the witnesses
 	$(RUN) python tests/permissions $(if $(WRITE),--write)
+
+clients:       ## clients that others wrote, against `evergreen local up`: half an hour, and a package index; CLIENTS=aws-cli for some
+	$(RUN) python tests/clients $(CLIENTS)
 
 # Without addresses; hashes are of every platform's files, the list is for the machines that AWS runs.
 HASHED := uv pip compile --quiet --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header $(if $(UPGRADE),--upgrade)

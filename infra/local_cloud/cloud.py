@@ -33,18 +33,18 @@ from local_cloud.kernel.resource_kinds import Kind
 from local_cloud.services.apigateway import http_api
 from local_cloud.services.apigateway import resources as http_api_resources
 from local_cloud.services.apigateway.http_api import HttpAnswer
-from local_cloud.services.cloudformation import change_sets, resources, rules, template
+from local_cloud.services.cloudformation import change_sets, resources, rules, template, validation
 from local_cloud.services.cloudformation.template import package, read_template
 from local_cloud.services.cloudwatch import alarms, logs, metrics
 from local_cloud.services.cloudwatch import resources as cloudwatch_resources
 from local_cloud.services.dynamodb import expiry as dynamodb_expiry
 from local_cloud.services.dynamodb import resources as dynamodb_resources
 from local_cloud.services.dynamodb import streams
-from local_cloud.services.eventbridge import buses, pipes, schedules
+from local_cloud.services.eventbridge import archives, buses, pipes, schedules
 from local_cloud.services.eventbridge import resources as eventbridge_resources
 from local_cloud.services.firehose import resources as firehose_resources
 from local_cloud.services.firehose import streams as firehose
-from local_cloud.services.iam import authority
+from local_cloud.services.iam import authority, simulation
 from local_cloud.services.iam import resources as iam_resources
 from local_cloud.services.lambda_ import functions
 from local_cloud.services.lambda_ import resources as lambda_resources
@@ -152,6 +152,7 @@ class LocalCloud:
         self.metrics = metrics.Metrics(core)
         self.courier = Courier(core, self.metrics.put)
         self.buses = buses.Events(core, self.courier)
+        self.archives = archives.Archives(self.buses)
         self.alarms = alarms.Alarms(core, self.courier, self.metrics, self.buses.emit)
         self.functions = functions.Functions(core, self.courier, self.invoker, self.buses.emit, self.metrics.record_run)
         self.pollers = functions.Pollers(core, self.functions)
@@ -167,7 +168,7 @@ class LocalCloud:
         self.notifications = notifications.Notifications(self.courier, self.buses.emit)
         self.http_apis = http_api.HttpApis(core, self.functions, self.metrics.put)
         self.endpoints = Endpoints(core, self.alarms, self.metrics.put, self.buses.emit)
-        self.training_jobs = training_jobs.TrainingJobs(core, self.buses.emit, self.client)
+        self.training_jobs = training_jobs.TrainingJobs(core, self.buses.emit, self.metrics.put, self.client)
 
         self.metrics.on_data(self.alarms.data_arrived)
         self.queues.on_message(self.gauges.message_sent, self.pollers.message_added)
@@ -189,6 +190,7 @@ class LocalCloud:
             Part(self.time_to_live, dynamodb_expiry.PATCHES),
             Part(self.pipes, pipes.PATCHES),
             Part(self.buses, buses.PATCHES, eventbridge_resources.KINDS),
+            Part(self.archives, archives.PATCHES),
             Part(self.timetable, schedules.PATCHES),
             Part(self.metrics, metrics.PATCHES),
             Part(self.alarms, alarms.PATCHES, cloudwatch_resources.KINDS),
@@ -197,14 +199,17 @@ class LocalCloud:
             Part(self.topics, topics.PATCHES, sns_resources.KINDS),
             Part(self.queues, queues.PATCHES, sqs_resources.KINDS),
             Part(self.http_apis, (), http_api_resources.KINDS),
-            Part(self.authority, (*authority.PATCHES, *iam_resources.PATCHES), iam_resources.KINDS),
+            Part(
+                self.authority,
+                (*authority.PATCHES, *simulation.PATCHES, *iam_resources.PATCHES),
+                iam_resources.KINDS,
+            ),
             Part(self.limits, keeper.PATCHES),
         )
         self.resource_types = resources.Resources((part.service, part.kinds) for part in parts)
-        return (
-            *parts,
-            Part(self.resource_types, (*resources.PATCHES, *template.PATCHES, *rules.PATCHES, *change_sets.PATCHES)),
-        )
+        of_stacks = (template, rules, change_sets, validation)
+        patches = (*resources.PATCHES, *(patch for module in of_stacks for patch in module.PATCHES))
+        return (*parts, Part(self.resource_types, patches))
 
     @classmethod
     def deploy(

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_stacks import MEMORY, START, deploy, messages, opened, pass_time, remembered, write_function
 
+from local_cloud.cloud import LocalCloud
 from local_cloud.kernel.errors import UnsupportedResourceError
 from local_cloud.services.cloudwatch.history import (
     Change,
@@ -502,3 +503,82 @@ def test_no_item_is_longer_than_an_item_of_cloudwatch(
         assert 1 <= len(answer["HistorySummary"]) <= 255
         assert json.loads(answer["HistoryData"])
         assert len(answer["HistoryData"]) <= 4095
+
+
+# --- units ------------------------------------------------------------------------------------------------------------
+
+UNITS = ("Count", "Seconds", None)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(UNITS)), min_size=1, max_size=8), st.sampled_from(UNITS))
+@settings(max_examples=20, deadline=None)
+def test_who_asks_for_a_unit_is_told_of_that_unit_alone(values: list[tuple[int, str | None]], unit: str | None) -> None:
+    with LocalCloud(START) as cloud:
+        cloudwatch = cloud.client("cloudwatch")
+        for value, own in values:
+            datum = {"MetricName": "Wait", "Value": value, **({} if own is None else {"Unit": own})}
+            cloudwatch.put_metric_data(Namespace="Till", MetricData=[datum])
+        asked = unit or "None"
+        wanted = [value for value, own in values if own == unit]
+        span = {"StartTime": START, "EndTime": START + timedelta(minutes=1)}
+        points = cloudwatch.get_metric_statistics(
+            Namespace="Till", MetricName="Wait", Period=60, Statistics=["Sum", "SampleCount"], Unit=asked, **span
+        )["Datapoints"]
+        assert [(p["Sum"], p["SampleCount"], p["Unit"]) for p in points] == (
+            [(sum(wanted), len(wanted), asked)] if wanted else []
+        )
+        stat = {"Metric": {"Namespace": "Till", "MetricName": "Wait"}, "Period": 60, "Stat": "Sum"}
+        [of_unit, of_all] = cloudwatch.get_metric_data(
+            MetricDataQueries=[{"Id": "u", "MetricStat": {**stat, "Unit": asked}}, {"Id": "a", "MetricStat": stat}],
+            **span,
+        )["MetricDataResults"]
+        assert of_unit["Values"] == ([sum(wanted)] if wanted else [])
+        assert of_all["Values"] == [sum(value for value, _ in values)]
+
+
+def test_an_alarm_on_another_unit_than_its_metric_has_never_goes_off() -> None:
+    with LocalCloud(START) as cloud:
+        cloudwatch = cloud.client("cloudwatch")
+        for name, unit in (("right", {"Unit": "Seconds"}), ("wrong", {"Unit": "Milliseconds"}), ("any", {})):
+            cloudwatch.put_metric_alarm(**{**ON_WAIT, "AlarmName": name}, **unit)
+        datum = {"MetricName": "Wait", "Value": 9, "Unit": "Seconds"}
+        cloudwatch.put_metric_data(Namespace="Till", MetricData=[datum])
+        pass_time(cloud, minutes=1)
+        states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in cloudwatch.describe_alarms()["MetricAlarms"]}
+        assert states == {"right": "ALARM", "wrong": "INSUFFICIENT_DATA", "any": "ALARM"}
+
+
+ON_WAIT = {
+    "AlarmName": "waiting",
+    "Namespace": "Till",
+    "MetricName": "Wait",
+    "Statistic": "Maximum",
+    "Period": 60,
+    "EvaluationPeriods": 1,
+    "Threshold": 5,
+    "ComparisonOperator": "GreaterThanThreshold",
+}
+
+
+# --- what is asked of metrics, and of the past of alarms --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("minutes", "told"),
+    [
+        (0, "The parameter StartTime must not equal parameter EndTime."),
+        (-1, "The parameter EndTime must be greater than StartTime."),
+    ],
+)
+def test_metric_data_of_no_time_at_all_is_refused(minutes: int, told: str) -> None:
+    stat = {"Metric": {"Namespace": "Till", "MetricName": "Wait"}, "Period": 60, "Stat": "Sum"}
+    queries, end = [{"Id": "a", "MetricStat": stat}], START + timedelta(minutes=minutes)
+    with LocalCloud(START) as cloud, pytest.raises(ClientError, match=told):
+        cloud.client("cloudwatch").get_metric_data(MetricDataQueries=queries, StartTime=START, EndTime=end)
+
+
+def test_statistics_without_a_statistic_are_refused() -> None:
+    with LocalCloud(START) as cloud, pytest.raises(ClientError, match="InvalidParameterCombination"):
+        cloud.client("cloudwatch").get_metric_statistics(
+            Namespace="Till", MetricName="Wait", StartTime=START, EndTime=START + timedelta(hours=1), Period=60
+        )

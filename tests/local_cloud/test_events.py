@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from local_stacks import MEMORY, START, deploy, messages, opened, pass_time, remembered, role
+
+from local_cloud.cloud import LocalCloud
 
 
 def put(
@@ -242,3 +246,51 @@ def test_an_event_that_causes_itself_is_found_out(tmp_path: Path, monkeypatch: p
         put(cloud, {}, bus="second")
         with pytest.raises(EndlessLoopError, match="an event causes itself"):
             cloud.advance(START)
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+def archived(cloud: Any) -> int:
+    count: int = cloud.client("events").describe_archive(ArchiveName="kept")["EventCount"]
+    return count
+
+
+def test_a_replay_sends_what_was_archived_in_its_time_to_the_rules_again(tmp_path: Path) -> None:
+    with deploy(tmp_path, TOLD) as cloud:
+        events = cloud.client("events")
+        bus = events.describe_event_bus()["Arn"]
+        kept = {"ArchiveName": "kept", "EventSourceArn": bus, "EventPattern": json.dumps({"source": ["evergreen"]})}
+        archive = events.create_archive(**kept)["ArchiveArn"]
+        for n in range(3):
+            put(cloud, {"model": "fraud", "n": n})
+            put(cloud, {"model": "fraud", "n": n}, source="somebody else")
+            cloud.drain()
+            pass_time(cloud, minutes=10)
+        assert archived(cloud) == 3
+
+        span = {"EventStartTime": START + timedelta(minutes=5), "EventEndTime": START + timedelta(minutes=15)}
+        events.start_replay(ReplayName="again", EventSourceArn=archive, Destination={"Arn": bus}, **span)
+        cloud.drain()
+        first, again = [event for event in remembered(cloud) if event["detail"]["n"] == 1]
+        assert again == {**first, "id": again["id"], "replay-name": "again"}
+        assert again["id"] != first["id"]
+        assert len(remembered(cloud)) == 4
+        assert archived(cloud) == 3, "what is replayed is not archived again"
+
+        [rule] = [one for one in events.list_rules()["Rules"] if not one["Name"].startswith("Events-Archive")]
+        nobody = {"Arn": bus, "FilterArns": [f"{rule['Arn']}-other"]}
+        events.start_replay(ReplayName="to-nobody", EventSourceArn=archive, Destination=nobody, **span)
+        cloud.drain()
+        assert len(remembered(cloud)) == 4
+
+
+@pytest.mark.parametrize(("source", "fits"), [("evergreen", True), ("somebody else", False)])
+def test_a_pattern_can_be_tried_on_an_event(source: str, fits: bool) -> None:
+    event = {"id": "1", "source": source, "detail-type": "Told", "account": "1", "time": "2026-01-01T00:00:00Z"}
+    with LocalCloud(START) as cloud:
+        events = cloud.client("events")
+        whole = json.dumps({**event, "region": "us-east-1", "resources": []})
+        assert events.test_event_pattern(EventPattern='{"source": ["evergreen"]}', Event=whole)["Result"] is fits
+        with pytest.raises(ClientError, match="it lacks region, resources"):
+            events.test_event_pattern(EventPattern='{"source": ["evergreen"]}', Event=json.dumps(event))

@@ -12,10 +12,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_stacks import deploy, pass_time, role
+from local_stacks import START, deploy, pass_time, role
 
+from local_cloud.cloud import LocalCloud
 from local_cloud.kernel.core import FirehoseQuota
 from local_cloud.kernel.errors import UnsupportedResourceError
 
@@ -165,3 +167,24 @@ def test_no_quota_is_enforced_unless_it_is_asked_for(throttled: Any) -> None:
     for _ in range(3):
         answer = firehose.put_record_batch(DeliveryStreamName="captures", Records=[{"Data": b"1" * 900_000}] * 4)
         assert answer["FailedPutCount"] == 0
+
+
+def test_a_stream_to_elsewhere_than_s3_is_refused_when_it_is_made_not_when_it_is_used() -> None:
+    role_arn = "arn:aws:iam::123456789012:role/firehose"
+    to_s3 = {"RoleARN": role_arn, "BucketARN": "arn:aws:s3:::data"}
+    elsewhere = {"EndpointConfiguration": {"Url": "https://example.org"}, "S3Configuration": to_s3}
+    with LocalCloud(START) as cloud:
+        firehose = cloud.client("firehose")
+        with pytest.raises(ClientError, match="deliver to S3 alone") as refused:
+            firehose.create_delivery_stream(
+                DeliveryStreamName="captures", HttpEndpointDestinationConfiguration=elsewhere
+            )
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+        with pytest.raises(ClientError, match="not KinesisStreamAsSource"):
+            firehose.create_delivery_stream(
+                DeliveryStreamName="captures",
+                DeliveryStreamType="KinesisStreamAsSource",
+                ExtendedS3DestinationConfiguration=to_s3,
+            )
+        assert firehose.list_delivery_streams()["DeliveryStreamNames"] == []
+        firehose.create_delivery_stream(DeliveryStreamName="captures", ExtendedS3DestinationConfiguration=to_s3)

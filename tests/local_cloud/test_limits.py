@@ -320,3 +320,16 @@ def test_an_alarm_without_a_threshold_is_refused_and_the_one_before_it_stays(clo
     assert alarm["Threshold"] == 3.0
     cloud.advance(cloud.clock.now + timedelta(minutes=5))
     assert cloudwatch.describe_alarms(AlarmNames=["errors"])["MetricAlarms"][0]["StateValue"] == "INSUFFICIENT_DATA"
+
+
+def test_a_message_is_received_with_attributes_that_only_messages_have() -> None:
+    """The model lists a queue's attributes for AttributeNames; SQS takes a message's, and old scripts ask for them."""
+    names = ["ApproximateReceiveCount", "MessageGroupId", "SentTimestamp"]
+    with LocalCloud(START) as cloud:
+        sqs = cloud.client("sqs")
+        url = sqs.create_queue(QueueName="orders")["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody="one")
+        [message] = sqs.receive_message(QueueUrl=url, AttributeNames=names)["Messages"]
+        assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+        with pytest.raises(ClientError, match=r"at 'attributeNames\.1\.member'"):
+            sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["SentTimestamp"])

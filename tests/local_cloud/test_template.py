@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from local_stacks import MEMORY, START, deploy, pass_time, remembered, write_function, write_template
+from local_stacks import MEMORY, START, deploy, pass_time, remembered, role, write_function, write_template
 from moto import mock_aws
 
 from local_cloud.cloud import LocalCloud
@@ -348,3 +348,24 @@ def test_the_same_run_is_the_same_run(tmp_path: Path) -> None:
             return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     assert run(reads=0) == run(reads=0) == run(reads=3)
+
+
+def test_validating_a_template_tells_what_it_declares_and_what_it_asks_for(tmp_path: Path) -> None:
+    parameters = (
+        "Parameters:\n  Size: {Type: Number, Default: 3, Description: how many}\n  Key: {Type: String, NoEcho: true}\n"
+    )
+    named = write_template(tmp_path, role("worker", "lambda", "s3:GetObject"), extra=parameters).read_text()
+    unnamed = re.sub(r" +RoleName: worker\n", "", named)
+    plain = write_template(tmp_path, "Data: {Type: AWS::S3::Bucket}").read_text()
+    with LocalCloud(START) as cloud:
+        cloudformation = cloud.client("cloudformation")
+        told = cloudformation.validate_template(TemplateBody=named)
+        assert told["Parameters"] == [
+            {"ParameterKey": "Size", "DefaultValue": "3", "NoEcho": False, "Description": "how many"},
+            {"ParameterKey": "Key", "NoEcho": True},
+        ]
+        assert told["Capabilities"] == ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+        assert "AWS::IAM::Role" in told["CapabilitiesReason"]
+        assert told["DeclaredTransforms"] == ["AWS::Serverless-2016-10-31"]
+        assert "CAPABILITY_IAM" in cloudformation.validate_template(TemplateBody=unnamed)["Capabilities"]
+        assert cloudformation.validate_template(TemplateBody=plain)["Capabilities"] == ["CAPABILITY_AUTO_EXPAND"]

@@ -453,3 +453,80 @@ def test_an_archive_knows_nothing_of_this_machine(tmp_path: Path) -> None:
 def test_hyperparameters_are_decoded_and_in_order() -> None:
     request = TrainingRequest("fraud-1", script(z="1", a='"x"', flag="true"))
     assert list(request.user_hyperparameters.items()) == [("a", "x"), ("flag", True), ("z", 1)]
+
+
+# --- a command of the job's own ---------------------------------------------------------------------------------------
+
+BRINGS_A_COMMAND = """
+#!/bin/bash
+set -e
+python3 /opt/ml/input/data/drivers/driver.py "$(cat /opt/ml/input/data/training/a.csv)"
+if [ -f /opt/ml/input/data/training/b.csv ]; then echo "two files" > /opt/ml/output/failure; exit 3; fi
+"""
+DRIVER = """
+import json, pathlib, sys
+hosts = json.loads(pathlib.Path("/opt/ml/input/config/resourceconfig.json").read_text())
+pathlib.Path("/opt/ml/model/told.json").write_text(json.dumps({"row": sys.argv[1], "runs on": hosts}))
+"""
+ENTRYPOINT = {
+    "ContainerEntrypoint": ["/bin/bash"],
+    "ContainerArguments": ["-c", "chmod +x /opt/ml/input/data/drivers/run.sh && /opt/ml/input/data/drivers/run.sh"],
+}
+
+
+def given_drivers(world: World) -> list[dict[str, Any]]:
+    world.put("drivers/run.sh", BRINGS_A_COMMAND.encode())
+    world.put("drivers/driver.py", DRIVER.encode())
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/drivers/"}
+    return [{"ChannelName": "drivers", "DataSource": {"S3DataSource": source}}, *rows_channel()]
+
+
+def algorithm(**more: Any) -> dict[str, Any]:
+    return {"TrainingImage": "image", "TrainingInputMode": "File", **more}
+
+
+def test_a_job_runs_a_command_of_its_own_from_a_channel_of_its_own(world: World) -> None:
+    """As the SageMaker Python SDK's ModelTrainer does: its drivers name /opt/ml, which is elsewhere here."""
+    world.given_rows("a.csv")
+    channels = given_drivers(world)
+    world.when_started(AlgorithmSpecification=algorithm(**ENTRYPOINT), HyperParameters={}, InputDataConfig=channels)
+    world.when_it_ends()
+    assert world.job()["TrainingJobStatus"] == "Completed", world.job().get("FailureReason")
+    told = json.loads(world.model()["told.json"])
+    assert told["row"] == "a.csv"
+    assert told["runs on"]["current_instance_type"] == "ml.m5.large"
+    assert told["runs on"]["instance_groups"] == [
+        {"instance_group_name": "homogeneousCluster", "instance_type": "ml.m5.large", "hosts": ["algo-1"]}
+    ]
+
+
+def test_what_the_command_writes_about_its_failure_is_the_jobs_reason(world: World) -> None:
+    world.given_rows("a.csv", "b.csv")
+    channels = given_drivers(world)
+    world.when_started(AlgorithmSpecification=algorithm(**ENTRYPOINT), HyperParameters={}, InputDataConfig=channels)
+    world.when_it_ends()
+    assert (world.job()["TrainingJobStatus"], world.job()["FailureReason"].strip()) == ("Failed", "two files")
+
+
+def test_arguments_for_an_image_that_does_not_run_here_are_refused(world: World) -> None:
+    with pytest.raises(ClientError, match="no image runs here"):
+        world.when_started(AlgorithmSpecification=algorithm(ContainerArguments=["train"]))
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_job_printed_of_its_metrics_is_in_cloudwatch(world: World) -> None:
+    world.given_script("for n in (0.25, 0.5, 0.75): print(f'accuracy={n}')")
+    world.when_started()
+    world.when_it_ends()
+    [point] = world.cloud.client("cloudwatch").get_metric_statistics(
+        Namespace="/aws/sagemaker/TrainingJobs",
+        MetricName="accuracy",
+        Dimensions=[{"Name": "TrainingJobName", "Value": "fraud-1"}],
+        StartTime=START,
+        EndTime=START + timedelta(hours=1),
+        Period=3600,
+        Statistics=["Average", "SampleCount"],
+    )["Datapoints"]
+    assert (point["Average"], point["SampleCount"]) == (0.5, 3)

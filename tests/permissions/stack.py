@@ -13,7 +13,7 @@ from grants import Asked, Grant, Names, decisive, pieces
 from moto.cloudformation.models import cloudformation_backends
 
 from local_cloud.cloud import LocalCloud
-from local_cloud.kernel.arns import ACCOUNT, REGION
+from local_cloud.kernel.place import ACCOUNT, DEFAULT_REGION
 from local_cloud.services.cloudformation.template import read_template
 from local_cloud.services.iam import records
 from local_cloud.services.iam.authority import Documents, policies_of
@@ -24,14 +24,14 @@ TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 EVERYTHING = {
     "SourceBucket": "captures-of-before",
-    "MlflowTrackingUri": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:mlflow-tracking-server/evergreen",
+    "MlflowTrackingUri": f"arn:aws:sagemaker:{DEFAULT_REGION}:{ACCOUNT}:mlflow-tracking-server/evergreen",
     "MlflowArtifacts": "s3://artifacts-of-mlflow/runs",
     "MlflowSubnets": "subnet-0a",
     "MlflowSecurityGroups": "sg-0a",
     "TrainingInVpc": "true",
-    "TrainingKmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-1111-4111-8111-111111111111",
+    "TrainingKmsKeyArn": f"arn:aws:kms:{DEFAULT_REGION}:{ACCOUNT}:key/11111111-1111-4111-8111-111111111111",
     "EndpointInVpc": "true",
-    "EndpointKmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/22222222-2222-4222-8222-222222222222",
+    "EndpointKmsKeyArn": f"arn:aws:kms:{DEFAULT_REGION}:{ACCOUNT}:key/22222222-2222-4222-8222-222222222222",
 }
 _NAMES_IN_POLICIES = re.compile(r"(Arn|Uri|Bucket|Artifacts)$")
 _OF_AN_ACCOUNT = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "kms:*"}
@@ -39,11 +39,11 @@ _KEY_OF_OTHERS = Policy.parse({"Version": "2012-10-17", "Statement": {**_OF_AN_A
 """What AWS writes for a key that is made without a policy."""
 
 _ARNS = {
-    "AWS::KMS::Key": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{{}}",
-    "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}",
+    "AWS::KMS::Key": f"arn:aws:kms:{DEFAULT_REGION}:{ACCOUNT}:key/{{}}",
+    "AWS::Lambda::Function": f"arn:aws:lambda:{DEFAULT_REGION}:{ACCOUNT}:function:{{}}",
     "AWS::S3::Bucket": "arn:aws:s3:::{}",
-    "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{{}}",
-    "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{{}}",
+    "AWS::SNS::Topic": f"arn:aws:sns:{DEFAULT_REGION}:{ACCOUNT}:{{}}",
+    "AWS::SQS::Queue": f"arn:aws:sqs:{DEFAULT_REGION}:{ACCOUNT}:{{}}",
 }
 """What of the template may have a policy of its own."""
 
@@ -80,7 +80,7 @@ def names_of(cloud: LocalCloud) -> Names:
 
 def kinds_of(cloud: LocalCloud) -> dict[str, str]:
     """Return the type of each resource, by the template's names."""
-    made = cloudformation_backends[ACCOUNT][REGION].get_stack(cloud.stack_name).resource_map
+    made = cloudformation_backends[ACCOUNT][DEFAULT_REGION].get_stack(cloud.stack_name).resource_map
     return {logical: made._resource_json_map[logical]["Type"] for logical in cloud.resources}
 
 

@@ -28,6 +28,7 @@ class Point(NamedTuple):
     weight: float
     low: float
     high: float
+    unit: str | None = None
 
 
 class Record(Protocol):

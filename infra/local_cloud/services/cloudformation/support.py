@@ -33,7 +33,7 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
     "AWS::CloudWatch::Alarm": _properties(
         "AlarmName Namespace MetricName Dimensions Statistic ExtendedStatistic Period Metrics EvaluationPeriods "
         "DatapointsToAlarm Threshold ComparisonOperator TreatMissingData AlarmActions OKActions "
-        "InsufficientDataActions ActionsEnabled | AlarmDescription Unit EvaluateLowSampleCountPercentile Tags"
+        "InsufficientDataActions ActionsEnabled Unit | AlarmDescription EvaluateLowSampleCountPercentile Tags"
     ),
     "AWS::CloudWatch::Dashboard": _properties("| DashboardName DashboardBody"),
     "AWS::DynamoDB::Table": _properties(

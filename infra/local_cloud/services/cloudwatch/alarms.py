@@ -62,6 +62,7 @@ class Query:
     key: MetricKey
     stat: str
     period: int
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,8 @@ class Alarms(Service):
 
     def _values(self, rule: Rule, start: float, end: float, starts: Sequence[float]) -> Timed:
         found: dict[str, Timed] = {
-            query.id: self.metrics.values(query.key, query.stat, query.period, start, end) for query in rule.queries
+            query.id: self.metrics.values(query.key, query.stat, query.period, start, end, query.unit)
+            for query in rule.queries
         }
         for name, expression in rule.expressions:
             found[name] = evaluate_math(expression, found, starts)
@@ -360,7 +362,8 @@ def read_rule(alarm: Alarm) -> Rule:
                 metric = given.metric_stat.metric
                 dimensions = {str(d.name): str(d.value) for d in metric.dimensions}
                 key = MetricKey.of(metric.namespace, metric.metric_name, dimensions)
-                queries.append(Query(given.id, key, given.metric_stat.stat, int(given.metric_stat.period)))
+                stat = given.metric_stat
+                queries.append(Query(given.id, key, stat.stat, int(stat.period), stat.unit))
             else:
                 parse_math(str(given.expression))
                 expressions.append((given.id, str(given.expression)))
@@ -369,8 +372,8 @@ def read_rule(alarm: Alarm) -> Rule:
     else:
         dimensions = {str(d.name): str(d.value) for d in alarm.dimensions}
         key = MetricKey.of(alarm.namespace, alarm.metric_name, dimensions)
-        stat = alarm.statistic or alarm.extended_statistic or "Average"
-        queries.append(Query("m", key, stat, int(alarm.period)))
+        name = alarm.statistic or alarm.extended_statistic or "Average"
+        queries.append(Query("m", key, name, int(alarm.period), alarm.unit))
     if alarm.threshold is None:
         raise ValueError("Exactly one of the parameters Threshold and ThresholdMetricId must be given")
     if alarm.comparison_operator not in _BREACHES:

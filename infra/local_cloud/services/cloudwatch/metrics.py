@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from moto.cloudwatch.exceptions import InvalidParameterValue, ValidationError
+from moto.cloudwatch.exceptions import InvalidParameterCombination, InvalidParameterValue, ValidationError
 from moto.cloudwatch.models import CloudWatchBackend, MetricDatum
 
 from local_cloud.kernel.core import Core, Service
@@ -20,6 +20,9 @@ from local_cloud.kernel.measures import MetricKey, Point
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.times import moment
 from local_cloud.services.lambda_.invokers import DeployedFunction, InvocationResult
+
+NO_UNIT = "None"
+"""CloudWatch's word for the unit of what was recorded without one."""
 
 
 def statistic(name: str, points: Sequence[Point]) -> float:
@@ -94,11 +97,15 @@ class Series:
         """The points of ``[start, end)``."""
         return self.points[bisect_left(self.points, start, key=_time) : bisect_left(self.points, end, key=_time)]
 
-    def by_period(self, start: float, end: float, period: int) -> dict[float, list[Point]]:
-        """The points of ``[start, end)`` by the start of their period."""
+    def by_period(self, start: float, end: float, period: int, unit: str | None = None) -> dict[float, list[Point]]:
+        """The points of ``[start, end)`` by the start of their period; those of one unit alone where one is given.
+
+        Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricStat.html
+        """
         periods: dict[float, list[Point]] = {}
         for point in self.between(start, end):
-            periods.setdefault(point.time // period * period, []).append(point)
+            if unit is None or unit == (point.unit or NO_UNIT):
+                periods.setdefault(point.time // period * period, []).append(point)
         return periods
 
 
@@ -124,13 +131,13 @@ class Metrics(Service):
         series = self.series.setdefault(key, Series())
         series.unit = unit or series.unit
         for value in values:
-            series.add(Point(time, value, 1.0, value, value))
+            series.add(Point(time, value, 1.0, value, value, unit))
         self._tell(key, time)
 
-    def put_point(self, key: MetricKey, point: Point, unit: str | None = None) -> None:
+    def put_point(self, key: MetricKey, point: Point) -> None:
         """Record values that are already summed up."""
         series = self.series.setdefault(key, Series())
-        series.unit = unit or series.unit
+        series.unit = point.unit or series.unit
         series.add(point)
         self._tell(key, point.time)
 
@@ -164,12 +171,15 @@ class Metrics(Service):
                 for key, values, unit in parse_embedded_metrics(line):
                     self.put(key, values, unit)
 
-    def values(self, key: MetricKey, stat: str, period: int, start: float, end: float) -> dict[float, float]:
-        """Return a statistic for each period of ``[start, end)`` that has data, by the period's start."""
+    def values(
+        self, key: MetricKey, stat: str, period: int, start: float, end: float, unit: str | None = None
+    ) -> dict[float, float]:
+        """Return a statistic for each period of ``[start, end)`` that has data (of a unit), by the period's start."""
         series = self.series.get(key)
         if series is None:
             return {}
-        return {begin: statistic(stat, points) for begin, points in series.by_period(start, end, period).items()}
+        periods = series.by_period(start, end, period, unit)
+        return {begin: statistic(stat, points) for begin, points in periods.items()}
 
 
 def parse_embedded_metrics(line: str) -> list[tuple[MetricKey, list[float], str | None]]:
@@ -387,21 +397,22 @@ def patched_put_metric_data(metrics: Metrics, original: Callable[..., Any]) -> C
             key = MetricKey.of(namespace, datum["MetricName"], dimensions)
             time = (moment(datum.get("Timestamp")) or metrics.core.clock.now).timestamp()
             for point in _points(datum, time):
-                metrics.put_point(key, point, datum.get("Unit"))
+                metrics.put_point(key, point)
 
     return put_metric_data
 
 
 def _points(datum: Mapping[str, Any], time: float) -> list[Point]:
+    unit = datum.get("Unit")
     if datum.get("StatisticValues"):
         s = {name: float(value) for name, value in datum["StatisticValues"].items()}
-        return [Point(time, s["Sum"], s["SampleCount"], s["Minimum"], s["Maximum"])]
+        return [Point(time, s["Sum"], s["SampleCount"], s["Minimum"], s["Maximum"], unit)]
     if datum.get("Values"):
         values = [float(v) for v in datum["Values"]]
         counts = [float(c) for c in datum.get("Counts") or [1.0] * len(values)]
-        return [Point(time, v * c, c, v, v) for v, c in zip(values, counts, strict=True)]
+        return [Point(time, v * c, c, v, v, unit) for v, c in zip(values, counts, strict=True)]
     value = float(datum.get("Value", 0))
-    return [Point(time, value, 1.0, value, value)]
+    return [Point(time, value, 1.0, value, value, unit)]
 
 
 def patched_get_metric_data(metrics: Metrics, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -416,7 +427,11 @@ def patched_get_metric_data(metrics: Metrics, original: Callable[..., Any]) -> C
     ) -> list[dict[str, Any]]:
         start, end = _seconds(start_time), _seconds(end_time)
         if start >= end:
-            raise ValidationError("The parameter StartTime must be less than the parameter EndTime.")
+            raise ValidationError(
+                "The parameter StartTime must not equal parameter EndTime."
+                if start == end
+                else "The parameter EndTime must be greater than StartTime."
+            )
         try:
             found = _answer_queries(metrics, queries, start, end)
         except ValueError as error:
@@ -454,7 +469,7 @@ def _answer_queries(
         key = MetricKey.of(metric["Namespace"], metric["MetricName"], dimensions)
         period = int(stat["Period"])
         shortest = min(shortest, period) if found else period
-        found[query["Id"]] = metrics.values(key, stat["Stat"], period, start // period * period, end)
+        found[query["Id"]] = metrics.values(key, stat["Stat"], period, start // period * period, end, stat.get("Unit"))
     waiting = [query for query in queries if "MetricStat" not in query]
     while waiting:
         ready = [q for q in waiting if names_in(q["Expression"]) <= set(found)]
@@ -501,12 +516,15 @@ def patched_get_metric_statistics(metrics: Metrics, original: Callable[..., Any]
             raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
         period = self._get_int_param("Period")
         plain, extended = self._get_param("Statistics", []), self._get_param("ExtendedStatistics", [])
+        if not plain and not extended:
+            raise InvalidParameterCombination("Must specify either Statistics or ExtendedStatistics")
         dimensions = {d["Name"]: d["Value"] for d in self._get_param("Dimensions", [])}
         name = self._get_param("MetricName")
         series = metrics.series.get(MetricKey.of(self._get_param("Namespace"), name, dimensions), Series())
         datapoints = []
-        for begin, points in sorted(series.by_period(start, end, period).items()):
-            datapoint: dict[str, Any] = {"Timestamp": _naive(begin), "Unit": series.unit or "None"}
+        unit = self._get_param("Unit")
+        for begin, points in sorted(series.by_period(start, end, period, unit).items()):
+            datapoint: dict[str, Any] = {"Timestamp": _naive(begin), "Unit": unit or series.unit or NO_UNIT}
             datapoint |= {stat: statistic(stat, points) for stat in plain or []}
             if extended:
                 datapoint["ExtendedStatistics"] = {stat: statistic(stat, points) for stat in extended}

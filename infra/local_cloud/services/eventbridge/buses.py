@@ -9,11 +9,12 @@ from typing import Any
 
 from moto.events.exceptions import ResourceNotFoundException, ValidationException
 from moto.events.models import EventsBackend, Rule, events_backends
+from moto.events.responses import EventsHandler
 
 from local_cloud.kernel.arns import Arn
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.core import Core, Service
-from local_cloud.kernel.courier import Courier, Parcel, RetryPolicy
+from local_cloud.kernel.courier import Courier, Deliver, Parcel, RetryPolicy
 from local_cloud.kernel.errors import DeliveryError
 from local_cloud.kernel.input_templates import fill, look_up
 from local_cloud.kernel.patching import Patch
@@ -31,6 +32,7 @@ class Events(Service):
     def __init__(self, core: Core, courier: Courier):
         self.core = core
         self.courier = courier
+        self.archive: Deliver | None = None  # takes what a bus archives
 
     def emit(
         self,
@@ -110,8 +112,11 @@ class Events(Service):
         Raises
         ------
         DeliveryError
-            When the target is no bus.
+            When the target is neither a bus nor an archive.
         """
+        if _is_archive(arn) and self.archive is not None:
+            self.archive(arn, parcel)
+            return
         if not arn.resource.startswith("event-bus/"):
             raise DeliveryError("UNSUPPORTED_TARGET", f"The local cloud cannot deliver to {arn.text}.")
         if parcel.envelope is not None:
@@ -126,13 +131,21 @@ class Events(Service):
         )
 
 
+def _is_archive(arn: Arn) -> bool:
+    """Whether it is the target of the rules by which EventBridge archives: it names no resource."""
+    return arn.service == "events" and not arn.resource.strip(":")
+
+
 def _sender(target: Mapping[str, Any]) -> Caller | None:
     """Who delivers to a target: the role that the target names, or EventBridge, let in by the target's own policy."""
     role = target.get("RoleArn")
     if role:
         return Caller.session(role, "events")
-    if Arn.parse(target["Arn"]).service == "logs":
+    arn = Arn.parse(target["Arn"])
+    if arn.service == "logs":
         return None  # by a policy of CloudWatch Logs, which templates here do not have
+    if _is_archive(arn):
+        return None  # EventBridge's own
     return Caller(PRINCIPAL)
 
 
@@ -218,7 +231,7 @@ def patched_rule_send(buses: Events, original: Callable[..., Any]) -> Callable[.
     """``Rule.send_to_targets``: the way in for moto's own services."""
 
     def send_to_targets(self: Rule, original_event: Mapping[str, Any], transform_input: bool = True) -> None:
-        event = {k: v for k, v in original_event.items() if k not in ("ingestion-time", "replay-name")}
+        event = {k: v for k, v in original_event.items() if k != "ingestion-time"}
         event["time"] = event_time(moment(event.get("time")) or buses.core.clock.now)
         pattern = self.event_pattern.dump()
         if self.state != "DISABLED" and pattern and matches(pattern, event):
@@ -227,7 +240,29 @@ def patched_rule_send(buses: Events, original: Callable[..., Any]) -> Callable[.
     return send_to_targets
 
 
+def patched_test_event_pattern(buses: Events, original: Callable[..., Any]) -> Callable[[EventsHandler], str]:
+    """``EventsHandler.test_event_pattern``, which in moto answers nothing."""
+
+    def test_event_pattern(self: EventsHandler) -> str:
+        try:
+            event = json.loads(self._get_param("Event"))
+        except ValueError:
+            raise ValidationException("Parameter Event is not valid.") from None
+        if lacking := sorted(_FIELDS - event.keys()):
+            raise ValidationException(f"Parameter Event is not valid. Reason: it lacks {', '.join(lacking)}.")
+        return json.dumps({"Result": matches(self._get_param("EventPattern"), event)})
+
+    return test_event_pattern
+
+
+_FIELDS = frozenset({"account", "detail-type", "id", "region", "resources", "source", "time"})
+"""What an event must have for TestEventPattern.
+
+Source: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_TestEventPattern.html
+"""
+
 PATCHES = (
+    Patch("moto.events.responses:EventsHandler.test_event_pattern", patched_test_event_pattern),
     Patch("moto.events.models:EventsBackend.put_events", patched_put_events),
     Patch("moto.events.models:Rule.send_to_targets", patched_rule_send),
 )

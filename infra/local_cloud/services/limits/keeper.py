@@ -22,6 +22,12 @@ from local_cloud.services.limits.quotas import Rejection, excess
 _QUERY_CODE, _JSON_CODE = "ValidationError", "ValidationException"
 _LOOSE = frozenset({"apigatewayv2", "s3", "sagemaker-runtime"})
 """Whose models say more, or less, than the service checks: their own errors come from moto."""
+_NOT_HELD: Mapping[tuple[str, str], frozenset[str]] = {("sqs", "ReceiveMessage"): frozenset({"AttributeNames"})}
+"""Parameters that take more than the model says.
+
+Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html: AttributeNames
+takes the names of a message's attributes, such as SentTimestamp; the model lists those of a queue.
+"""
 
 
 class Limits(Service):
@@ -42,7 +48,9 @@ def refused(service: str, operation: str, params: Mapping[str, Any]) -> Rejectio
     if service not in _LOOSE:
         model = get_service_model(service)
         if operation in model.operation_names:
-            wrong = violations(model.operation_model(operation), params)
+            not_held = _NOT_HELD.get((service, operation), frozenset())
+            held = {name: value for name, value in params.items() if name not in not_held} if not_held else params
+            wrong = violations(model.operation_model(operation), held)
             if wrong:
                 code = _QUERY_CODE if model.metadata.get("protocol") == "query" else _JSON_CODE
                 return Rejection(code, sentence(wrong))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -60,7 +61,23 @@ def _of_alarm(params: Params) -> str | None:
     return None
 
 
+def _of_delivery_stream(params: Params) -> str | None:
+    elsewhere = sorted(name for name, given in params.items() if given and _ELSEWHERE.fullmatch(name))
+    if elsewhere:
+        return f"The local cloud's delivery streams deliver to S3 alone, not by {elsewhere[0]}. Do this on AWS."
+    source = params.get("DeliveryStreamType") or "DirectPut"
+    if source != "DirectPut":
+        return f"The local cloud's delivery streams take what is put to them alone, not {source}. Do this on AWS."
+    return None
+
+
+_ELSEWHERE = re.compile(r"(?!S3|ExtendedS3)\w+Destination(Configuration|Update)")
+"""What names another destination than S3."""
+
+
 _BY_CALL: Mapping[tuple[str, str], Refusal] = {
+    ("firehose", "CreateDeliveryStream"): _of_delivery_stream,
+    ("firehose", "UpdateDestination"): _of_delivery_stream,
     ("lambda", "CreateFunction"): _of_function,
     ("lambda", "UpdateFunctionConfiguration"): _of_function,
     ("cloudwatch", "PutMetricAlarm"): _of_alarm,

@@ -27,7 +27,9 @@ from local_cloud.kernel.processes import signal_process_group, start
 FAILURE_REASON_CHARACTERS = 1024
 STOP_GRACE_SECONDS = 120.0
 REQUIREMENTS_NOTE = "requirements.txt is not installed here: the job runs with this environment's packages."
-_HOST = "algo-1"
+OPT_ML = "/opt/ml"
+SCRIPTS = (".json", ".py", ".sh")
+_HOST, _GROUP = "algo-1", "homogeneousCluster"
 
 
 class ObjectStore(Protocol):
@@ -71,14 +73,15 @@ class MetricDefinition:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """A script-mode training job, as far as it changes what runs.
+    """A training job, as far as it changes what runs.
 
     Parameters
     ----------
     name
         The job's name.
     hyperparameters
-        All strings, as SageMaker has them, with ``sagemaker_program`` and ``sagemaker_submit_directory`` among them.
+        All strings, as SageMaker has them; of a job in script mode with ``sagemaker_program`` and
+        ``sagemaker_submit_directory`` among them.
     channels
         The inputs.
     environment
@@ -94,6 +97,10 @@ class TrainingRequest:
         without one.
     arn
         Set as ``TRAINING_JOB_ARN``.
+    entrypoint
+        The command that the job names itself, in place of script mode.
+    instance_type
+        What the job is told that it runs on.
     """
 
     name: str
@@ -105,6 +112,8 @@ class TrainingRequest:
     region: str = DEFAULT_REGION
     checkpoint_uri: str | None = None
     arn: str = ""
+    entrypoint: tuple[str, ...] = ()
+    instance_type: str = "ml.m5.large"
 
     @property
     def program(self) -> str:
@@ -176,26 +185,45 @@ class Container:
             self.checkpoints.mkdir()
             prefix = f"{self.request.checkpoint_uri.rstrip('/')}/"
             _download_prefix(prefix, self.checkpoints, store, may_be_empty=True)
-        _extract(self._code_archive(store), self.request.submit_directory, self.code)
-        if (self.code / "requirements.txt").exists():
-            self.log.write_text(f"{REQUIREMENTS_NOTE}\n")
+        if self.request.entrypoint:
+            self._move_scripts()
+        else:
+            _extract(self._code_archive(store), self.request.submit_directory, self.code)
+            if (self.code / "requirements.txt").exists():
+                self.log.write_text(f"{REQUIREMENTS_NOTE}\n")
         self._write_config()
 
     def start(self, *, stop_grace_seconds: float) -> "TrainingProcess":
-        """Start the script; see `TrainingProcess`."""
-        program = self.code / self.request.program
-        arguments = [
-            part for name, value in self.request.user_hyperparameters.items() for part in _argument(name, value)
-        ]
+        """Start the script, or the job's own command; see `TrainingProcess`."""
         return TrainingProcess(
-            # -S: of this machine's packages only those that PYTHONPATH names, so that the job's code must be complete.
-            [sys.executable, "-S", str(program), *arguments],
+            self._command(),
             directory=self.code,
             environment=self.environment(),
             log=self.log,
             max_runtime_seconds=self.request.max_runtime_seconds,
             stop_grace_seconds=stop_grace_seconds,
         )
+
+    def _command(self) -> list[str]:
+        if self.request.entrypoint:
+            return [self._moved(word) for word in self.request.entrypoint]
+        arguments = [
+            part for name, value in self.request.user_hyperparameters.items() for part in _argument(name, value)
+        ]
+        # -S: of this machine's packages only those that PYTHONPATH names, so that the job's code must be complete.
+        return [sys.executable, "-S", str(self.code / self.request.program), *arguments]
+
+    def _moved(self, text: str) -> str:
+        return text.replace(OPT_ML, str(self.base))
+
+    def _move_scripts(self) -> None:
+        """Let the scripts of those channels that the command names find this job's directories in place of /opt/ml."""
+        command = " ".join(self.request.entrypoint)
+        for channel in self.request.channels:
+            if f"{OPT_ML}/input/data/{channel.name}/" in command:
+                for path in _files(self._data / channel.name):
+                    if path.suffix in SCRIPTS:
+                        path.write_text(self._moved(path.read_text()))
 
     def environment(self) -> dict[str, str]:
         """Return the script's whole environment: the contract's variables and the request's, and no credentials."""
@@ -215,7 +243,7 @@ class Container:
             "SM_INPUT_DIR": str(self.base / "input"),
             "SM_INPUT_CONFIG_DIR": str(self._config),
             "SM_INPUT_DATA_CONFIG": json.dumps(self._input_data_config()),
-            "SM_RESOURCE_CONFIG": json.dumps(_RESOURCE_CONFIG),
+            "SM_RESOURCE_CONFIG": json.dumps(self._resource_config()),
             "SM_MODEL_DIR": str(self.model),
             "SM_OUTPUT_DIR": str(self.output),
             "SM_OUTPUT_DATA_DIR": str(self.output / "data"),
@@ -225,13 +253,17 @@ class Container:
             "SM_CURRENT_HOST": _HOST,
             "SM_NUM_CPUS": str(os.cpu_count() or 1),
             "SM_NUM_GPUS": "0",
-            "SM_MODULE_NAME": Path(self.request.program).stem,
-            "SM_MODULE_DIR": self.request.submit_directory,
+            **self._of_mode(),
             **{f"SM_CHANNEL_{name.upper()}": str(self._data / name) for name in channels},
             **{f"SM_HP_{name.upper()}": str(value) for name, value in hyperparameters.items()},
             **self.request.environment,
             "PYTHONPATH": os.pathsep.join((str(self.code), *site.getsitepackages())),
         }
+
+    def _of_mode(self) -> dict[str, str]:
+        if self.request.entrypoint:
+            return {"PIP_TARGET": str(self.code)}  # what its command installs is the job's alone
+        return {"SM_MODULE_NAME": Path(self.request.program).stem, "SM_MODULE_DIR": self.request.submit_directory}
 
     def log_text(self) -> str:
         """Return what the script has printed so far."""
@@ -259,7 +291,7 @@ class Container:
         if source.startswith("s3://"):
             return store.read(*split_uri(source))
         try:
-            return (self.base / PurePosixPath(source).relative_to("/opt/ml")).read_bytes()
+            return (self.base / PurePosixPath(source).relative_to(OPT_ML)).read_bytes()
         except (OSError, ValueError) as error:
             raise DataDownloadError(f"ClientError: The code archive {source} is in none of the channels.") from error
 
@@ -286,11 +318,26 @@ class Container:
             for channel in self.request.channels
         }
 
+    def _resource_config(self) -> dict[str, object]:
+        """Return what a job is told of its cluster.
+
+        Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
+        """
+        group = {"instance_group_name": _GROUP, "instance_type": self.request.instance_type, "hosts": [_HOST]}
+        return {
+            "current_host": _HOST,
+            "current_instance_type": self.request.instance_type,
+            "current_group_name": _GROUP,
+            "hosts": [_HOST],
+            "instance_groups": [group],
+            "network_interface_name": "lo",
+        }
+
     def _write_config(self) -> None:
         documents: dict[str, object] = {
             "hyperparameters": dict(self.request.hyperparameters),
             "inputdataconfig": self._input_data_config(),
-            "resourceconfig": _RESOURCE_CONFIG,
+            "resourceconfig": self._resource_config(),
         }
         for name, document in documents.items():
             (self._config / f"{name}.json").write_text(json.dumps(document))
@@ -539,26 +586,23 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def final_metrics(definitions: Iterable[MetricDefinition], log: str) -> dict[str, float]:
-    r"""Return the last value that each metric's expression finds in a log; those never seen are left out.
+def metrics_in(definitions: Iterable[MetricDefinition], log: str) -> dict[str, list[float]]:
+    r"""Return the values that each metric's expression finds in a log, in order; those never seen are left out.
 
     Examples
     --------
     >>> accuracy = MetricDefinition("accuracy", r"accuracy=([0-9.]+)")
-    >>> final_metrics([accuracy, MetricDefinition("loss", "loss=(.*)")], "accuracy=0.5\naccuracy=0.75\n")
-    {'accuracy': 0.75}
+    >>> metrics_in([accuracy, MetricDefinition("loss", "loss=(.*)")], "accuracy=0.5\naccuracy=0.75\n")
+    {'accuracy': [0.5, 0.75]}
     """
-    found: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     for definition in definitions:
         for match in re.finditer(definition.regex, log):
             try:
-                found[definition.name] = float(match[1])
+                found.setdefault(definition.name, []).append(float(match[1]))
             except (IndexError, ValueError):
                 continue  # SageMaker ignores what is not a number
-    return found
-
-
-_RESOURCE_CONFIG = {"current_host": _HOST, "hosts": [_HOST], "network_interface_name": "lo"}
+    return {name: values for name, values in found.items() if values}
 
 
 def _argument(name: str, value: object) -> tuple[str, str]:

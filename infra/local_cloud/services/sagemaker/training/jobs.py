@@ -30,6 +30,7 @@ from local_cloud.kernel.callers import Caller, acting_as
 from local_cloud.kernel.core import Core, Service
 from local_cloud.kernel.courier import Emit
 from local_cloud.kernel.gate import Gate
+from local_cloud.kernel.measures import MetricKey, Record
 from local_cloud.kernel.notices import Kind
 from local_cloud.kernel.patching import Patch
 from local_cloud.kernel.place import here
@@ -55,12 +56,13 @@ from local_cloud.services.sagemaker.training.container import (
     S3DataType,
     TrainingProcess,
     TrainingRequest,
-    final_metrics,
+    metrics_in,
     split_uri,
     tarball,
 )
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+LOG_GROUP = METRICS = "/aws/sagemaker/TrainingJobs"
+"""The group of the jobs' logs; their metrics' namespace is called the same."""
 
 _HARMLESS = {
     "TrainingJobName",
@@ -204,6 +206,8 @@ class TrainingJobs(Service):
     ----------
     emit
         How the event bus is told of changes.
+    record
+        How CloudWatch is told of what the metrics of a job were.
     client
         Returns the cloud's client of a service of AWS.
 
@@ -215,9 +219,10 @@ class TrainingJobs(Service):
 
     volatile = frozenset({"_scratch"})
 
-    def __init__(self, core: Core, emit: Emit, client: Callable[[str], Any]) -> None:
+    def __init__(self, core: Core, emit: Emit, record: Record, client: Callable[[str], Any]) -> None:
         self.core = core
         self.emit = emit
+        self.record = record
         self.client = client
         self.stop_grace_seconds = STOP_GRACE_SECONDS
         self._runs: dict[str, _Run] = {}
@@ -412,10 +417,13 @@ class TrainingJobs(Service):
 
     def _keep_times_and_metrics(self, job: LocalTrainingJob, container: Container) -> None:
         now = self.core.clock.now
-        metrics = final_metrics(container.request.metric_definitions, container.log_text())
+        series = metrics_in(container.request.metric_definitions, container.log_text())
         job.final_metric_data_list = [
-            {"MetricName": name, "Value": value, "Timestamp": now.timestamp()} for name, value in metrics.items()
+            {"MetricName": name, "Value": values[-1], "Timestamp": now.timestamp()} for name, values in series.items()
         ]
+        for name, values in series.items():
+            key = MetricKey.of(METRICS, name, {"TrainingJobName": job.training_job_name})
+            self.record(key, values)
         if job.training_start_time is not None:
             seconds = math.ceil((_naive(now) - job.training_start_time).total_seconds())
             job.training_time_in_seconds = job.billable_time_in_seconds = seconds
@@ -524,7 +532,10 @@ def parse_request(given: Mapping[str, Any], region: str) -> TrainingRequest:
     name = given["TrainingJobName"]
     hyperparameters = dict(given.get("HyperParameters") or {})
     environment = dict(given.get("Environment") or {})
-    _check_script_mode(hyperparameters)
+    algorithm = given["AlgorithmSpecification"]
+    entrypoint = _entrypoint(algorithm)
+    if not entrypoint:
+        _check_script_mode(hyperparameters)
     _check_surroundings(given)
     checkpoint_config = given.get("CheckpointConfig") or {}
     return TrainingRequest(
@@ -534,11 +545,13 @@ def parse_request(given: Mapping[str, Any], region: str) -> TrainingRequest:
         environment=environment,
         metric_definitions=tuple(
             MetricDefinition(definition["Name"], definition["Regex"])
-            for definition in given["AlgorithmSpecification"].get("MetricDefinitions") or ()
+            for definition in algorithm.get("MetricDefinitions") or ()
         ),
         max_runtime_seconds=float((given.get("StoppingCondition") or {}).get("MaxRuntimeInSeconds", 86_400)),
         region=region,
         checkpoint_uri=checkpoint_config.get("S3Uri"),
+        entrypoint=entrypoint,
+        instance_type=given["ResourceConfig"].get("InstanceType", "ml.m5.large"),
     )
 
 
@@ -628,10 +641,20 @@ def _is_asked_for(job: FakeTrainingJob, given: Mapping[str, Any]) -> bool:
     return (given.get("NameContains") or "") in job.training_job_name and status in (None, job.training_job_status)
 
 
+def _entrypoint(algorithm: Mapping[str, Any]) -> tuple[str, ...]:
+    own, arguments = algorithm.get("ContainerEntrypoint") or (), algorithm.get("ContainerArguments") or ()
+    if arguments and not own:
+        raise _refused("ContainerArguments without ContainerEntrypoint are the image's, and no image runs here")
+    return (*own, *arguments)
+
+
 def _check_script_mode(hyperparameters: Mapping[str, str]) -> None:
     for name in ("sagemaker_program", "sagemaker_submit_directory"):
         if name not in hyperparameters:
-            raise _refused(f"hyperParameters.{name} is missing: the local cloud runs jobs in script mode only; set it")
+            raise _refused(
+                f"hyperParameters.{name} is missing: the local cloud runs jobs in script mode; set it, or "
+                "AlgorithmSpecification.ContainerEntrypoint"
+            )
     program = hyperparameters["sagemaker_program"].strip('"')
     if not program.endswith(".py"):
         raise _refused(f"hyperParameters.sagemaker_program is {program}; the local cloud runs .py files only")
