@@ -350,7 +350,7 @@ def names_of(tenant):
         ("list_endpoint_configs", "EndpointConfigs", "EndpointConfig"),
         ("list_endpoints", "Endpoints", "Endpoint"),
     ):
-        for made in getattr(sagemaker, operation)()[kind]:
+        for made in getattr(sagemaker, operation)(MaxResults=100)[kind]:
             tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=made[f"{name}Arn"])["Tags"]}
             if tags.get("evergreen:stack") == tenant.stack:
                 yield made[f"{name}Name"].lower()
