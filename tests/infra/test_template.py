@@ -841,7 +841,11 @@ KEPT_FOR_GOOD = {D.BASE_DATA, D.DECISIONS}
 
 def test_all_that_is_told_of_requests_is_deleted_when_the_parameters_say():
     rules = of_type("AWS::S3::Bucket")["DataBucket"]["LifecycleConfiguration"]["Rules"]
-    lives = {rule["Prefix"].removesuffix("/"): rule["ExpirationInDays"]["Ref"] for rule in rules}
+    lives = {
+        rule["Prefix"].removesuffix("/"): rule["ExpirationInDays"]["Ref"]
+        for rule in rules
+        if "ExpirationInDays" in rule
+    }
     decided_on = {D.OUTCOMES, D.PROFILES}
     assert lives == dict.fromkeys(set(D) - decided_on - KEPT_FOR_GOOD, "CaptureRetentionDays") | dict.fromkeys(
         decided_on, "OutcomeRetentionDays"

@@ -23,7 +23,7 @@ def modules(pack):
         return {
             member.name: archive.extractfile(member).read()
             for member in archive
-            if member.name.startswith("evergreen/")
+            if member.name.startswith("evergreen/") and member.name.endswith(".py")
         }
 
 

@@ -64,11 +64,21 @@ def _rules():
         function = resource["Properties"]["CodeUri"].removeprefix("functions/")
         for source in resource["Properties"].get("Events", {}).values():
             if source["Type"] == "EventBridgeRule":
-                pattern = source["Properties"]["Pattern"]
+                pattern = _by_default(source["Properties"]["Pattern"], template["Parameters"])
                 pattern.get("detail", {}).pop("RoleArn", None)  # the stack's own, in this world's events
                 if "aws.s3" not in pattern.get("source", ()):
                     found.append((json.dumps(pattern), function))
     return found
+
+
+def _by_default(value, parameters):
+    """A part of the template as a stack has it that was given no parameters."""
+    if isinstance(value, dict) and value.keys() == {"Ref"}:
+        known = {"AWS::AccountId": {"Default": DEFAULT_ACCOUNT_ID}, **parameters}
+        return known.get(value["Ref"], {"Default": value})["Default"]
+    if isinstance(value, dict):
+        return {key: _by_default(each, parameters) for key, each in value.items()}
+    return [_by_default(each, parameters) for each in value] if isinstance(value, list) else value
 
 
 def _stamp(time):

@@ -11,6 +11,7 @@ from moto.iam.responses import IamResponse
 
 from local_cloud.kernel.callers import Caller
 from local_cloud.kernel.patching import Patch
+from local_cloud.kernel.place import ACCOUNT, here
 from local_cloud.services.iam.evaluation import Kind, Policies, Question, Verdict, decide
 from local_cloud.services.iam.policies import Policy
 from local_cloud.services.iam.records import Roles
@@ -23,7 +24,11 @@ _DECISIONS = {
     Verdict.IMPLICITLY_DENIED: "implicitDeny",
 }
 _RESULTS_A_PAGE = 100
-_SIMULATED = Caller.session("arn:aws:iam::123456789012:role/simulated", "simulation")
+
+
+def _somebody() -> Caller:
+    """Who is asked about where nobody is named."""
+    return Caller.session(f"arn:{here().partition}:iam::{ACCOUNT}:role/simulated", "simulation")
 
 
 def simulate(params: Params, identity: Sequence[Policy], boundary: Policy | None, caller: Caller) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def simulate(params: Params, identity: Sequence[Policy], boundary: Policy | None
     >>> of_b = {"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}
     >>> read = Policy.parse({"Version": "2012-10-17", "Statement": [of_b]}, name="read")
     >>> asked = {"ActionNames": ["s3:GetObject", "s3:PutObject"], "ResourceArns": ["arn:aws:s3:::b/k"]}
-    >>> [one["EvalDecision"] for one in simulate(asked, [read], None, _SIMULATED)["EvaluationResults"]]
+    >>> [one["EvalDecision"] for one in simulate(asked, [read], None, _somebody())["EvaluationResults"]]
     ['allowed', 'implicitDeny']
 
     Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
@@ -131,7 +136,7 @@ def patched_simulate_custom_policy(service: object, original: None) -> Callable[
     def simulate_custom_policy(self: IamResponse) -> ActionResult:
         params = self._get_params()
         brought = _parsed(params["PolicyInputList"], "PolicyInputList")
-        return ActionResult(simulate(params, brought, _boundary(params, None), _SIMULATED))
+        return ActionResult(simulate(params, brought, _boundary(params, None), _somebody()))
 
     return simulate_custom_policy
 

@@ -127,6 +127,7 @@ class MlflowRegistry:
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                 raise
+            self._ours.discard(name)  # somebody has deleted it: it is made again with its next version
             return None
         owner = registered.tags.get(_STACK_TAG, self._stack)
         if owner != self._stack:
