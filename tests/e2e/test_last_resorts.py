@@ -10,8 +10,8 @@ from evergreen import bootstrap
 from evergreen.spec import ModelSpec
 from evergreen.usecases.people import apply
 from local_cloud.cloud import LocalCloud
-from local_cloud.kernel.arns import ACCOUNT
 from local_cloud.kernel.callers import Caller
+from local_cloud.kernel.place import ACCOUNT
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 START = datetime(2026, 3, 1, tzinfo=UTC)

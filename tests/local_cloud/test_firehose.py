@@ -117,6 +117,27 @@ def test_more_jq_than_plain_paths_is_refused_at_deploy(tmp_path: Path) -> None:
         deploy(tmp_path, STREAM.replace(".m.variant", ".m.variant|ascii_downcase"))
 
 
+def test_a_stream_to_elsewhere_than_s3_is_refused_when_it_is_made_not_when_it_is_used() -> None:
+    role_arn = "arn:aws:iam::123456789012:role/firehose"
+    to_s3 = {"RoleARN": role_arn, "BucketARN": "arn:aws:s3:::data"}
+    elsewhere = {"EndpointConfiguration": {"Url": "https://example.org"}, "S3Configuration": to_s3}
+    with LocalCloud(START) as cloud:
+        firehose = cloud.client("firehose")
+        with pytest.raises(ClientError, match="deliver to S3 alone") as refused:
+            firehose.create_delivery_stream(
+                DeliveryStreamName="captures", HttpEndpointDestinationConfiguration=elsewhere
+            )
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+        with pytest.raises(ClientError, match="not KinesisStreamAsSource"):
+            firehose.create_delivery_stream(
+                DeliveryStreamName="captures",
+                DeliveryStreamType="KinesisStreamAsSource",
+                ExtendedS3DestinationConfiguration=to_s3,
+            )
+        assert firehose.list_delivery_streams()["DeliveryStreamNames"] == []
+        firehose.create_delivery_stream(DeliveryStreamName="captures", ExtendedS3DestinationConfiguration=to_s3)
+
+
 @pytest.fixture(scope="module")
 def throttled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cloud with the stream, and a client that tries nothing again by itself."""
@@ -167,24 +188,3 @@ def test_no_quota_is_enforced_unless_it_is_asked_for(throttled: Any) -> None:
     for _ in range(3):
         answer = firehose.put_record_batch(DeliveryStreamName="captures", Records=[{"Data": b"1" * 900_000}] * 4)
         assert answer["FailedPutCount"] == 0
-
-
-def test_a_stream_to_elsewhere_than_s3_is_refused_when_it_is_made_not_when_it_is_used() -> None:
-    role_arn = "arn:aws:iam::123456789012:role/firehose"
-    to_s3 = {"RoleARN": role_arn, "BucketARN": "arn:aws:s3:::data"}
-    elsewhere = {"EndpointConfiguration": {"Url": "https://example.org"}, "S3Configuration": to_s3}
-    with LocalCloud(START) as cloud:
-        firehose = cloud.client("firehose")
-        with pytest.raises(ClientError, match="deliver to S3 alone") as refused:
-            firehose.create_delivery_stream(
-                DeliveryStreamName="captures", HttpEndpointDestinationConfiguration=elsewhere
-            )
-        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
-        with pytest.raises(ClientError, match="not KinesisStreamAsSource"):
-            firehose.create_delivery_stream(
-                DeliveryStreamName="captures",
-                DeliveryStreamType="KinesisStreamAsSource",
-                ExtendedS3DestinationConfiguration=to_s3,
-            )
-        assert firehose.list_delivery_streams()["DeliveryStreamNames"] == []
-        firehose.create_delivery_stream(DeliveryStreamName="captures", ExtendedS3DestinationConfiguration=to_s3)

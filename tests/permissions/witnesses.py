@@ -26,6 +26,9 @@ BY_AWS_ALONE: Mapping[tuple[str, str], str] = {
     ("OutboxRole", "dynamodb:ListStreams"): (
         "https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html#pipes-perms-ddb"
     ),
+    ("NotificationsKey", "kms:CreateGrant"): (  # a Deny: nobody in the stack may do so in any case
+        "https://docs.aws.amazon.com/controltower/latest/controlreference/kms-rules.html"
+    ),
     ("NotificationsKey", "kms:*"): "https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html",
     ("TrainingRole", "sagemaker:CallMlflowAppApi"): _MLFLOW,
     ("UpdateRegistryRole", "sagemaker:CallMlflowAppApi"): _MLFLOW,
@@ -41,6 +44,9 @@ _GONE = "a file that is gone is told as missing, not as refused; the handler's o
 _ENCRYPTED = "an artifact of a training with a key is read; the function reads such as are not encrypted in a story"
 NO_STORY_YET: Mapping[tuple[str, str, str], str] = {
     ("ReconcileRole", "cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*"): _BY_RECONCILE,
+    ("ReconcileRole", "dynamodb:BatchWriteItem", "arn:aws:dynamodb:us-east-1:123456789012:table/${CatalogTable}"): (
+        _BY_RECONCILE
+    ),
     ("ReconcileRole", "s3:GetObject", "arn:aws:s3:::${ArtifactBucket}/references/*"): _BY_RECONCILE,
     ("ReconcileRole", "s3:GetObject", "arn:aws:s3:::${ArtifactBucket}/snapshots/*"): _BY_RECONCILE,
     ("ReconcileRole", "s3:GetObject", "arn:aws:s3:::${ArtifactBucket}/source/*"): _BY_RECONCILE,
