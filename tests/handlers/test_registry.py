@@ -123,6 +123,18 @@ def test_a_version_that_is_missing_is_registered(in_step, client):
     )
 
 
+def test_a_registered_model_that_no_stack_has_claimed_is_taken_over(in_step, client):
+    client.delete_registered_model("churn")
+    client.create_registered_model("churn")
+    bootstrap.reset()  # another process, that has not seen it before
+    repaired_once(
+        in_step,
+        ("version 1 in the registry", "none", "registered"),
+        ("alias production in the registry", "nothing", "version 1"),
+    )
+    assert "evergreen.stack" in client.get_registered_model("churn").tags
+
+
 def test_what_an_event_under_way_will_tell_is_no_difference(in_step, client, now):
     client.delete_registered_model_alias("churn", "production")
     who = {"time": now, "actor": "ada", "because": "a story"}

@@ -44,9 +44,6 @@ _GONE = "a file that is gone is told as missing, not as refused; the handler's o
 _ENCRYPTED = "an artifact of a training with a key is read; the function reads such as are not encrypted in a story"
 NO_STORY_YET: Mapping[tuple[str, str, str], str] = {
     ("ReconcileRole", "cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*"): _BY_RECONCILE,
-    ("ReconcileRole", "dynamodb:BatchWriteItem", "arn:aws:dynamodb:us-east-1:123456789012:table/${CatalogTable}"): (
-        _BY_RECONCILE
-    ),
     ("ReconcileRole", "s3:GetObject", "arn:aws:s3:::${ArtifactBucket}/references/*"): _BY_RECONCILE,
     ("ReconcileRole", "s3:GetObject", "arn:aws:s3:::${ArtifactBucket}/snapshots/*"): _BY_RECONCILE,
     ("ReconcileRole", "s3:GetObject", "arn:aws:s3:::${ArtifactBucket}/source/*"): _BY_RECONCILE,
