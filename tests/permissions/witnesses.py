@@ -51,6 +51,9 @@ NO_STORY_YET: Mapping[tuple[str, str, str], str] = {
     ("ReconcileRole", "sagemaker:DeleteEndpoint", f"{_SAGEMAKER}:endpoint/*"): _BY_RECONCILE,
     ("ReconcileRole", "sagemaker:DeleteEndpointConfig", f"{_SAGEMAKER}:endpoint-config/{_OF_THE_STACK}"): _BY_RECONCILE,
     ("ReconcileRole", "sagemaker:DeleteModel", f"{_SAGEMAKER}:model/{_OF_THE_STACK}"): _BY_RECONCILE,
+    ("ReconcileRole", "sagemaker:StopTrainingJob", f"{_SAGEMAKER}:training-job/*"): (
+        "a job that does not end is stopped; in the handler's story there are no roles, and nobody looks at the job's tag"
+    ),
     ("RepointAliasRole", "s3:ListBucket", "arn:aws:s3:::${ArtifactBucket}"): _GONE,
     ("RepointAliasRole", "sagemaker:DeleteEndpoint", f"{_SAGEMAKER}:endpoint/*"): (
         "an endpoint whose creation failed is deleted before it is made again"
