@@ -52,7 +52,7 @@ NO_STORY_YET: Mapping[tuple[str, str, str], str] = {
     ("ReconcileRole", "sagemaker:DeleteEndpointConfig", f"{_SAGEMAKER}:endpoint-config/{_OF_THE_STACK}"): _BY_RECONCILE,
     ("ReconcileRole", "sagemaker:DeleteModel", f"{_SAGEMAKER}:model/{_OF_THE_STACK}"): _BY_RECONCILE,
     ("ReconcileRole", "sagemaker:StopTrainingJob", f"{_SAGEMAKER}:training-job/*"): (
-        "a job that does not end is stopped; in the handler's story there are no roles, and nobody looks at the job's tag"
+        "a job that does not end is stopped; its story is a handler's, without roles and tags"
     ),
     ("RepointAliasRole", "s3:ListBucket", "arn:aws:s3:::${ArtifactBucket}"): _GONE,
     ("RepointAliasRole", "sagemaker:DeleteEndpoint", f"{_SAGEMAKER}:endpoint/*"): (
