@@ -41,6 +41,7 @@ LONGEST = timedelta(days=1)
 ARCHIVE = "model.tar.gz"
 MODEL_FILE, FACTS_FILE, REFERENCE_FILE = "model.onnx", "model.json", "reference.json"
 _START = datetime(2000, 1, 1, tzinfo=UTC)
+_LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/sagemaker/TrainingJobs*"
 _STACK = {
     "Resources": {
         "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": BUCKET}},
@@ -71,6 +72,17 @@ _STACK = {
                                     "Action": "s3:ListBucket",
                                     "Resource": {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{BUCKET}"},
                                 },
+                                {
+                                    "Effect": "Allow",
+                                    "Action": [
+                                        "logs:CreateLogGroup",
+                                        "logs:CreateLogStream",
+                                        "logs:DescribeLogStreams",
+                                        "logs:PutLogEvents",
+                                    ],
+                                    "Resource": {"Fn::Sub": _LOGS},
+                                },
+                                {"Effect": "Allow", "Action": "cloudwatch:PutMetricData", "Resource": "*"},
                             ],
                         },
                     }

@@ -94,7 +94,7 @@ def test_a_model_is_applied_and_trained_and_everything_of_it_is_told(folder):
     assert first["actor"].count("@") == 1, "who, on which machine"
     status = json.loads(evergreen(folder, "status", "sign", "--json").stdout)
     if status["run"] is not None:  # the job may have ended meanwhile
-        assert status["run"]["job"].startswith("sign-")
+        assert status["run"]["job"].startswith("evergreen-sign-")
         assert status["next"] == f"training job {status['run']['job']} ends"
     assert "the first model" in evergreen(folder, "why", "sign").stdout
     assert json.loads(evergreen(folder, "verify", "sign", "--json").stdout)["sound"]

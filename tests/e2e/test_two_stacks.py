@@ -36,6 +36,7 @@ ENDPOINTS = {"evergreen": "two_sign", "evergreen-two": "sign"}
 OTHER = "strangers"
 CODE = {"train.py": b"print('trained')", "inference.py": b"def model_fn(folder):\n    return folder\n"}
 TEAM = "arn:aws:iam::123456789012:role/team"
+SERVICES = ["sagemaker.amazonaws.com", "scheduler.amazonaws.com"]
 
 
 class Tenant:
@@ -128,7 +129,7 @@ class Strangers:
         self.sagemaker, self.scheduler = cloud.client("sagemaker"), cloud.client("scheduler")
         self.cloudwatch, self.s3 = cloud.client("cloudwatch"), cloud.client("s3")
         self.s3.create_bucket(Bucket=OTHER)
-        trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        trust = {"Effect": "Allow", "Principal": {"Service": SERVICES}, "Action": "sts:AssumeRole"}
         may = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
         iam = cloud.client("iam")
         iam.create_role(RoleName="team", AssumeRolePolicyDocument=json.dumps(_policy(trust)))

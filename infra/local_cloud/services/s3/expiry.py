@@ -113,7 +113,7 @@ def _written_before(bucket: str) -> list[tuple[datetime, str, Any]]:
     """The time, the name and moto's key of each version that a bucket holds, delete markers too, oldest first."""
     from moto.s3.models import s3_backends
 
-    buckets = s3_backends[ACCOUNT]["aws"].buckets
+    buckets = s3_backends[ACCOUNT][here().partition].buckets
     objects = buckets[bucket].keys.lists() if bucket in buckets else ()
     written = [(version.last_modified.replace(tzinfo=UTC), name, version) for name, kept in objects for version in kept]
     return sorted(written, key=lambda each: each[0])
