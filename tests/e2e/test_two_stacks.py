@@ -130,7 +130,7 @@ class Strangers:
         self.cloudwatch, self.s3 = cloud.client("cloudwatch"), cloud.client("s3")
         self.s3.create_bucket(Bucket=OTHER)
         trust = {"Effect": "Allow", "Principal": {"Service": SERVICES}, "Action": "sts:AssumeRole"}
-        may = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+        may = {"Effect": "Allow", "Action": ["s3:*", "logs:*", "ecr:*", "cloudwatch:PutMetricData"], "Resource": "*"}
         iam = cloud.client("iam")
         iam.create_role(RoleName="team", AssumeRolePolicyDocument=json.dumps(_policy(trust)))
         iam.put_role_policy(RoleName="team", PolicyName="all", PolicyDocument=json.dumps(_policy(may)))
