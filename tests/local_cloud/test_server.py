@@ -20,7 +20,16 @@ from botocore.exceptions import ClientError
 from local_stacks import allow, client
 from sam_cli import run_sam
 
-from local_cloud.server.server import LocalServer, ServerError, down, introduction, local_address, running_server, up
+from local_cloud.server.server import (
+    TRACKING_BUCKET,
+    LocalServer,
+    ServerError,
+    down,
+    introduction,
+    local_address,
+    running_server,
+    up,
+)
 from local_cloud.services.lambda_.invokers import InProcessInvoker
 
 HELLO = Path(__file__).parent / "fixtures" / "hello"
@@ -83,6 +92,17 @@ def test_a_served_cloud_is_in_the_region_that_it_is_told(region: str, partition:
         function = client(server, "lambda").get_function(FunctionName=outputs(server)["GreetFunctionName"])
         assert function["Configuration"]["FunctionArn"].startswith(f"arn:{partition}:lambda:{region}:")
         assert f"  export AWS_DEFAULT_REGION={region}" in introduction(server)
+
+
+def test_the_registry_of_a_served_cloud_is_in_its_region(tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(
+        "Parameters: {MlflowTrackingUri: {Type: String, Default: ''}}\nResources: {Kept: {Type: AWS::S3::Bucket}}\n"
+    )
+    with LocalServer(template, port=0, region="eu-central-1") as server:
+        assert server.mlflow_url is not None
+        where = client(server, "s3").get_bucket_location(Bucket=TRACKING_BUCKET)
+        assert where["LocationConstraint"] == "eu-central-1"
 
 
 def test_boto3_invokes_a_deployed_function_in_a_process_of_its_own(server: LocalServer) -> None:

@@ -343,7 +343,9 @@ class LocalServer:
     def _with_mlflow(self, cloud: LocalCloud, template: Path) -> dict[str, str]:
         if TRACKING_PARAMETER in self._parameters or not takes_mlflow(template):
             return self._parameters
-        cloud.client("s3").create_bucket(Bucket=TRACKING_BUCKET)
+        region = cloud.place.region
+        elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != DEFAULT_REGION else {}
+        cloud.client("s3").create_bucket(Bucket=TRACKING_BUCKET, **elsewhere)
         return {**self._parameters, TRACKING_PARAMETER: self._start_mlflow(cloud).url}
 
     def _start_mlflow(self, cloud: LocalCloud, port: int = 0) -> MlflowServer:
