@@ -322,7 +322,8 @@ class LocalCloud:
     def client(self, service: str) -> Any:
         """Return a boto3 client of this cloud; the same one each time."""
         if service not in self._clients:
-            self._clients[service] = boto3.client(service, region_name=self.place.region)  # type: ignore[call-overload]
+            make: Any = boto3.client  # by a name that is only known here, not one of its overloads
+            self._clients[service] = make(service, region_name=self.place.region)
         return self._clients[service]
 
     # -- acting ------------------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ class AFreshCloudForEach:
         }
         self.clouds = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own)
         self.clouds.stdout.readline()
-        self.told = Path(os.environ["CLIENT_RESULTS"]).open("a")  # noqa: SIM115
+        self.told = Path(os.environ["CLIENT_RESULTS"]).open("a")  # noqa: SIM115 - until the last test has ended
 
     def pytest_runtest_setup(self, item):
         """A new cloud."""
@@ -147,6 +147,7 @@ class AFreshCloudForEach:
         """No more clouds."""
         self.clouds.stdin.close()
         self.clouds.wait(30)
+        self.told.close()
 
 
 def pytest_configure(config):

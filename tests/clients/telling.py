@@ -24,7 +24,7 @@ def step(name: str, action: Callable[[], Any], told: str = "") -> Any:
     try:
         found = action()
         assert told in str(found), f"{found} lacks {told}"
-    except Exception as error:
+    except Exception as error:  # whatever a client raises is what there is to tell
         tell(name, f"{type(error).__name__}: {error}")
         sys.exit(1)
     tell(name, "")
@@ -35,8 +35,8 @@ def refused(name: str, action: Callable[[], Any], told: str) -> None:
     """Do something that fails, and look for ``told`` in what it says."""
     try:
         found = action()
-    except Exception as error:
-        tell(name, "" if told in str(error) else f"{type(error).__name__}: {error}")
+    except Exception as error:  # each client has errors of its own: what they say is held to `told`
+        tell(name, "" if told and told in str(error) else f"{type(error).__name__}: {error}")
     else:
         tell(name, f"it answered {found}")
 

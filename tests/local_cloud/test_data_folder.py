@@ -100,12 +100,12 @@ def test_a_job_under_way_is_started_anew_and_an_endpoint_answers_again(tmp_path:
         s3, sagemaker = client(server, "s3"), client(server, "sagemaker")
         allow(server.cloud, "worker", "s3:GetObject", "s3:PutObject")
         role = "arn:aws:iam::123456789012:role/worker"
-        s3.create_bucket(Bucket="work")
-        s3.put_object(Bucket="work", Key="source.tar.gz", Body=packed(train_py=TRAINS.format(seconds=6)))
-        s3.put_object(Bucket="work", Key="code.tar.gz", Body=packed(serve_py=SAYS))
-        s3.put_object(Bucket="work", Key="model.tar.gz", Body=packed(name="first"))
-        variables = {"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": "s3://work/code.tar.gz"}
-        container = {"Image": "image", "ModelDataUrl": "s3://work/model.tar.gz", "Environment": variables}
+        s3.create_bucket(Bucket="models")
+        s3.put_object(Bucket="models", Key="source.tar.gz", Body=packed(train_py=TRAINS.format(seconds=6)))
+        s3.put_object(Bucket="models", Key="code.tar.gz", Body=packed(serve_py=SAYS))
+        s3.put_object(Bucket="models", Key="model.tar.gz", Body=packed(name="first"))
+        variables = {"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": "s3://models/code.tar.gz"}
+        container = {"Image": "image", "ModelDataUrl": "s3://models/model.tar.gz", "Environment": variables}
         sagemaker.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer=container)
         variant = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
@@ -115,8 +115,11 @@ def test_a_job_under_way_is_started_anew_and_an_endpoint_answers_again(tmp_path:
             TrainingJobName="long",
             RoleArn=role,
             AlgorithmSpecification={"TrainingImage": "image", "TrainingInputMode": "File"},
-            HyperParameters={"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://work/source.tar.gz"},
-            OutputDataConfig={"S3OutputPath": "s3://work/models"},
+            HyperParameters={
+                "sagemaker_program": "train.py",
+                "sagemaker_submit_directory": "s3://models/source.tar.gz",
+            },
+            OutputDataConfig={"S3OutputPath": "s3://models/trained"},
             ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
             StoppingCondition={"MaxRuntimeInSeconds": 600},
         )

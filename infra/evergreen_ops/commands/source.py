@@ -78,7 +78,7 @@ def _wheels() -> dict[str, bytes]:
         files = ["--only-binary", ":all:", "--no-deps", *_IMAGE, *(f"--platform={each}" for each in _PLATFORMS)]
         fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--require-hashes"]
         command = [*fetch, *files, "--requirement", str(listed), "--dest", str(folder / "wheels")]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - pip of this Python, no shell
         if ended.returncode:
             raise WheelsError(f"the packages could not be fetched: {ended.stderr.strip()[-1000:]}")
         return {_shorter(file.name): file.read_bytes() for file in sorted((folder / "wheels").iterdir())}

@@ -137,8 +137,8 @@ def _things(cloud: LocalCloud) -> dict[str, Any]:
 
 def _dictionaries() -> list[Any]:
     """The dictionaries in which moto keeps the backends of each service."""
-    instances: list[Any] = BackendDict._instances  # type: ignore[misc]
-    return list(instances)
+    kind: Any = BackendDict  # its list is typed by the class's own variable
+    return list(kind._instances)
 
 
 def _dictionary(service: str) -> Any:
@@ -166,7 +166,7 @@ def _own(kept: Any) -> dict[str, Any]:
 # -- how it is written -----------------------------------------------------------------------------------------------
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     def __init__(self, file: io.BytesIO, cloud: LocalCloud):
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._names: dict[int, tuple[str, ...]] = {id(thing): ("thing", name) for name, thing in _things(cloud).items()}

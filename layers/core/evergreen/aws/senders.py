@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, ConnectionClosedError
 
@@ -59,9 +59,9 @@ class FirehoseLines:
         return [place for part in calls(places, lines) for place in self._refused(part, lines)]
 
     def _refused(self, places: Sequence[int], lines: Sequence[bytes]) -> list[int]:
-        records = [{"Data": lines[place]} for place in places]
+        records: Any = [{"Data": lines[place]} for place in places]
         try:
-            answer = self._client.put_record_batch(DeliveryStreamName=self._stream, Records=records)  # type: ignore[arg-type]
+            answer = self._client.put_record_batch(DeliveryStreamName=self._stream, Records=records)
         except ConnectionClosedError:  # a kept connection that the other side has dropped meanwhile
             return list(places)
         except ClientError as error:
