@@ -337,6 +337,27 @@ STEPS = sorted(name for name in vars(Kept) if not name.startswith("_") and name 
 
 # -- what a cloud answers ----------------------------------------------------------------------------------------------
 
+_TOLD_ONE_BY_ONE = (
+    ("events", "list_rules", "Rules", "list_targets_by_rule", "Rule", "Name"),
+    ("scheduler", "list_schedules", "Schedules", "get_schedule", "Name", "Name"),
+    ("firehose", "list_delivery_streams", "DeliveryStreamNames", "describe_delivery_stream", "DeliveryStreamName", ""),
+    ("secretsmanager", "list_secrets", "SecretList", "get_secret_value", "SecretId", "Name"),
+    ("ssm", "describe_parameters", "Parameters", "get_parameter", "Name", "Name"),
+    ("logs", "describe_log_groups", "logGroups", "filter_log_events", "logGroupName", "logGroupName"),
+    ("pipes", "list_pipes", "Pipes", "describe_pipe", "Name", "Name"),
+    ("cloudformation", "describe_stacks", "Stacks", "describe_stack_resources", "StackName", "StackName"),
+    ("cloudformation", "describe_stacks", "Stacks", "get_template", "StackName", "StackName"),
+    *(
+        ("sagemaker", f"list_{kind}s", answered, f"describe_{kind}", name, name)
+        for kind, answered, name in (
+            ("training_job", "TrainingJobSummaries", "TrainingJobName"),
+            ("model", "Models", "ModelName"),
+            ("endpoint_config", "EndpointConfigs", "EndpointConfigName"),
+        )
+    ),
+)
+"""Service, what lists and under which key, what tells of one, by which parameter, and where its name is in the list."""
+
 _LISTS: Sequence[tuple[str, str]] = (
     ("cloudformation", "describe_stacks"),
     ("cloudwatch", "describe_alarm_history"),
@@ -402,32 +423,12 @@ def answers(cloud: LocalCloud) -> dict[str, Any]:
         ask("lambda", "list_versions_by_function", FunctionName=function["FunctionName"])
         with suppress(ClientError):  # there may be no policy
             ask("lambda", "get_policy", FunctionName=function["FunctionName"])
-    for rule in ask("events", "list_rules")["Rules"]:
-        ask("events", "list_targets_by_rule", Rule=rule["Name"])
-    for schedule in ask("scheduler", "list_schedules")["Schedules"]:
-        ask("scheduler", "get_schedule", Name=schedule["Name"])
-    for stream in ask("firehose", "list_delivery_streams")["DeliveryStreamNames"]:
-        ask("firehose", "describe_delivery_stream", DeliveryStreamName=stream)
     for key in ask("kms", "list_keys")["Keys"]:
         if ask("kms", "describe_key", KeyId=key["KeyId"])["KeyMetadata"]["KeySpec"] != "SYMMETRIC_DEFAULT":
             ask("kms", "get_public_key", KeyId=key["KeyId"])
-    for secret in ask("secretsmanager", "list_secrets")["SecretList"]:
-        ask("secretsmanager", "get_secret_value", SecretId=secret["Name"])
-    for parameter in ask("ssm", "describe_parameters")["Parameters"]:
-        ask("ssm", "get_parameter", Name=parameter["Name"])
-    for group in ask("logs", "describe_log_groups")["logGroups"]:
-        ask("logs", "filter_log_events", logGroupName=group["logGroupName"])
-    for job in ask("sagemaker", "list_training_jobs")["TrainingJobSummaries"]:
-        ask("sagemaker", "describe_training_job", TrainingJobName=job["TrainingJobName"])
-    for model in ask("sagemaker", "list_models")["Models"]:
-        ask("sagemaker", "describe_model", ModelName=model["ModelName"])
-    for config in ask("sagemaker", "list_endpoint_configs")["EndpointConfigs"]:
-        ask("sagemaker", "describe_endpoint_config", EndpointConfigName=config["EndpointConfigName"])
-    for pipe in ask("pipes", "list_pipes")["Pipes"]:
-        ask("pipes", "describe_pipe", Name=pipe["Name"])
-    for stack in ask("cloudformation", "describe_stacks")["Stacks"]:
-        ask("cloudformation", "describe_stack_resources", StackName=stack["StackName"])
-        ask("cloudformation", "get_template", StackName=stack["StackName"])
+    for service, listing, answered, telling, named, name in _TOLD_ONE_BY_ONE:
+        for each in ask(service, listing)[answered]:
+            ask(service, telling, **{named: each[name] if name else each})
     ask(
         "cloudwatch",
         "get_metric_statistics",
